@@ -1,0 +1,79 @@
+"""The setuptools command that compiles ``csrc/`` into ``posecore._C``.
+
+The CPU kernels are always built. The CUDA kernels are built too when torch itself was built for CUDA
+and a CUDA toolkit is found; no GPU has to be there. What decides can be set in the environment:
+
+- ``CUDA_HOME``: the toolkit. Otherwise ``/usr/local/cuda``, otherwise the folder that ``nvcc`` lies in.
+  A folder without CUDA's headers (``CUDA_HOME=none``) gives a build for the CPU alone.
+- ``TORCH_CUDA_ARCH_LIST``: the cards to build for. Otherwise those in the machine, otherwise 9.0.
+- ``MAX_JOBS``: how many compilers run at once.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+DEFAULT_ARCHITECTURE = "9.0"
+
+
+def find_cuda() -> Path | None:
+    """The folder of the CUDA toolkit to build with, or None when the build is for the CPU alone."""
+    if torch.version.cuda is None:
+        return None
+    home = _toolkit()
+    if home is None or not (home / "include" / "cuda_runtime.h").is_file():
+        return None
+    return home
+
+
+def _toolkit() -> Path | None:
+    given = os.environ.get("CUDA_HOME")
+    if given:
+        return Path(given)
+    usual = Path("/usr/local/cuda")
+    if (usual / "bin" / "nvcc").is_file():
+        return usual
+    nvcc = shutil.which("nvcc")
+    return Path(nvcc).resolve().parents[1] if nvcc else None
+
+
+# torch.utils.cpp_extension reads CUDA_HOME when it is imported, and without a GPU it fails when it
+# has to guess the architecture.
+CUDA = find_cuda()
+if CUDA is not None:
+    os.environ["CUDA_HOME"] = str(CUDA)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHITECTURE)
+
+from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402
+
+
+def operators(name: str):
+    """The extension ``name``, of every source under ``csrc/``."""
+    sources = ["csrc/library.cpp", *_sources("cpu", "*.cpp")]
+    # -fopenmp only when compiling: the runtime is then the one that torch has loaded, not a second.
+    flags = {"cxx": ["-O3", "-g0", "-Wall", "-fopenmp"]}
+    if CUDA is None:
+        return CppExtension(name, sources, extra_compile_args=flags)
+    flags["nvcc"] = ["-O3", "--expt-relaxed-constexpr"]
+    return CUDAExtension(name, [*sources, *_sources("cuda", "*.cu")], extra_compile_args=flags)
+
+
+def _sources(folder: str, pattern: str) -> list[str]:
+    # setuptools wants paths relative to the project's root, which is where it runs.
+    root = Path(__file__).parent
+    return sorted(f"csrc/{folder}/{path.name}" for path in (root / folder).glob(pattern))
+
+
+class BuildOps(BuildExtension):
+    """Swaps the entry of pyproject.toml, which cannot tell CPU from CUDA, for the real extension."""
+
+    def finalize_options(self) -> None:
+        # Before the base class copies the list, because it also completes each entry.
+        modules = self.distribution.ext_modules
+        modules[:] = [operators(extension.name) for extension in modules]
+        super().finalize_options()
+        if CUDA is None:
+            self.warn("no CUDA toolkit that fits this torch: the operators are built for the CPU alone")

@@ -1,0 +1,10 @@
+#include <Python.h>
+#include <torch/library.h>
+
+TORCH_LIBRARY(posecore, m) {}
+
+// `import posecore._C` loads the library; there is nothing in it but the operators.
+extern "C" PyObject* PyInit__C() {
+  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr};
+  return PyModule_Create(&module);
+}
