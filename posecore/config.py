@@ -1,0 +1,123 @@
+"""Configuration: Detectron2's defaults, the shared keys, and the keys of every installed method.
+
+A method is any installed package with an entry point in the group ``posecore.methods``; the entry
+point is a function ``add_config(cfg)``, and importing its module registers the model.
+"""
+
+from importlib.metadata import entry_points
+
+import detectron2.config
+from detectron2.config import CfgNode as CN
+
+METHODS = "posecore.methods"
+
+
+def get_cfg() -> CN:
+    """A fresh configuration that knows every key of the core and of each installed method.
+
+    Merging a file or a list with a key that nobody defined raises ``KeyError`` naming the key.
+    """
+    cfg = detectron2.config.get_cfg()
+    add_config(cfg)
+    for method in sorted(entry_points(group=METHODS), key=lambda point: point.name):
+        method.load()(cfg)
+    return cfg
+
+
+def add_config(cfg: CN) -> None:
+    """Adds the shared keys to Detectron2's."""
+    _add_data(cfg)
+    _add_model(cfg)
+    _add_solver(cfg)
+    _add_test(cfg)
+
+
+def _add_data(cfg: CN) -> None:
+    # The keypoints of a person: the name of a shipped skeleton (coco_17, crowdpose_14, mpii_16,
+    # coco_wholebody_133) or the path of a skeleton YAML. Must equal that of every dataset used.
+    cfg.DATASETS.SKELETON = "coco_17"
+    # Dataset YAMLs (name, annotations, images, skeleton); each makes its name usable in
+    # DATASETS.TRAIN and TEST. Environment variables in the paths are expanded.
+    cfg.DATASETS.DEFINITIONS = ()
+    # Training pictures with fewer labelled keypoints than this, over all persons, are left out.
+    # 0 keeps every picture, those without persons too.
+    cfg.DATASETS.MIN_KEYPOINTS = 1
+
+    # Which boxes a person trains with: "keypoints" (the least rectangle around the labelled
+    # keypoints, one pixel wider on each side; a person without any is background) or "annotated".
+    cfg.INPUT.BOXES = "keypoints"
+    # Crops are placed on a person, drawn at random, instead of anywhere (INPUT.CROP.TYPE "absolute":
+    # the window starts up to half its size before the person's corner, and is padded with black;
+    # "relative_range": it reaches the person's centre).
+    cfg.INPUT.CROP.ON_PERSON = True
+    # Rotation about the picture's centre by an angle uniform in [-ROTATION, ROTATION] degrees.
+    cfg.INPUT.ROTATION = 0.0
+    # Colour changes: each factor is uniform in [1 - value, 1 + value]; 0 leaves it out.
+    cfg.INPUT.COLOR = CN()
+    cfg.INPUT.COLOR.BRIGHTNESS = 0.0
+    cfg.INPUT.COLOR.CONTRAST = 0.0
+    cfg.INPUT.COLOR.SATURATION = 0.0
+
+
+def _add_model(cfg: CN) -> None:
+    # How many levels follow the last one of the backbone in the pyramid (P6, P7), by convolutions
+    # of stride 2: 0, 1 or 2.
+    cfg.MODEL.FPN.TOP_LEVELS = 2
+
+    # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_timm_fpn_backbone".
+    cfg.MODEL.TIMM = CN()
+    # Name as in timm.list_models(), e.g. "dla34", "hrnet_w32", "convnext_tiny".
+    cfg.MODEL.TIMM.NAME = ""
+    # Strides of the maps that the pyramid starts from.
+    cfg.MODEL.TIMM.STRIDES = (8, 16, 32)
+    # "incre" or "": where HRNets give their maps (timm's feature_location); others ignore it.
+    cfg.MODEL.TIMM.FEATURE_LOCATION = ""
+    # "BN" (trained), "FrozenBN" or "SyncBN" for the backbone's BatchNorms.
+    cfg.MODEL.TIMM.NORM = "BN"
+
+    # The one-stage detector that DirectPose, FCPose and InsPose stand on.
+    cfg.MODEL.FCOS = CN()
+    cfg.MODEL.FCOS.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
+    # 3x3 convolutions per tower, their width and the norm behind each ("GN", "BN", "SyncBN", "").
+    cfg.MODEL.FCOS.NUM_CONVS = 4
+    cfg.MODEL.FCOS.CHANNELS = 256
+    cfg.MODEL.FCOS.NORM = "GN"
+    # Initial foreground probability of the classifier.
+    cfg.MODEL.FCOS.PRIOR_PROB = 0.01
+    # Positive locations lie within this many strides of a box's centre, and inside the box.
+    cfg.MODEL.FCOS.CENTER_RADIUS = 1.5
+    # Upper ends, in pixels, of the box sizes (largest distance to a side) that each level but the
+    # last is responsible for.
+    cfg.MODEL.FCOS.SIZE_RANGES = (64, 128, 256, 512)
+    cfg.MODEL.FCOS.FOCAL_ALPHA = 0.25
+    cfg.MODEL.FCOS.FOCAL_GAMMA = 2.0
+    # Candidates: class probability above the threshold, then the best by score on each level.
+    cfg.MODEL.FCOS.SCORE_THRESH = 0.05
+    cfg.MODEL.FCOS.TOPK_PER_LEVEL = 1000
+    # Overlap (IoU of boxes) above which the lesser of two candidates is dropped.
+    cfg.MODEL.FCOS.NMS_THRESH = 0.5
+
+
+def _add_solver(cfg: CN) -> None:
+    # "SGD" or "ADAMW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+    # Learning-rate factors per part: (part of the parameter's name, factor) pairs, all that fit
+    # multiply, e.g. [["backbone.", 0.1]].
+    cfg.SOLVER.LR_FACTORS = []
+    # Lengths in epochs, as papers give them; they replace MAX_ITER and STEPS when above 0 / not
+    # empty.
+    cfg.SOLVER.MAX_EPOCH = 0
+    cfg.SOLVER.STEPS_EPOCH = ()
+    # Schedules, by SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS, GAMMA), "WarmupLinearLR"
+    # (to zero at the end), "WarmupCosineLR".
+    # Type of the half-precision numbers under SOLVER.AMP.ENABLED: "bfloat16" or "float16".
+    cfg.SOLVER.AMP.DTYPE = "bfloat16"
+
+
+def _add_test(cfg: CN) -> None:
+    # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own.
+    cfg.TEST.TASKS = ("keypoints",)
+    # Who computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
+    cfg.TEST.COCO_BACKEND = "hotcoco"
+    # Pictures of the first test dataset that are drawn beside their truth after each evaluation.
+    cfg.TEST.NUM_PREVIEWS = 8

@@ -1,0 +1,60 @@
+"""The losses of FCOS, as functions of tensors, and the counts they are divided by.
+
+Every divisor is a total over all processes: with the gradients averaged over processes, as
+DistributedDataParallel does, W processes then compute what one would on the joined batch, whatever
+each of them holds.
+"""
+
+import torch
+import torch.nn.functional as F
+from detectron2.utils import comm
+from torch import Tensor
+from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
+
+def mean_over_processes(totals: Tensor, floors: Tensor) -> Tensor:
+    """Divisors for losses that are sums over the local batch.
+
+    Args:
+        totals: (n,) local counts or sums of weights.
+        floors: (n,) the least that each total over all processes counts as.
+
+    Returns:
+        (n,) max(total over processes, floor) / number of processes, without gradient.
+    """
+    totals = totals.detach().clone()
+    world_size = comm.get_world_size()
+    if world_size > 1:
+        torch.distributed.all_reduce(totals)
+    return torch.maximum(totals, floors) / world_size
+
+
+def classification_loss(logits: Tensor, positive: Tensor, divisor: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Focal loss over all locations.
+
+    Args:
+        logits: (N, R, 1) person logits.
+        positive: (N, R) bool.
+        divisor: scalar.
+        alpha: weight of positives; negatives weigh 1 - alpha.
+        gamma: focusing exponent.
+    """
+    targets = positive[..., None].to(logits.dtype)
+    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / divisor
+
+
+def centerness_loss(logits: Tensor, targets: Tensor, divisor: Tensor) -> Tensor:
+    """Binary cross-entropy of (P,) logits at positive locations against their centerness."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / divisor
+
+
+def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, divisor: Tensor) -> Tensor:
+    """Generalised-IoU loss of (P, 4) distances against (P, 4) target distances, weighted by (P,)."""
+    origin = ltrb.new_zeros(1)
+    loss = generalized_box_iou_loss(_box_around(origin, ltrb), _box_around(origin, targets))
+    return (loss * weights).sum() / divisor
+
+
+def _box_around(origin: Tensor, ltrb: Tensor) -> Tensor:
+    """Corners of the box with the given distances from a common point: all that an IoU needs."""
+    return torch.cat([origin - ltrb[:, :2], origin + ltrb[:, 2:]], dim=1)

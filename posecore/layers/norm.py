@@ -1,0 +1,27 @@
+"""Normalisation layers by name."""
+
+import math
+
+from detectron2.layers import get_norm as detectron2_norm
+from torch import nn
+
+# GroupNorm's usual number of groups.
+NORM_GROUPS = 32
+
+
+def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Module:
+    """The layer called ``name`` for ``channels`` channels.
+
+    Args:
+        name: "GN", "" (none), or any name that Detectron2's ``get_norm`` knows (BN, SyncBN, FrozenBN).
+        channels: C of the maps.
+        norm_groups: groups of a GroupNorm; by default 32, or the most below it that divides C.
+    """
+    if name == "":
+        return nn.Identity()
+    if name == "GN":
+        return nn.GroupNorm(norm_groups or math.gcd(NORM_GROUPS, channels), channels)
+    try:
+        return detectron2_norm(name, channels)
+    except KeyError:
+        raise ValueError(f"unknown norm {name!r}: use GN, BN, SyncBN, FrozenBN or an empty string") from None

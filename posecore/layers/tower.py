@@ -1,0 +1,58 @@
+"""A tower: the stack of 3x3 convolutions between a feature map and a predictor."""
+
+from torch import nn
+
+from posecore.layers.norm import make_norm
+
+# Standard deviation of the initial weights of heads, as RetinaNet and FCOS have it.
+INIT_STD = 0.01
+# Channels per norm group in a grouped tower: none of them reaches across two groups.
+GROUPED_NORM_WIDTH = 4
+
+
+class Tower(nn.Sequential):
+    """``num_convs`` times [3x3 convolution, norm, ReLU]; (N, in_channels, H, W) -> (N, channels, H, W).
+
+    With ``groups`` > 1 the first convolution splits its output into groups and the later ones, and
+    their norms, keep them apart.
+
+    Args:
+        in_channels: channels of the maps that come in.
+        channels: width of the tower, all groups together.
+        num_convs: depth; 0 gives the identity.
+        norm: "GN", "BN", "SyncBN", or "" for none. Batch norms make the convolution's bias redundant,
+            so it is left out before them.
+        groups: groups that share nothing but the first convolution's input.
+        first_groups: groups of the first convolution, where the input is grouped already.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        num_convs: int,
+        norm: str = "GN",
+        groups: int = 1,
+        first_groups: int = 1,
+    ) -> None:
+        norm_groups = channels // GROUPED_NORM_WIDTH if groups > 1 else None
+        layers: list[nn.Module] = []
+        for index in range(num_convs):
+            conv = nn.Conv2d(
+                in_channels if index == 0 else channels,
+                channels,
+                kernel_size=3,
+                padding=1,
+                groups=first_groups if index == 0 else groups,
+                bias=not norm.endswith("BN"),
+            )
+            layers += [init_conv(conv), make_norm(norm, channels, norm_groups), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+
+
+def init_conv(conv: nn.Conv2d, bias: float = 0.0) -> nn.Conv2d:
+    """Draws the weights of a head's convolution from N(0, 0.01), sets its bias, and returns it."""
+    nn.init.normal_(conv.weight, std=INIT_STD)
+    if conv.bias is not None:
+        nn.init.constant_(conv.bias, bias)
+    return conv
