@@ -1,0 +1,102 @@
+# make demo | test | lint | bench | coco-tiny: each sets up $(VENV) first, and what is done is not done again.
+#
+# Variables, all optional, for instance `make setup PYTHON=python3.12`:
+#   PYTHON             the Python that $(VENV) is made with, 3.10 or later
+#   VENV               where it is made
+#   TORCH              the requirements file that names torch and torchvision (torch 2.6 or later)
+#   DETECTRON2         index: 0.6 from the package index, pure Python (the default)
+#                      git:   its repository at DETECTRON2_COMMIT, compiled here
+#                      The choice lasts: a later `make` keeps what $(VENV) has.
+#   DETECTRON2_COMMIT  a commit, tag or branch
+#   WORKERS            processes that the tests run in
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= requirements/torch.txt
+DETECTRON2 ?= $(or $(patsubst $(STAMPS)/detectron2-%,%,$(wildcard $(STAMPS)/detectron2-*)),index)
+DETECTRON2_COMMIT ?= main
+WORKERS ?= 2
+
+BIN = $(VENV)/bin
+# One empty file per finished step; a step runs again when its file is missing or older than its inputs.
+STAMPS = $(VENV)/stamps
+SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
+
+.PHONY: setup demo test lint bench coco-tiny clean distclean
+.NOTPARALLEL:
+
+setup: $(STAMPS)/posecore $(STAMPS)/packages
+
+demo: setup
+	rm -rf output/demo
+	$(BIN)/python -m posecore.data.synthetic --out output/demo/data --train 400 --val 50 --size 160
+	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/synthetic.yaml OUTPUT_DIR output/demo
+
+coco-tiny: setup
+	rm -rf output/coco_tiny
+	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/coco_tiny.yaml OUTPUT_DIR output/coco_tiny
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+lint: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python tools/benchmark.py ops
+	$(BIN)/python tools/benchmark.py model
+
+# What was built and what the demos wrote; trainings of your own under output/ stay.
+clean:
+	rm -rf build *.egg-info posecore/_C.* $(STAMPS)/posecore output/demo output/coco_tiny
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find csrc posecore directpose tools tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# ---- The steps of set-up ----
+
+FETCH_FAILED = echo "set-up stopped: pip could not install the above. If it did not reach the package index, check \
+	the network, the proxy (HTTPS_PROXY) and the index itself (pip config list, PIP_INDEX_URL)." >&2; exit 1
+fetch = $(BIN)/python -m pip install --disable-pip-version-check $(1) || { $(FETCH_FAILED); }
+
+# The pinned pip and setuptools come first: the newest refuse Detectron2 0.6, the oldest cannot build it.
+$(STAMPS)/build: requirements/build.txt
+	$(PYTHON) requirements/preflight.py $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call fetch,--retries 1 -r requirements/build.txt)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/torch: $(TORCH) $(STAMPS)/build
+	$(call fetch,-r $(TORCH) -c requirements/detectron2.txt)
+	@touch $@
+
+# Without isolation, because its set-up imports torch; without dependencies, because it declares URLs and
+# formatters among them: those that it imports are in requirements/detectron2.txt.
+$(STAMPS)/detectron2-index: $(STAMPS)/torch
+	$(BIN)/python -m pip uninstall --yes -qq detectron2
+	$(call fetch,--use-pep517 --no-deps --no-build-isolation --config-settings="--global-option=build_py" \
+		--config-settings="--build-option=--skip-build" pb1-detectron2==0.6)
+	$(BIN)/python requirements/drop_stray_tools.py
+	@rm -f $(STAMPS)/detectron2-* && touch $@
+
+$(STAMPS)/detectron2-git: $(STAMPS)/torch
+	$(BIN)/python -m pip uninstall --yes -qq pb1-detectron2
+	PATH="$(abspath $(BIN)):$$PATH" $(call fetch,--no-deps --no-build-isolation \
+		git+https://github.com/facebookresearch/detectron2.git@$(DETECTRON2_COMMIT))
+	$(BIN)/python requirements/drop_stray_tools.py
+	@rm -f $(STAMPS)/detectron2-* && touch $@
+
+LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.txt
+$(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
+	$(call fetch,$(addprefix -r ,$(LISTS)))
+	@touch $@
+
+# Compiles csrc/ (ninja is in $(BIN)) and makes the packages of this checkout importable where they lie.
+$(STAMPS)/posecore: pyproject.toml $(SOURCES) $(STAMPS)/torch
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --disable-pip-version-check \
+		--no-build-isolation --no-deps --editable .
+	@touch $@

@@ -1,0 +1,36 @@
+"""What every test has: one thread, fixed seeds, and the folder of shared data where there is one."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Workers run side by side; more threads in each would only get in each other's way.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real pictures and reference numbers that are no part of the project: $POSECORE_SHARED, else ../shared."""
+    folder = Path(os.environ.get("POSECORE_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data in {folder} (POSECORE_SHARED names another place)")
+    return folder
