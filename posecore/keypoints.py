@@ -99,7 +99,7 @@ class Skeleton:
         self._check_pairs("flip_pairs", self.flip_pairs)
         if repeated := _repeated(name for pair in self.flip_pairs for name in pair):
             raise self._error(
-                f"a keypoint can be in one flip pair only, else two flips would not cancel; repeated: {repeated}"
+                f"a keypoint can be in one flip pair only (two flips cancel); repeated: {repeated}"
             )
         for name in self.keypoints:
             for left, right in _SIDES:
@@ -125,7 +125,7 @@ class Skeleton:
     def _check_sigmas(self) -> None:
         if len(self.sigmas) != self.num_keypoints:
             raise self._error(
-                f"sigmas must hold one number for each of {self.num_keypoints} keypoints, not {len(self.sigmas)}"
+                f"sigmas needs a number for each of {self.num_keypoints} keypoints, not {len(self.sigmas)}"
             )
         for name, sigma in zip(self.keypoints, self.sigmas, strict=True):
             if isinstance(sigma, bool) or not isinstance(sigma, int | float):

@@ -1,0 +1,31 @@
+"""Boxes around poses. Points and boxes (x1, y1, x2, y2) are continuous pixels."""
+
+import torch
+from torch import Tensor
+
+
+def enclosing_boxes(points: Tensor) -> Tensor:
+    """The least boxes around sets of points: (..., K, 2) -> (..., 4)."""
+    return torch.cat([points.amin(dim=-2), points.amax(dim=-2)], dim=-1)
+
+
+def keypoint_boxes(keypoints: Tensor, margin: float, image_size: tuple[int, int]) -> Tensor:
+    """Pseudo-boxes: the least boxes around the labelled keypoints, widened and cut by the picture.
+
+    DirectPose trains with these instead of annotated boxes (section 3 of the paper; the margin of one
+    pixel is its authors').
+
+    Args:
+        keypoints: (n, K, 3), (x, y, v); those with v = 0 do not count.
+        margin: pixels added on each side.
+        image_size: height and width of the picture.
+
+    Returns:
+        (n, 4); all zeros, so empty, for a person without labelled keypoints.
+    """
+    points, labelled = keypoints[..., :2], keypoints[..., 2:] > 0
+    low = points.masked_fill(~labelled, torch.inf).amin(dim=1) - margin
+    high = points.masked_fill(~labelled, -torch.inf).amax(dim=1) + margin
+    limit = points.new_tensor(image_size[::-1])
+    boxes = torch.cat([low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)], dim=-1)
+    return boxes.masked_fill(~labelled.any(dim=1), 0)
