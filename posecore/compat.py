@@ -12,6 +12,7 @@ With a Detectron2 that has both (its current main, compiled) this module does no
 import importlib.util
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 from PIL import Image
 
@@ -27,8 +28,13 @@ _NOT_INSTALLED = (
 )
 
 
-class _MissingOperators(types.ModuleType):
+class MissingOperators(types.ModuleType):
     """Stands in for ``detectron2._C``: any operator asked of it raises an ImportError."""
+
+    def __init__(self) -> None:
+        super().__init__("detectron2._C")
+        # With a spec it counts as found, so that a second `apply` leaves it alone.
+        self.__spec__ = ModuleSpec(self.__name__, loader=None)
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -47,7 +53,7 @@ def apply() -> None:
     if not hasattr(Image, "LINEAR"):
         Image.LINEAR = Image.BILINEAR  # type: ignore[attr-defined]
     if importlib.util.find_spec("detectron2._C") is None:
-        sys.modules.setdefault("detectron2._C", _MissingOperators("detectron2._C"))
+        sys.modules["detectron2._C"] = MissingOperators()
 
 
 apply()

@@ -21,7 +21,7 @@ VENV_GB = 8
 # pip keeps what it downloads here while it unpacks it.
 TEMPORARY_GB = 3
 
-PROGRAM = "#include <Python.h>\n#include <vector>\nint main() { return static_cast<int>(std::vector<int>().size()); }\n"
+PROGRAM = "#include <Python.h>\n#include <vector>\nint main() { return std::vector<int>().size(); }\n"
 
 
 def python_problem() -> str:
@@ -29,7 +29,7 @@ def python_problem() -> str:
     found = sys.version_info[:2]
     if found < PYTHON:
         return (
-            f"{sys.executable} is Python {found[0]}.{found[1]}; posecore needs {PYTHON[0]}.{PYTHON[1]} or later. "
+            f"{sys.executable} is Python {found[0]}.{found[1]}, but {PYTHON[0]}.{PYTHON[1]} or later is needed. "
             "Name another one: make setup PYTHON=/path/to/python3.11"
         )
     try:
