@@ -1,15 +1,17 @@
 """The shared core of five direct human-pose estimators on Detectron2.
 
-Map, from the ground up; a module imports only what stands on a line above its own::
+Map, from the ground up; a module imports only what stands on its own line or above::
 
     ops                            the faces of the compiled operators in csrc/
     layers                         network parts that know nothing of poses
     keypoints boxes heatmaps oks   what is true of poses whatever the method
+    visualize                      drawings of poses
     fcos                           the one-stage detector that three methods share
     estimator backbones            the base meta-architecture; P3-P7 pyramids
     data evaluation engine         datasets, metrics, training
-    predictor tta visualize        using a trained model
+    predictor tta                  using a trained model
     config                         get_cfg(): every key, of the core and of each method
+    env                            what is installed, for bug reports
 
 Methods (directpose, ...) import posecore and never each other; posecore imports no method, it
 finds them by the entry-point group ``posecore.methods``. ``tests/test_imports.py`` asserts this.
