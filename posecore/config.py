@@ -4,15 +4,19 @@ A method is any installed package with an entry point in the group ``posecore.me
 point is a function ``add_config(cfg)``, and importing its module registers the model.
 """
 
+from collections.abc import Mapping
+from functools import reduce
 from importlib.metadata import entry_points
+from typing import TypeVar
 
 import detectron2.config
-from detectron2.config import CfgNode as CN
+from detectron2.config import CfgNode
 
 METHODS = "posecore.methods"
+Option = TypeVar("Option")
 
 
-def get_cfg() -> CN:
+def get_cfg() -> CfgNode:
     """A fresh configuration that knows every key of the core and of each installed method.
 
     Merging a file or a list with a key that nobody defined raises ``KeyError`` naming the key.
@@ -24,7 +28,19 @@ def get_cfg() -> CN:
     return cfg
 
 
-def add_config(cfg: CN) -> None:
+def choice(cfg: CfgNode, key: str, options: Mapping[str, Option]) -> Option:
+    """What the value of a key stands for.
+
+    Raises:
+        ValueError: the value is none of the options; the message names the key and all of them.
+    """
+    value = reduce(getattr, key.split("."), cfg)
+    if value not in options:
+        raise ValueError(f"{key} must be one of {', '.join(map(repr, options))}, not {value!r}")
+    return options[value]
+
+
+def add_config(cfg: CfgNode) -> None:
     """Adds the shared keys to Detectron2's."""
     _add_data(cfg)
     _add_model(cfg)
@@ -32,7 +48,7 @@ def add_config(cfg: CN) -> None:
     _add_test(cfg)
 
 
-def _add_data(cfg: CN) -> None:
+def _add_data(cfg: CfgNode) -> None:
     # The keypoints of a person: the name of a shipped skeleton (coco_17, crowdpose_14, mpii_16,
     # coco_wholebody_133) or the path of a skeleton YAML. Must equal that of every dataset used.
     cfg.DATASETS.SKELETON = "coco_17"
@@ -53,19 +69,19 @@ def _add_data(cfg: CN) -> None:
     # Rotation about the picture's centre by an angle uniform in [-ROTATION, ROTATION] degrees.
     cfg.INPUT.ROTATION = 0.0
     # Colour changes: each factor is uniform in [1 - value, 1 + value]; 0 leaves it out.
-    cfg.INPUT.COLOR = CN()
+    cfg.INPUT.COLOR = CfgNode()
     cfg.INPUT.COLOR.BRIGHTNESS = 0.0
     cfg.INPUT.COLOR.CONTRAST = 0.0
     cfg.INPUT.COLOR.SATURATION = 0.0
 
 
-def _add_model(cfg: CN) -> None:
+def _add_model(cfg: CfgNode) -> None:
     # How many levels follow the last one of the backbone in the pyramid (P6, P7), by convolutions
     # of stride 2: 0, 1 or 2.
     cfg.MODEL.FPN.TOP_LEVELS = 2
 
-    # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_timm_fpn_backbone".
-    cfg.MODEL.TIMM = CN()
+    # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_fcos_timm_fpn_backbone".
+    cfg.MODEL.TIMM = CfgNode()
     # Name as in timm.list_models(), e.g. "dla34", "hrnet_w32", "convnext_tiny".
     cfg.MODEL.TIMM.NAME = ""
     # Strides of the maps that the pyramid starts from.
@@ -76,7 +92,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.TIMM.NORM = "BN"
 
     # The one-stage detector that DirectPose, FCPose and InsPose stand on.
-    cfg.MODEL.FCOS = CN()
+    cfg.MODEL.FCOS = CfgNode()
     cfg.MODEL.FCOS.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
     # 3x3 convolutions per tower, their width and the norm behind each ("GN", "BN", "SyncBN", "").
     cfg.MODEL.FCOS.NUM_CONVS = 4
@@ -89,6 +105,9 @@ def _add_model(cfg: CN) -> None:
     # Upper ends, in pixels, of the box sizes (largest distance to a side) that each level but the
     # last is responsible for.
     cfg.MODEL.FCOS.SIZE_RANGES = (64, 128, 256, 512)
+    # What the focal loss is divided by: "positives" (their number) or "positives_and_images" (plus
+    # that of the pictures).
+    cfg.MODEL.FCOS.CLS_DIVISOR = "positives"
     cfg.MODEL.FCOS.FOCAL_ALPHA = 0.25
     cfg.MODEL.FCOS.FOCAL_GAMMA = 2.0
     # Candidates: class probability above the threshold, then the best by score on each level.
@@ -98,7 +117,7 @@ def _add_model(cfg: CN) -> None:
     cfg.MODEL.FCOS.NMS_THRESH = 0.5
 
 
-def _add_solver(cfg: CN) -> None:
+def _add_solver(cfg: CfgNode) -> None:
     # "SGD" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # Learning-rate factors per part: (part of the parameter's name, factor) pairs, all that fit
@@ -114,7 +133,7 @@ def _add_solver(cfg: CN) -> None:
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
 
 
-def _add_test(cfg: CN) -> None:
+def _add_test(cfg: CfgNode) -> None:
     # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own.
     cfg.TEST.TASKS = ("keypoints",)
     # Who computes AP: "hotcoco" (about 40 times faster) or "pycocotools".

@@ -1,30 +1,34 @@
 """From dense scores to a few detections: choose candidates, let the method place them, drop doubles."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
 from posecore.fcos.locations import Locations
+from posecore.fcos.queries import Queries
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The chosen locations of one picture.
+    """The M chosen locations of a batch, picture by picture.
 
     Attributes:
+        queries: where they are.
         scores: (M,).
-        index: (M,) int64, into the R locations.
+        counts: how many each of the N pictures has.
     """
 
+    queries: Queries
     scores: Tensor
-    index: Tensor
+    counts: list[int]
 
 
 def select(
     probability: Tensor, scores: Tensor, locations: Locations, *, threshold: float, topk_per_level: int
-) -> list[Candidates]:
+) -> Candidates:
     """The locations worth decoding.
 
     Args:
@@ -35,19 +39,21 @@ def select(
         topk_per_level: at most so many candidates per level.
 
     Returns:
-        Per picture its candidates, level by level, best first within a level.
+        The candidates, within a picture level by level, best first within a level.
     """
-    results = []
     bounds = [*locations.starts, len(locations)]
+    chosen = []
     for image_probability, image_scores in zip(probability, scores, strict=True):
-        chosen = []
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True):
+        levels = []
+        for start, end in pairwise(bounds):
             index = (image_probability[start:end] > threshold).nonzero()[:, 0] + start
             best = image_scores[index].argsort(descending=True, stable=True)[:topk_per_level]
-            chosen.append(index[best])
-        index = torch.cat(chosen)
-        results.append(Candidates(image_scores[index], index))
-    return results
+            levels.append(index[best])
+        chosen.append(torch.cat(levels))
+    counts = [len(index) for index in chosen]
+    images = torch.cat([torch.full_like(index, image) for image, index in enumerate(chosen)])
+    queries = Queries(images, torch.cat(chosen))
+    return Candidates(queries, scores[queries.images, queries.index], counts)
 
 
 def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, limit: int) -> Tensor:

@@ -16,12 +16,14 @@ class Locations:
         strides: (R,) pixels per cell.
         levels: (R,) index of the level, int64.
         sizes: (height, width) of each level in cells.
+        level_strides: pixels per cell of each level.
     """
 
     points: Tensor
     strides: Tensor
     levels: Tensor
     sizes: tuple[tuple[int, int], ...]
+    level_strides: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.points)
@@ -55,4 +57,5 @@ def make_locations(
         torch.cat(of_stride),
         torch.cat(of_level),
         tuple((int(height), int(width)) for height, width in sizes),
+        tuple(strides),
     )

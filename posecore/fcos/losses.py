@@ -5,6 +5,8 @@ DistributedDataParallel does, W processes then compute what one would on the joi
 each of them holds.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from detectron2.utils import comm
@@ -12,24 +14,32 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 
-def mean_over_processes(totals: Tensor, floors: Tensor) -> Tensor:
-    """Divisors for losses that are sums over the local batch.
+def mean_over_processes(
+    totals: Mapping[str, Tensor | float], *, floor: float = 1.0, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Divisors for losses that are sums over the local batch, in one exchange.
 
     Args:
-        totals: (n,) local counts or sums of weights.
-        floors: (n,) the least that each total over all processes counts as.
+        totals: name -> local count or sum of weights.
+        floor: the least that a total over all processes counts as.
+        device: of the result.
 
     Returns:
-        (n,) max(total over processes, floor) / number of processes, without gradient.
+        name -> max(total over processes, floor) / number of processes, a float32 scalar without gradient.
     """
-    totals = totals.detach().clone()
+    with torch.no_grad():
+        values = torch.stack(
+            [torch.as_tensor(total, dtype=torch.float32, device=device) for total in totals.values()]
+        )
     world_size = comm.get_world_size()
     if world_size > 1:
-        torch.distributed.all_reduce(totals)
-    return torch.maximum(totals, floors) / world_size
+        torch.distributed.all_reduce(values)
+    return dict(zip(totals, values.clamp(min=floor) / world_size, strict=True))
 
 
-def classification_loss(logits: Tensor, positive: Tensor, divisor: Tensor, alpha: float, gamma: float) -> Tensor:
+def classification_loss(
+    logits: Tensor, positive: Tensor, divisor: Tensor, alpha: float, gamma: float
+) -> Tensor:
     """Focal loss over all locations.
 
     Args:

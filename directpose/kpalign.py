@@ -1,0 +1,162 @@
+"""Keypoint Alignment: predict each keypoint from features sampled near it (section 3.2).
+
+Letters beyond the usual: Q queries (locations asked for), G keypoint groups, c channels of a group's
+features, l the level of a query, l' the level it samples, s = stride(l) / stride(l').
+
+KPAlign has three parts. The *locator*, a 3x3 convolution, says for each location and group where to
+look: b, in cells of l. The *sampler* reads features there, bilinearly. The *predictor*, a 1x1
+convolution per group, turns them into keypoints relative to where they were read.
+
+Two identities make this cheap. The predictor is linear and so is bilinear sampling, so projecting the
+whole map first and reading 2 numbers per keypoint equals reading c numbers per group and projecting
+them; the bias comes after the sampling, because what is read outside the map is zero. And a keypoint
+depends on its own location alone, so only the locations that matter are computed: those with a person
+in training, those with a score at test time.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from posecore.fcos.head import flatten_levels
+from posecore.fcos.locations import Locations
+from posecore.fcos.queries import Queries
+from posecore.layers.tower import Tower, init_conv
+from posecore.ops import keypoint_sample
+
+# MODEL.DIRECTPOSE.SAMPLE_FROM: (level, group) -> the level whose map the sampler reads.
+SAMPLE_FROM: dict[str, Callable[[int, int], int]] = {
+    "same": lambda level, group: level,
+    "finer": lambda level, group: max(level - 1, 0),
+    "finer_first_group_finest": lambda level, group: 0 if group == 0 else max(level - 1, 0),
+}
+
+
+class NoLocator(nn.Module):
+    """The disabled aligner of Table 1: every group looks at the location itself.
+
+    Args:
+        num_groups: G.
+    """
+
+    def __init__(self, num_groups: int) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+
+    def forward(self, tower_map: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2G, H, W) of zeros."""
+        return tower_map.new_zeros(len(tower_map), 2 * self.num_groups, *tower_map.shape[2:])
+
+
+class KPAlign(nn.Module):
+    """Locator, sampler and predictor.
+
+    Args:
+        channels: of the keypoint tower, all groups together.
+        groups: for each of the G groups the indices of its keypoints; together they are 0..K-1.
+        separate: whether each group has its own ``channels / G`` of the tower's channels.
+        sample_from: (level, group) -> level that is sampled.
+        aligner: False fixes all sampling positions to the location itself.
+        norm: of the convolution between the tower and what is sampled.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int,
+        groups: Sequence[Sequence[int]],
+        separate: bool,
+        sample_from: Callable[[int, int], int],
+        aligner: bool = True,
+        norm: str = "GN",
+    ) -> None:
+        super().__init__()
+        conv_groups = len(groups) if separate else 1
+        self.separate = separate
+        self.sample_from = sample_from
+        self.locator: nn.Module = NoLocator(len(groups))
+        if aligner:
+            self.locator = init_conv(nn.Conv2d(channels, 2 * len(groups), 3, padding=1, groups=conv_groups))
+        self.sampler = Tower(channels, channels, 1, norm, groups=conv_groups, first_groups=conv_groups)
+        # The predictors keep PyTorch's uniform initial weights, as in the authors' code: the keypoints
+        # must not all start at the point where their features were read.
+        self.predictors = nn.ModuleList(
+            nn.Conv2d(channels // conv_groups, 2 * len(group), kernel_size=1) for group in groups
+        )
+        for predictor in self.predictors:
+            nn.init.zeros_(predictor.bias)
+
+        self._group_of = {keypoint: group for group, members in enumerate(groups) for keypoint in members}
+        order = torch.tensor([keypoint for members in groups for keypoint in members])
+        # For each keypoint its group, and its place among the outputs of the predictors.
+        group_of = torch.tensor([self._group_of[keypoint] for keypoint in sorted(self._group_of)])
+        self.register_buffer("group_of", group_of, persistent=False)
+        self.register_buffer("place", order.argsort(), persistent=False)
+
+    def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
+        """The keypoints at the queries, in float32 also under autocast: they are pixels.
+
+        Args:
+            tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
+            locations: the R locations of these levels.
+            queries: Q of the N * R locations.
+
+        Returns:
+            (Q, K, 2) positions relative to the location, in cells of its level (equation 2).
+        """
+        sampler_maps = [self.sampler(tower_map) for tower_map in tower_maps]
+        with torch.autocast(tower_maps[0].device.type, enabled=False):
+            located = flatten_levels([self.locator(tower_map.float()) for tower_map in tower_maps])
+            located = located[queries.images, queries.index].unflatten(1, (-1, 2))[:, self.group_of]
+            projected = [self._project(sampler_map.float()) for sampler_map in sampler_maps]
+            return located + self._predict(projected, located, locations, queries)
+
+    def _project(self, sampler_map: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2K, H, W): x and y per keypoint in the skeleton's order, without bias."""
+        weights = [predictor.weight[:, :, 0, 0] for predictor in self.predictors]
+        weight = torch.block_diag(*weights) if self.separate else torch.cat(weights)
+        weight = weight.unflatten(0, (-1, 2))[self.place].flatten(0, 1)
+        return F.conv2d(sampler_map, weight[:, :, None, None])
+
+    def _predict(
+        self, projected: list[Tensor], located: Tensor, locations: Locations, queries: Queries
+    ) -> Tensor:
+        """(Q, K, 2) keypoints relative to where they were read, in cells of the query's level."""
+        bias = torch.cat([predictor.bias for predictor in self.predictors]).unflatten(0, (-1, 2))[self.place]
+        levels = locations.levels[queries.index]
+        predicted = torch.zeros_like(located)
+        for level, stride in enumerate(locations.level_strides):
+            rows = (levels == level).nonzero()[:, 0]
+            images, centers = queries.images[rows], locations.points[queries.index[rows]] / stride
+            for source, keypoints in self._sources(level):
+                ratio = stride // locations.level_strides[source]
+                points = sampling_points(centers[:, None], located[rows], ratio)
+                sampled = keypoint_sample(projected[source], points, images).unflatten(1, (-1, 2))
+                place = torch.tensor(keypoints, device=rows.device)
+                predicted[rows[:, None], place] = ((sampled + bias) / ratio)[:, place]
+        return predicted
+
+    def _sources(self, level: int) -> list[tuple[int, list[int]]]:
+        """The levels that the locations of ``level`` sample, each with the keypoints that do."""
+        sources: dict[int, list[int]] = {}
+        for keypoint, group in sorted(self._group_of.items()):
+            sources.setdefault(self.sample_from(level, group), []).append(keypoint)
+        return sorted(sources.items())
+
+
+def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
+    """Where on the sampled map a location looks.
+
+    Args:
+        centers: (..., 2) centres of the locations, in cells of their level.
+        offsets: (..., 2) the locator's output, in the same cells.
+        ratio: s, cells of the sampled map per cell of the location's level.
+
+    Returns:
+        (..., 2) points in cells of the sampled map. A location's centre goes to the index
+        s * j + floor(s / 2), as in both published codes; for s = 2 that is half a fine cell to the right
+        and below of where it lies, a constant that the predictor learns and that trained weights hold.
+    """
+    return ratio * (centers - 0.5 + offsets) + ratio // 2 + 0.5

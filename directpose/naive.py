@@ -1,0 +1,37 @@
+"""The naive head (section 3.1): one convolution regresses every keypoint from the location itself."""
+
+import torch
+from torch import Tensor, nn
+
+from posecore.fcos.head import flatten_levels
+from posecore.fcos.locations import Locations
+from posecore.fcos.queries import Queries
+from posecore.layers.tower import init_conv
+
+
+class NaiveKeypoints(nn.Module):
+    """A 3x3 convolution to 2K numbers.
+
+    Args:
+        channels: of the keypoint tower.
+        num_keypoints: K.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.conv = init_conv(nn.Conv2d(channels, 2 * num_keypoints, 3, padding=1))
+
+    def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
+        """The keypoints at the queries, in float32 also under autocast: they are pixels.
+
+        Args:
+            tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
+            locations: the R locations of these levels.
+            queries: Q of the N * R locations.
+
+        Returns:
+            (Q, K, 2) positions relative to the location, in cells of its level.
+        """
+        with torch.autocast(tower_maps[0].device.type, enabled=False):
+            offsets = flatten_levels([self.conv(tower_map.float()) for tower_map in tower_maps])
+        return offsets[queries.images, queries.index].unflatten(1, (-1, 2))
