@@ -1,0 +1,29 @@
+"""Datasets, the samples that models take, and pictures to practise on.
+
+coco_json    annotation files in COCO's format, read and checked
+datasets     datasets by name; definition files
+augment      random changes of training pictures
+mapper       a dataset dict becomes a sample
+loader       batches, by the configuration
+synthetic    pictures of jointed figures with their truth (python -m posecore.data.synthetic)
+check        what could be wrong with a dataset (tools/check_dataset.py)
+"""
+
+from posecore.data.augment import build_augmentations
+from posecore.data.coco_json import read_coco
+from posecore.data.datasets import dataset_metadata, load_dataset, register, register_definitions
+from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
+from posecore.data.mapper import PoseMapper
+
+__all__ = [
+    "PoseMapper",
+    "build_augmentations",
+    "build_test_loader",
+    "build_train_loader",
+    "dataset_metadata",
+    "load_dataset",
+    "read_coco",
+    "register",
+    "register_definitions",
+    "train_dataset_dicts",
+]

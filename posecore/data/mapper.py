@@ -1,0 +1,148 @@
+"""From a dataset dict to what models take: read, augment, make instances."""
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
+
+from posecore.boxes import keypoint_boxes
+from posecore.data.augment import build_augmentations
+from posecore.keypoints import Skeleton, load_skeleton
+
+# Pixels that pseudo-boxes are wider than their keypoints on each side, as DirectPose's authors have it.
+MARGIN = 1.0
+
+
+class PoseMapper:
+    """Reads a picture and makes a sample of it; takes and returns a dict, and changes nothing of the first.
+
+    The sample has image, a uint8 tensor (3, H, W); file_name, image_id, height and width as the dataset
+    has them; in training also instances with the n persons that are no crowd: gt_boxes (n, 4),
+    gt_classes (n,), all 0, and gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0 and
+    x = y = 0 where a keypoint is not labelled or has left the picture. n may be 0.
+
+    Pseudo-boxes are made on the original picture and then transformed and cut as annotated boxes are,
+    so a person whose keypoints have all left the picture may still have a box.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        augmentations: list[T.Augmentation],
+        skeleton: Skeleton,
+        boxes: str,
+        image_format: str,
+    ) -> None:
+        """
+        Args:
+            is_train: whether samples get instances.
+            augmentations: applied in their order, to RGB pictures.
+            skeleton: tells how a flip swaps the keypoints.
+            boxes: "keypoints" for pseudo-boxes (persons without labelled keypoints are left out) or
+                "annotated" for those of the dataset.
+            image_format: order of the sample's channels, "BGR" or "RGB".
+        """
+        if boxes not in ("keypoints", "annotated"):
+            raise ValueError(f"INPUT.BOXES must be 'keypoints' or 'annotated', not '{boxes}'")
+        if image_format not in ("BGR", "RGB"):
+            raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.skeleton = skeleton
+        self.boxes = boxes
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        """Reads INPUT and DATASETS.SKELETON."""
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
+            "boxes": cfg.INPUT.BOXES,
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """
+        Raises:
+            FileNotFoundError, ValueError: the picture is missing, broken or of another size than the
+                dataset says; the message names it.
+        """
+        image = _read_rgb(dataset_dict)
+        keypoints, boxes = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
+        augmented = T.AugInput(image, boxes=boxes)
+        transforms = self.augmentations(augmented)
+        image = augmented.image if self.image_format == "RGB" else augmented.image[:, :, ::-1]
+        sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
+        sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        if self.is_train:
+            keypoints = self._transform(keypoints, transforms, image.shape[:2])
+            sample["instances"] = _instances(keypoints, augmented.boxes, image.shape[:2])
+        return sample
+
+    def _people(self, dataset_dict: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (n, K, 3) and boxes (n, 4) of the persons to train with, on the original picture."""
+        people = [person for person in dataset_dict["annotations"] if not person["iscrowd"]]
+        if not people:
+            return _nobody(self.skeleton)
+        keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
+        keypoints = keypoints.reshape(len(people), self.skeleton.num_keypoints, 3)
+        if self.boxes == "annotated":
+            boxes = [
+                BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people
+            ]
+            return keypoints, np.array(boxes, dtype=np.float64)
+        labelled = (keypoints[..., 2] > 0).any(axis=1)
+        keypoints = keypoints[labelled]
+        size = dataset_dict["height"], dataset_dict["width"]
+        return keypoints, keypoint_boxes(torch.from_numpy(keypoints), MARGIN, size).numpy()
+
+    def _transform(
+        self, keypoints: np.ndarray, transforms: T.TransformList, size: tuple[int, int]
+    ) -> np.ndarray:
+        """(n, K, 3) -> (n, K, 3): moved with the picture, left and right swapped if it was mirrored."""
+        points = transforms.apply_coords(keypoints[..., :2].reshape(-1, 2).copy())
+        points = points.reshape(*keypoints.shape[:2], 2)
+        inside = ((points >= 0) & (points < size[::-1])).all(axis=-1)
+        labelled = inside & (keypoints[..., 2] > 0)
+        moved = np.concatenate([points, keypoints[..., 2:]], axis=-1) * labelled[..., None]
+        flips = sum(isinstance(step, T.HFlipTransform) for step in transforms.transforms)
+        return moved[:, list(self.skeleton.flip_indices)] if flips % 2 else moved
+
+
+def _read_rgb(dataset_dict: dict) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    file_name = dataset_dict["file_name"]
+    try:
+        image = detection_utils.read_image(file_name, "RGB")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"picture {file_name} does not exist") from error
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises at broken files
+        raise ValueError(f"picture {file_name} cannot be read: {error}") from error
+    stated = dataset_dict["height"], dataset_dict["width"]
+    if image.shape[:2] != stated:
+        raise ValueError(
+            f"picture {file_name} is {image.shape[1]} wide and {image.shape[0]} high, "
+            f"but its annotation says {stated[1]} and {stated[0]}"
+        )
+    return image
+
+
+def _nobody(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((0, skeleton.num_keypoints, 3)), np.zeros((0, 4))
+
+
+def _instances(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Instances:
+    """keypoints (n, K, 3) and boxes (n, 4) of a picture of that size; persons without a box vanish."""
+    gt_boxes = Boxes(torch.from_numpy(boxes).float())
+    gt_boxes.clip(size)
+    instances = Instances(size)
+    instances.gt_boxes = gt_boxes
+    instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+    instances.gt_keypoints = Keypoints(torch.from_numpy(keypoints).float())
+    return instances[gt_boxes.nonempty()]
