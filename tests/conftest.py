@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import posecore  # noqa: F401  (before any test imports Detectron2, whose gaps it closes)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Workers run side by side; more threads in each would only get in each other's way.

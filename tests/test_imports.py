@@ -126,6 +126,21 @@ def test_methods_do_not_import_each_other():
     ]
 
 
+def test_posecore_comes_before_detectron2():
+    """Wherever Python may start, compat has run by the time Detectron2 is imported."""
+    starts = {ROOT / method / "__init__.py": {"posecore"} for method in METHODS if (ROOT / method).is_dir()}
+    starts |= dict.fromkeys(sources("tools"), set(PACKAGES))
+    for path, may_be_first in starts.items():
+        order = [
+            top(alias.name if isinstance(node, ast.Import) else node.module)
+            for node in ast.parse(path.read_text(), str(path)).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        ]
+        first = next((name for name in order if name in (*PACKAGES, "detectron2")), None)
+        assert first is None or first in may_be_first, f"{path} imports {first} before posecore"
+
+
 def test_no_cycles():
     """Modules can be put in an order in which each imports only earlier ones."""
     waiting = {name: own_imports(name) for name in MODULES}
