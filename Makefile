@@ -59,44 +59,52 @@ distclean: clean
 
 # ---- The steps of set-up ----
 
-FETCH_FAILED = echo "set-up stopped: pip could not install the above. If it did not reach the package index, check \
-	the network, the proxy (HTTPS_PROXY) and the index itself (pip config list, PIP_INDEX_URL)." >&2; exit 1
-fetch = $(BIN)/python -m pip install --disable-pip-version-check $(1) || { $(FETCH_FAILED); }
+FETCH_FAILED = echo "set-up stopped: pip could not install the above. If it did not reach the package index," \
+	"check the network, the proxy (HTTPS_PROXY) and the index itself (pip config list, PIP_INDEX_URL)." >&2; exit 1
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+fetch = @$(PIP) install $(1) || { $(FETCH_FAILED); }
+# Its build reads ninja and the rest from PATH.
+compile = @PATH="$(abspath $(BIN)):$$PATH" $(PIP) install --no-build-isolation --no-deps $(1)
 
 # The pinned pip and setuptools come first: the newest refuse Detectron2 0.6, the oldest cannot build it.
 $(STAMPS)/build: requirements/build.txt
-	$(PYTHON) requirements/preflight.py $(VENV)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(call fetch,--retries 1 -r requirements/build.txt)
+	@$(PYTHON) requirements/preflight.py $(VENV)
+	@echo "== $(VENV), pip and setuptools"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(call fetch,--retries 1 -r $<)
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/torch: $(TORCH) $(STAMPS)/build
+	@echo "== torch and torchvision"
 	$(call fetch,-r $(TORCH) -c requirements/detectron2.txt)
 	@touch $@
 
 # Without isolation, because its set-up imports torch; without dependencies, because it declares URLs and
 # formatters among them: those that it imports are in requirements/detectron2.txt.
 $(STAMPS)/detectron2-index: $(STAMPS)/torch
-	$(BIN)/python -m pip uninstall --yes -qq detectron2
+	@echo "== Detectron2 0.6 from the package index"
+	@$(PIP) uninstall --yes -qq detectron2
 	$(call fetch,--use-pep517 --no-deps --no-build-isolation --config-settings="--global-option=build_py" \
 		--config-settings="--build-option=--skip-build" pb1-detectron2==0.6)
-	$(BIN)/python requirements/drop_stray_tools.py
+	@$(BIN)/python requirements/drop_stray_tools.py
 	@rm -f $(STAMPS)/detectron2-* && touch $@
 
 $(STAMPS)/detectron2-git: $(STAMPS)/torch
-	$(BIN)/python -m pip uninstall --yes -qq pb1-detectron2
-	PATH="$(abspath $(BIN)):$$PATH" $(call fetch,--no-deps --no-build-isolation \
-		git+https://github.com/facebookresearch/detectron2.git@$(DETECTRON2_COMMIT))
-	$(BIN)/python requirements/drop_stray_tools.py
+	@echo "== Detectron2 from its repository, at $(DETECTRON2_COMMIT)"
+	@$(PIP) uninstall --yes -qq pb1-detectron2
+	$(call compile,git+https://github.com/facebookresearch/detectron2.git@$(DETECTRON2_COMMIT)) || { $(FETCH_FAILED); }
+	@$(BIN)/python requirements/drop_stray_tools.py
 	@rm -f $(STAMPS)/detectron2-* && touch $@
 
+# No warnings of conflicts: Detectron2 0.6 asks for a formatter of 2021 that nothing here needs.
 LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.txt
 $(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
-	$(call fetch,$(addprefix -r ,$(LISTS)))
+	@echo "== everything else"
+	$(call fetch,--no-warn-conflicts $(addprefix -r ,$(LISTS)))
 	@touch $@
 
-# Compiles csrc/ (ninja is in $(BIN)) and makes the packages of this checkout importable where they lie.
+# Compiles csrc/ and makes the packages of this checkout importable where they lie.
 $(STAMPS)/posecore: pyproject.toml $(SOURCES) $(STAMPS)/torch
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --disable-pip-version-check \
-		--no-build-isolation --no-deps --editable .
+	@echo "== posecore and its operators"
+	$(call compile,--editable .)
 	@touch $@
