@@ -1,0 +1,213 @@
+"""How the processes of a job start and find each other.
+
+One command line serves four ways. Under ``torchrun`` and under Slurm's ``srun`` the processes exist
+already and the environment says who is who; otherwise ``num_gpus`` processes are spawned here, or none
+where one is enough. NCCL connects processes on GPUs, gloo those on the CPU.
+"""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.utils import comm
+
+from posecore.engine.setup import UsageError
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """One process's place in a job.
+
+    Attributes:
+        rank: of this process, in [0, size).
+        size: number of processes on all machines.
+        local_rank: of this process among those of its machine; its GPU.
+        machine: what the processes of one machine, and no others, have in common.
+        url: torch's ``init_method``, the same for all.
+        starter: who started the processes, for messages.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    machine: str
+    url: str
+    starter: str
+
+
+def launch(
+    main: Callable[..., Any],
+    args: tuple = (),
+    *,
+    device: str,
+    num_gpus: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    timeout: timedelta = DEFAULT_TIMEOUT,
+) -> Any:
+    """Calls ``main(*args)`` in every process of the job.
+
+    Args:
+        main: importable by its name, since spawned processes import it.
+        args: picklable.
+        device: "cpu" or "cuda", as MODEL.DEVICE has it.
+        num_gpus: processes to spawn on this machine, on the CPU too.
+        num_machines: machines on which this function is called by hand, each with its ``machine_rank``.
+        dist_url: ``tcp://HOST:PORT`` of the first machine; "auto" is a free port of this one.
+
+    Returns:
+        What ``main`` returns, None where processes are spawned.
+
+    Raises:
+        UsageError: there are not the GPUs that are asked for, or ``num_gpus`` contradicts torchrun or Slurm.
+    """
+    world = find_world(os.environ)
+    wanted = num_gpus * num_machines
+    if world is not None and wanted not in (1, world.size):
+        raise UsageError(
+            f"{world.starter} has started {world.size} processes, but --num-gpus and --num-machines ask for "
+            f"{wanted}: leave these two out"
+        )
+    _check_device(device, num_gpus)
+    if world is not None:
+        return _join(world, main, args, device, timeout) if world.size > 1 else main(*args)
+    if wanted == 1:
+        return main(*args)
+    if dist_url == "auto":
+        if num_machines > 1:
+            raise UsageError("--num-machines above 1 needs --dist-url tcp://HOST:PORT of the first machine")
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    spawned = (main, args, device, num_gpus, num_machines, machine_rank, dist_url, timeout)
+    mp.spawn(_spawned, args=spawned, nprocs=num_gpus)
+
+
+def find_world(environment: Mapping[str, str]) -> World | None:
+    """The job that this process was started in by torchrun or Slurm, None if by neither."""
+    if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= environment.keys():
+        return World(
+            rank=int(environment["RANK"]),
+            size=int(environment["WORLD_SIZE"]),
+            local_rank=int(environment["LOCAL_RANK"]),
+            machine=environment.get("GROUP_RANK", socket.gethostname()),
+            url="env://",
+            starter="torchrun",
+        )
+    # A step (srun) counts its own tasks; the number of the whole job can be another.
+    size = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", 1)))
+    if "SLURM_PROCID" in environment and size > 1:
+        return World(
+            rank=int(environment["SLURM_PROCID"]),
+            size=size,
+            local_rank=int(environment["SLURM_LOCALID"]),
+            machine=environment.get("SLURM_NODEID", socket.gethostname()),
+            url=_slurm_url(environment),
+            starter="Slurm",
+        )
+    return None
+
+
+def _slurm_url(environment: Mapping[str, str]) -> str:
+    """Where rank 0 listens: on the first node, at a port that follows from the job and its step."""
+    for name in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST"):
+        if nodes := environment.get(name):
+            host = environment.get("MASTER_ADDR", first_node(nodes))
+            break
+    else:
+        raise UsageError("SLURM_PROCID is set, but none of SLURM_STEP_NODELIST and SLURM_JOB_NODELIST")
+    job, step = int(environment.get("SLURM_JOB_ID", 0)), int(environment.get("SLURM_STEP_ID", 0))
+    port = environment.get("MASTER_PORT", 12000 + (job * 16 + step) % 20000)
+    return f"tcp://{host}:{port}"
+
+
+def first_node(nodes: str) -> str:
+    """The first of Slurm's compressed names: ``rack2n[007-011,20]-ib,gpu1`` -> ``rack2n007-ib``."""
+    first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
+    if first is None:
+        raise UsageError(f"{nodes!r} is no list of Slurm nodes")
+    return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0])
+
+
+def _check_device(device: str, num_gpus: int) -> None:
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
+        raise UsageError(f"MODEL.DEVICE is {device!r}, but torch finds no GPU: add `MODEL.DEVICE cpu`")
+    if num_gpus > torch.cuda.device_count():
+        raise UsageError(f"--num-gpus {num_gpus}, but this machine has {torch.cuda.device_count()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _spawned(
+    local_rank: int,
+    main: Callable[..., Any],
+    args: tuple,
+    device: str,
+    num_gpus: int,
+    num_machines: int,
+    machine_rank: int,
+    url: str,
+    timeout: timedelta,
+) -> None:
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // num_gpus))
+    world = World(
+        rank=machine_rank * num_gpus + local_rank,
+        size=num_machines * num_gpus,
+        local_rank=local_rank,
+        machine=str(machine_rank),
+        url=url,
+        starter="--num-gpus",
+    )
+    _join(world, main, args, device, timeout)
+
+
+def _join(world: World, main: Callable[..., Any], args: tuple, device: str, timeout: timedelta) -> Any:
+    """Connects this process with the others, calls ``main`` and parts from them."""
+    if device.startswith("cuda"):
+        # Slurm can show each task only its own GPU, which is then the first.
+        torch.cuda.set_device(world.local_rank if torch.cuda.device_count() > 1 else 0)
+    logging.getLogger(__name__).info("Process %d of %d joins at %s", world.rank, world.size, world.url)
+    dist.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo",
+        init_method=world.url,
+        rank=world.rank,
+        world_size=world.size,
+        timeout=timeout,
+    )
+    comm._LOCAL_PROCESS_GROUP = _local_group(world)
+    comm.synchronize()
+    result = main(*args)
+    # Only after success: a process that fails must not wait here for the others.
+    comm.synchronize()
+    dist.destroy_process_group()
+    comm._LOCAL_PROCESS_GROUP = None
+    return result
+
+
+def _local_group(world: World) -> Any:
+    """The process group of this machine, which Detectron2's ``comm`` wants to know.
+
+    Not by counting ranks, as Detectron2 does: Slurm can put different numbers on its nodes, in any order.
+    """
+    machines = comm.all_gather(world.machine)
+    groups = {
+        machine: dist.new_group([rank for rank, where in enumerate(machines) if where == machine])
+        for machine in sorted(set(machines))
+    }
+    return groups[world.machine]

@@ -1,0 +1,117 @@
+"""From a command line to a checked configuration, and what a process needs before it works."""
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import yaml
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from detectron2.utils.logger import setup_logger
+
+
+class UsageError(ValueError):
+    """What whoever started the program can mend; tools print it without a traceback."""
+
+
+def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Puts a file and then KEY VALUE pairs into ``cfg``, and freezes it.
+
+    Args:
+        cfg: every key that there is, with its default.
+        config_file: YAML, which may name files that it extends as ``_BASE_``; "" for none.
+        overrides: keys and values in turn, as on a command line.
+
+    Returns:
+        ``cfg`` itself.
+
+    Raises:
+        UsageError: a file is missing or no YAML, or a key is unknown or of another type; names it and
+            what comes near.
+    """
+    if config_file:
+        _check_keys(cfg, _read(Path(config_file)), where=str(config_file))
+        try:
+            cfg.merge_from_file(str(config_file))
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"{config_file}: {error}") from error
+    if len(overrides) % 2:
+        raise UsageError(f"expected KEY VALUE pairs, but {overrides[-1]!r} stands alone")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        _check_keys(cfg, _nest(key, value), where="command line")
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"command line: {error}") from error
+    cfg.freeze()
+    return cfg
+
+
+def set_up_process(cfg: CfgNode) -> None:
+    """Logs to the screen and OUTPUT_DIR/log.txt, writes OUTPUT_DIR/config.yaml, seeds by SEED and rank."""
+    rank = comm.get_rank()
+    output = Path(cfg.OUTPUT_DIR)
+    output.mkdir(parents=True, exist_ok=True)
+    for name in ("fvcore", "detectron2", "posecore"):
+        setup_logger(str(output), distributed_rank=rank, name=name)
+    logger = logging.getLogger(__name__)
+    logger.info("Process %d of %d", rank, comm.get_world_size())
+    if comm.is_main_process():
+        (output / "config.yaml").write_text(cfg.dump())
+        logger.info("Whole configuration: %s", output / "config.yaml")
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = CfgNode.load_yaml_with_base(str(path))
+    except FileNotFoundError as error:
+        missing = Path(error.filename)
+        near = _near(missing.name, sorted(p.name for p in missing.parent.glob("*.yaml")))
+        raise UsageError(f"config file {missing} does not exist{near}") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"config file {path} is a folder") from error
+    except (yaml.YAMLError, TypeError) as error:  # a TypeError where the file is empty
+        raise UsageError(f"config file {path} is no YAML of keys and values: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"config file {path} is no YAML of keys and values")
+    return content
+
+
+def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:
+    for key in _unknown(given, cfg):
+        every = list(_flat(cfg))
+        elsewhere = [known for known in every if known.rpartition(".")[2] == key.rpartition(".")[2]]
+        raise UsageError(f"{where}: unknown config key {key}{_near(key, every, elsewhere)}")
+
+
+def _unknown(given: Mapping, known: CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in given.items():
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping):
+            section = known[key] if isinstance(known[key], CfgNode) else CfgNode()
+            yield from _unknown(value, section, f"{prefix}{key}.")
+
+
+def _flat(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _nest(key: str, value: str) -> dict:
+    """``A.B``, v -> {A: {B: v}}"""
+    first, dot, rest = key.partition(".")
+    return {first: _nest(rest, value) if dot else value}
+
+
+def _near(name: str, candidates: Sequence[str], others: Sequence[str] = ()) -> str:
+    near = list(dict.fromkeys([*difflib.get_close_matches(name, candidates, n=3), *others]))[:4]
+    return f"; near it: {', '.join(near)}" if near else ""

@@ -1,0 +1,205 @@
+"""Optimisers, gradient clipping, learning-rate schedules, and lengths given in epochs (SOLVER.*)."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver.build import reduce_param_groups
+from fvcore.common.param_scheduler import (
+    CosineParamScheduler,
+    LinearParamScheduler,
+    MultiStepParamScheduler,
+    ParamScheduler,
+)
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,  # every BatchNorm and InstanceNorm, synced or not
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.LocalResponseNorm,
+)
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
+    """SGD or AdamW over the parameters of ``model`` that require a gradient.
+
+    Raises:
+        ValueError: SOLVER.OPTIMIZER is unknown, an entry of SOLVER.LR_FACTORS fits no parameter, or
+            nothing is left to train.
+    """
+    solver = cfg.SOLVER
+    groups = parameter_groups(
+        model,
+        lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        lr_factors=solver.LR_FACTORS,
+    )
+    if solver.OPTIMIZER == "SGD":
+        return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+    if solver.OPTIMIZER == "ADAMW":
+        return torch.optim.AdamW(groups, lr=solver.BASE_LR)
+    raise ValueError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}; it can be 'SGD' or 'ADAMW'")
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    weight_decay_norm: float | None = None,
+    bias_lr_factor: float = 1.0,
+    weight_decay_bias: float | None = None,
+    lr_factors: Sequence[tuple[str, float]] = (),
+) -> list[dict[str, Any]]:
+    """The fewest parameter groups that give every parameter its learning rate and weight decay.
+
+    Decays have Detectron2's meaning: ``weight_decay_norm`` is for the scales and shifts of norm layers,
+    ``weight_decay_bias`` for whatever is called ``bias``, the shifts of norm layers among them; None
+    means ``weight_decay``. Learning-rate factors multiply: a bias under a name that fits two of
+    ``lr_factors`` learns at ``lr * bias_lr_factor * factor * factor``.
+
+    Args:
+        lr_factors: (part of the parameter's full name, factor) pairs.
+    """
+    _check_lr_factors(model, lr_factors)
+    groups: list[dict[str, Any]] = []
+    seen: set[nn.Parameter] = set()
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad or parameter in seen:
+                continue
+            seen.add(parameter)
+            decay = weight_decay
+            if isinstance(module, _NORMS) and weight_decay_norm is not None:
+                decay = weight_decay_norm
+            if name == "bias" and weight_decay_bias is not None:
+                decay = weight_decay_bias
+            full_name = f"{prefix}.{name}" if prefix else name
+            factor = math.prod(factor for part, factor in lr_factors if part in full_name)
+            if name == "bias":
+                factor *= bias_lr_factor
+            groups.append({"params": [parameter], "lr": lr * factor, "weight_decay": decay})
+    if not groups:
+        raise ValueError("no parameter of the model requires a gradient: there is nothing to train")
+    return reduce_param_groups(groups)
+
+
+def _check_lr_factors(model: nn.Module, lr_factors: Sequence[tuple[str, float]]) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for entry in lr_factors:
+        if len(entry) != 2 or not isinstance(entry[0], str) or not isinstance(entry[1], (int, float)):
+            raise ValueError(f"SOLVER.LR_FACTORS: {entry!r} is no (part of a parameter's name, factor) pair")
+        if not any(entry[0] in name for name in names):
+            raise ValueError(
+                f"SOLVER.LR_FACTORS: no parameter has {entry[0]!r} in its name; "
+                f"the first and last are {names[0]!r} and {names[-1]!r}"
+            )
+
+
+def build_gradient_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], None]:
+    """What bounds the gradients between backward and the optimiser's step (SOLVER.CLIP_GRADIENTS).
+
+    CLIP_TYPE "value" bounds each element, "norm" each parameter's norm (both as Detectron2 has them),
+    "full_model" the norm of all gradients together.
+
+    Returns:
+        A function that edits the gradients of the parameters it is given.
+    """
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if not clip.ENABLED:
+        return lambda parameters: None
+    if clip.CLIP_TYPE == "value":
+        return lambda parameters: nn.utils.clip_grad_value_(parameters, clip.CLIP_VALUE)
+    if clip.CLIP_TYPE == "full_model":
+        return lambda parameters: _clip_norm(parameters, clip.CLIP_VALUE, clip.NORM_TYPE)
+    if clip.CLIP_TYPE == "norm":
+
+        def clip_each(parameters: Iterable[nn.Parameter]) -> None:
+            for parameter in parameters:
+                _clip_norm(parameter, clip.CLIP_VALUE, clip.NORM_TYPE)
+
+        return clip_each
+    raise ValueError(
+        f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}; it can be 'value', 'norm' or 'full_model'"
+    )
+
+
+def _clip_norm(parameters: Tensor | Iterable[Tensor], limit: float, norm_type: float) -> None:
+    nn.utils.clip_grad_norm_(parameters, limit, norm_type)
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRMultiplier:
+    """The schedule SOLVER.LR_SCHEDULER_NAME behind its warm-up; to be stepped once per iteration.
+
+    With t the iteration and T = SOLVER.MAX_ITER every learning rate is its initial value times
+
+    * "WarmupMultiStepLR": GAMMA to the number of STEPS that are not above t;
+    * "WarmupLinearLR": 1 - t / T;
+    * "WarmupCosineLR": (1 + cos(pi t / T)) / 2;
+
+    and in the first WARMUP_ITERS iterations times WARMUP_FACTOR ("constant"), or on the line from there
+    to the schedule's value at their end ("linear").
+    """
+    solver = cfg.SOLVER
+    if solver.MAX_ITER < 1:
+        raise ValueError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}; it must be at least 1")
+    schedule: ParamScheduler
+    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        schedule = _multi_step(sorted(solver.STEPS), solver.GAMMA, solver.MAX_ITER)
+    elif solver.LR_SCHEDULER_NAME == "WarmupLinearLR":
+        schedule = LinearParamScheduler(1, 0)
+    elif solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
+        schedule = CosineParamScheduler(1, 0)
+    else:
+        raise ValueError(
+            f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}; "
+            "it can be 'WarmupMultiStepLR', 'WarmupLinearLR' or 'WarmupCosineLR'"
+        )
+    # fvcore's schedules are functions of t / T on [0, 1), so the warm-up ends before the training does.
+    warmup = min(solver.WARMUP_ITERS, solver.MAX_ITER - 1) / solver.MAX_ITER
+    if warmup > 0:
+        schedule = WarmupParamScheduler(schedule, solver.WARMUP_FACTOR, warmup, solver.WARMUP_METHOD)
+    return LRMultiplier(optimizer, schedule, solver.MAX_ITER)
+
+
+def _multi_step(steps: list[int], gamma: float, max_iter: int) -> ParamScheduler:
+    reached = [step for step in steps if step < max_iter]
+    if reached != steps:
+        ignored = steps[len(reached) :]
+        logging.getLogger(__name__).warning(
+            "SOLVER.STEPS %s lie at or behind the end, SOLVER.MAX_ITER %d", ignored, max_iter
+        )
+    if not reached:
+        return LinearParamScheduler(1, 1)
+    return MultiStepParamScheduler(
+        [gamma**drops for drops in range(len(reached) + 1)], num_updates=max_iter, milestones=reached
+    )
+
+
+def resolve_epochs(cfg: CfgNode, images_per_epoch: int) -> CfgNode:
+    """A copy of ``cfg`` whose MAX_ITER and STEPS follow from MAX_EPOCH and STEPS_EPOCH, where these are set.
+
+    One epoch is ``images_per_epoch / SOLVER.IMS_PER_BATCH`` iterations. Every other length
+    (WARMUP_ITERS, CHECKPOINT_PERIOD, TEST.EVAL_PERIOD) stays in iterations.
+    """
+    solver = cfg.SOLVER
+    iterations = images_per_epoch / solver.IMS_PER_BATCH
+    frozen = cfg.is_frozen()
+    cfg = cfg.clone()
+    cfg.defrost()
+    if solver.MAX_EPOCH > 0:
+        cfg.SOLVER.MAX_ITER = math.ceil(solver.MAX_EPOCH * iterations)
+    if solver.STEPS_EPOCH:
+        cfg.SOLVER.STEPS = tuple(round(epoch * iterations) for epoch in solver.STEPS_EPOCH)
+    if frozen:
+        cfg.freeze()
+    return cfg

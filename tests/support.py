@@ -1,0 +1,49 @@
+"""What several tests share: a configuration without methods, and functions run by several processes."""
+
+import importlib.util
+import inspect
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import detectron2.config
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from posecore.config import add_config
+from posecore.engine.launch import launch
+
+
+def core_cfg(*overrides: Any) -> CfgNode:
+    """The keys of Detectron2 and of the core, for the CPU; no method is loaded."""
+    cfg = detectron2.config.get_cfg()
+    add_config(cfg)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *overrides])
+    return cfg
+
+
+def in_processes(function: Callable[..., Any], size: int, *args: Any) -> list[Any]:
+    """Calls ``function(*args)`` in ``size`` processes that form one gloo world.
+
+    Args:
+        function: at the top of a test module. The processes load that module from its file, so whatever
+            it registers when it is imported exists in them too.
+        args: picklable.
+
+    Returns:
+        What the function returned, by rank; tensors, numbers, text and containers of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        call = (inspect.getfile(function), function.__name__, args, folder)
+        launch(_call, call, device="cpu", num_gpus=size)
+        return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(size)]
+
+
+def _call(file: str, name: str, args: tuple, folder: str) -> None:
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    torch.save(getattr(module, name)(*args), Path(folder) / f"{comm.get_rank()}.pt")
