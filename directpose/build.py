@@ -41,6 +41,7 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
             focal_alpha=fcos.FOCAL_ALPHA,
             focal_gamma=fcos.FOCAL_GAMMA,
             smooth_keypoints=choice(cfg, "MODEL.DIRECTPOSE.KEYPOINT_LOSS", {"l1": False, "smooth_l1": True}),
+            giou_smoothing=fcos.GIOU_SMOOTHING,
             heatmap_one_per_cell=choice(
                 cfg, "MODEL.DIRECTPOSE.HEATMAP_LABELS", {"per_type": False, "one_per_cell": True}
             ),

@@ -117,7 +117,9 @@ class DirectPose(PoseEstimator):
         }
         if "ltrb" in maps:
             cells = ltrb / positives.strides[:, None]
-            losses["loss_box"] = box_loss(F.relu(maps["ltrb"][at]), cells, middle, divisors["box"])
+            losses["loss_box"] = box_loss(
+                F.relu(maps["ltrb"][at]), cells, middle, divisors["box"], smoothing=how.giou_smoothing
+            )
         if self.heatmap is not None:
             logits = self.heatmap(features[self.heatmap.level]).float()
             loss = heatmap_loss(logits, heatmaps, divisors["heatmap"], **focal)

@@ -14,6 +14,7 @@ class Training:
         focal_alpha: weight of positives in both focal losses.
         focal_gamma: their focusing exponent.
         smooth_keypoints: smooth L1, persons weighted by their keypoints, instead of L1.
+        giou_smoothing: area in cells added to intersection and union of boxes.
         heatmap_one_per_cell: one keypoint type per heatmap cell.
         heatmap_weight: of the heatmap loss.
     """
@@ -24,6 +25,7 @@ class Training:
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     smooth_keypoints: bool = False
+    giou_smoothing: float = 1.0
     heatmap_one_per_cell: bool = False
     heatmap_weight: float = 4.0
 

@@ -80,6 +80,6 @@ def _last_of_each(values: Tensor) -> Tensor:
     return position.new_zeros(len(unique)).scatter_reduce(0, which, position, "amax", include_self=False)
 
 
-def heatmap_loss(logits: Tensor, targets: Tensor, divisor: Tensor, alpha: float, gamma: float) -> Tensor:
+def heatmap_loss(logits: Tensor, targets: Tensor, divisor: Tensor, *, alpha: float, gamma: float) -> Tensor:
     """Focal loss of (N, K, H, W) logits, summed and divided."""
     return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / divisor

@@ -110,6 +110,8 @@ def _add_model(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS.CLS_DIVISOR = "positives"
     cfg.MODEL.FCOS.FOCAL_ALPHA = 0.25
     cfg.MODEL.FCOS.FOCAL_GAMMA = 2.0
+    # Area, in cells, added to intersection and union in the boxes' GIoU loss, as published FCOS codes do.
+    cfg.MODEL.FCOS.GIOU_SMOOTHING = 1.0
     # Candidates: class probability above the threshold, then the best by score on each level.
     cfg.MODEL.FCOS.SCORE_THRESH = 0.05
     cfg.MODEL.FCOS.TOPK_PER_LEVEL = 1000

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from detectron2.utils import comm
 from torch import Tensor
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
+
+from posecore.fcos.ltrb import generalized_iou
 
 
 def mean_over_processes(
@@ -38,7 +40,7 @@ def mean_over_processes(
 
 
 def classification_loss(
-    logits: Tensor, positive: Tensor, divisor: Tensor, alpha: float, gamma: float
+    logits: Tensor, positive: Tensor, divisor: Tensor, *, alpha: float, gamma: float
 ) -> Tensor:
     """Focal loss over all locations.
 
@@ -58,13 +60,6 @@ def centerness_loss(logits: Tensor, targets: Tensor, divisor: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / divisor
 
 
-def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, divisor: Tensor) -> Tensor:
+def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, divisor: Tensor, *, smoothing: float) -> Tensor:
     """Generalised-IoU loss of (P, 4) distances against (P, 4) target distances, weighted by (P,)."""
-    origin = ltrb.new_zeros(1)
-    loss = generalized_box_iou_loss(_box_around(origin, ltrb), _box_around(origin, targets))
-    return (loss * weights).sum() / divisor
-
-
-def _box_around(origin: Tensor, ltrb: Tensor) -> Tensor:
-    """Corners of the box with the given distances from a common point: all that an IoU needs."""
-    return torch.cat([origin - ltrb[:, :2], origin + ltrb[:, 2:]], dim=1)
+    return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum() / divisor

@@ -28,3 +28,31 @@ def centerness(ltrb: Tensor) -> Tensor:
     horizontal, vertical = ltrb[..., 0::2], ltrb[..., 1::2]
     ratio = (horizontal.amin(-1) / horizontal.amax(-1)) * (vertical.amin(-1) / vertical.amax(-1))
     return ratio.sqrt()
+
+
+def generalized_iou(ltrb: Tensor, other: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Generalised IoU of boxes given by their distances from a common point.
+
+    Args:
+        ltrb: (..., 4) distances, at least 0.
+        other: (..., 4).
+        smoothing: area added to intersection and union before they are divided; AdelaiDet's and
+            gluon-cv's FCOS add 1, which is why torchvision's function does not serve here.
+
+    Returns:
+        (...,) in [-1, 1].
+
+    Source: Generalized Intersection over Union (arXiv 1902.09630), algorithm 1.
+    """
+    area, other_area = _area(ltrb), _area(other)
+    intersection = _area(torch.minimum(ltrb, other))
+    union = area + other_area - intersection
+    hull = _area(torch.maximum(ltrb, other))
+    # Two boxes without area, both at their point, count as disjoint.
+    tiny = torch.finfo(ltrb.dtype).tiny
+    iou = (intersection + smoothing) / (union + smoothing).clamp(min=tiny)
+    return iou - (hull - union) / hull.clamp(min=tiny)
+
+
+def _area(ltrb: Tensor) -> Tensor:
+    return (ltrb[..., 0] + ltrb[..., 2]) * (ltrb[..., 1] + ltrb[..., 3])

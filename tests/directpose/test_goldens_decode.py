@@ -1,0 +1,74 @@
+"""From scores to detections, against what the published code kept."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.structures import ImageList
+from directpose_oracle import LEVELS, arrays, filled, head_inputs
+from torch import nn
+from torch.testing import assert_close
+
+from directpose import DirectPose
+from directpose.how import Decoding
+
+SIZE = (256, 320)
+# Per code: configuration, manifest, stored arrays, the NMS thresholds they cover, and how its score
+# comes from ours (gluon-cv takes the square root).
+CASES = {
+    "authors": (
+        "official/R_50_authors.yaml",
+        "manifest_authors.json",
+        "kpalign_authors/decode.npz",
+        (0.4, 0.5),
+        lambda score: score,
+    ),
+    "gluon": (
+        "official/R_50_gluon.yaml",
+        "manifest_gluon_paperlike.json",
+        "kpalign_gluon/paperlike_decode.npz",
+        (0.5, 0.6),
+        torch.sqrt,
+    ),
+}
+
+
+class GivenFeatures(nn.Module):
+    """A backbone that returns the same maps whatever the picture."""
+
+    def __init__(self, features: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.features
+
+
+def detect(model: DirectPose, nms_thresh: float) -> object:
+    model.how_to_decode = Decoding(nms_thresh=nms_thresh)
+    return model.predict(ImageList(torch.zeros(1, 3, *SIZE), [SIZE]))[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_best_candidates_and_survivors(shared: Path, case: str) -> None:
+    config, manifest, stored, thresholds, score_of = CASES[case]
+    golden = arrays(shared / "oracles/directpose" / stored)
+    model = filled(shared, config, manifest)
+    model.backbone = GivenFeatures(head_inputs(shared))
+
+    # No box overlaps another by more than 1: everything survives, best first.
+    everything = detect(model, nms_thresh=1.0)
+    assert_close(score_of(everything.scores[:20]), golden["top20_score"], atol=1e-5, rtol=0)
+    keypoints = golden["top20_keypoints"][..., :2]
+    assert_close(everything.pred_keypoints[:20, :, :2], keypoints, atol=5e-3, rtol=0)
+
+    for threshold in thresholds:
+        name = f"nms{int(threshold * 10):02d}"
+        survivors = detect(model, nms_thresh=threshold)
+        assert len(survivors) == min(int(golden[f"{name}_count"]), 100)
+        assert_close(score_of(survivors.scores[:20]), golden[f"{name}_score"], atol=1e-5, rtol=0)
+        assert_close(
+            survivors.pred_keypoints[:20, :, :2], golden[f"{name}_keypoints"][..., :2], atol=5e-3, rtol=0
+        )
+    assert len(LEVELS) == len(model.in_features)

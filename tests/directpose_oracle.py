@@ -1,0 +1,85 @@
+"""The shared numbers of the published code, and our heads loaded with the weights they were made with."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from detectron2.modeling import build_model
+from torch import Tensor
+
+from directpose import DirectPose
+from directpose.official import convert
+from posecore.config import get_cfg
+from posecore.fcos.locations import Locations, make_locations
+from posecore.fcos.queries import Queries
+
+LEVELS = ("p3", "p4", "p5", "p6", "p7")
+STRIDES = (8, 16, 32, 64, 128)
+# One picture of 256 x 320.
+HEAD_SIZES = ((32, 40), (16, 20), (8, 10), (4, 5), (2, 3))
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "directpose"
+
+
+def load_fill(shared: Path) -> ModuleType:
+    """fill.py, which makes every array from its name."""
+    spec = importlib.util.spec_from_file_location("fill", shared / "oracles" / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    return fill
+
+
+def arrays(path: Path) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.asarray(array)) for name, array in np.load(path).items()}
+
+
+def build(config: str, *overrides: object) -> DirectPose:
+    """The model of a configuration under configs/directpose, without weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
+    return build_model(cfg)
+
+
+def filled(shared: Path, config: str, manifest: str) -> DirectPose:
+    """The model in evaluation mode with the manifest's weights in every part but the backbone."""
+    fill = load_fill(shared)
+    tensors = json.loads((shared / "oracles" / "directpose" / manifest).read_text())["tensors"]
+    official = {}
+    for tensor in tensors:
+        dtype = "int64" if tensor["name"].endswith("num_batches_tracked") else "float32"
+        value = fill.parameter(tensor["name"], tensor["shape"], dtype)
+        official[tensor["name"]] = torch.from_numpy(np.asarray(value))
+    model = build(config).eval()
+    missing, unexpected = model.load_state_dict(convert(official), strict=False)
+    assert not unexpected
+    assert {name.split(".")[0] for name in missing} == {"backbone"}
+    return model
+
+
+def head_inputs(shared: Path) -> dict[str, Tensor]:
+    """The pyramid that the head cases start from."""
+    fill = load_fill(shared)
+    return {
+        level: torch.from_numpy(fill.normal(f"directpose/{level}", (1, 256, *size)))
+        for level, size in zip(LEVELS, HEAD_SIZES, strict=True)
+    }
+
+
+def locations(sizes: tuple[tuple[int, int], ...] = HEAD_SIZES) -> Locations:
+    return make_locations(sizes, STRIDES)
+
+
+def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tensor]:
+    """Per level (N, 2K, H, W), as the published heads give them."""
+    output, where = model._dense(features)
+    num_images = len(features[LEVELS[0]])
+    offsets = model._offsets(output, where, Queries.everywhere(num_images, len(where)))
+    offsets = offsets.flatten(1).unflatten(0, (num_images, -1))
+    sizes = [height * width for height, width in where.sizes]
+    return [
+        level.transpose(1, 2).unflatten(2, size)
+        for level, size in zip(offsets.split(sizes, dim=1), where.sizes, strict=True)
+    ]
