@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +54,7 @@ def make_dataset(
     split: str = "train",
     seed: int = 0,
     name: str = "synthetic",
-    scene: Scene | None = None,
+    **scene: Any,
 ) -> Path:
     """Writes pictures, annotations and a definition of the dataset.
 
@@ -65,12 +66,12 @@ def make_dataset(
         split: names the files and, with the seed, makes the pictures differ from those of other splits.
         seed: any integer from 0.
         name: the dataset is called <name>_<split>.
-        scene: what the pictures show.
+        **scene: what the pictures show, attributes of :class:`Scene`.
 
     Returns:
         The path of the definition, for DATASETS.DEFINITIONS.
     """
-    folder, scene = Path(folder), scene or Scene()
+    folder, shown = Path(folder), Scene(**scene)
     kind = load_skeleton(skeleton)
     make_figure = figure_maker(kind)
     images: list[dict] = []
@@ -79,7 +80,7 @@ def make_dataset(
     (folder / "annotations").mkdir(exist_ok=True)
     for index in range(num_images):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
-        picture, people = make_picture(rng, make_figure, size, scene)
+        picture, people = make_picture(rng, make_figure, size, shown)
         file_name = f"{index + 1:06d}.jpg"
         cv2.imwrite(str(folder / split / file_name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         images.append({"id": index + 1, "file_name": file_name, "height": size[0], "width": size[1]})
@@ -287,7 +288,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--crowds", type=float, default=Scene.crowds, help="share of pictures with a crowd")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    scene = Scene(people=tuple(options.people), scale=tuple(options.scale), crowds=options.crowds)
     for split, num_images in (("train", options.train), ("val", options.val)):
         path = make_dataset(
             options.out,
@@ -296,7 +296,9 @@ def main(arguments: list[str] | None = None) -> None:
             skeleton=options.skeleton,
             split=split,
             seed=options.seed,
-            scene=scene,
+            people=tuple(options.people),
+            scale=tuple(options.scale),
+            crowds=options.crowds,
         )
         print(f"{num_images} pictures: {path}")
 

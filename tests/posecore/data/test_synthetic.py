@@ -28,7 +28,7 @@ def pictures(folder, split):
 
 
 def test_a_dataset_is_complete_and_loads(tmp_path):
-    definition = make_dataset(tmp_path, num_images=6, size=(64, 96), scene=Scene(crowds=1.0))
+    definition = make_dataset(tmp_path, num_images=6, size=(64, 96), crowds=1.0)
     (name,) = register_definitions([definition])
     assert name == "synthetic_train"
     dicts = load_dataset(name, load_skeleton("coco_17"))
