@@ -192,7 +192,8 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton) -> list[str]
     if people and filled["keypoints"] == len(people):
         raise ValueError("no annotation has keypoints; is this the instances file of the dataset?")
     _check_boxes(people)
-    keypoints = _numbers(people, "keypoints", 3 * skeleton.num_keypoints).reshape(len(people), -1, 3)
+    num_keypoints = skeleton.num_keypoints
+    keypoints = _numbers(people, "keypoints", 3 * num_keypoints).reshape(len(people), num_keypoints, 3)
     _check_visibility(people, keypoints, skeleton)
     labelled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
     for person, count in zip(people, labelled, strict=True):
