@@ -83,3 +83,15 @@ def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tens
         level.transpose(1, 2).unflatten(2, size)
         for level, size in zip(offsets.split(sizes, dim=1), where.sizes, strict=True)
     ]
+
+
+TINY = (
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
+    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.DIRECTPOSE.GROUP_CHANNELS", 8),
+    *("MODEL.DIRECTPOSE.HEATMAP_CHANNELS", 32),
+)
+
+
+def tiny(*overrides: object) -> DirectPose:
+    """Full KPAlign, small enough to train a step in a moment."""
+    return build("R_50_25ep.yaml", *TINY, *overrides)

@@ -5,8 +5,10 @@ import math
 from detectron2.layers import get_norm as detectron2_norm
 from torch import nn
 
-# GroupNorm's usual number of groups.
+# GroupNorm's usual number of groups, and the fewest channels of one: a group of a single channel would
+# have nothing to average over on a 1x1 map.
 NORM_GROUPS = 32
+NORM_GROUP_WIDTH = 4
 
 
 def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Module:
@@ -15,12 +17,14 @@ def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Mo
     Args:
         name: "GN", "" (none), or any name that Detectron2's ``get_norm`` knows (BN, SyncBN, FrozenBN).
         channels: C of the maps.
-        norm_groups: groups of a GroupNorm; by default 32, or the most below it that divides C.
+        norm_groups: groups of a GroupNorm; by default 32, or fewer that divide C into groups of four
+            channels or more.
     """
     if name == "":
         return nn.Identity()
     if name == "GN":
-        return nn.GroupNorm(norm_groups or math.gcd(NORM_GROUPS, channels), channels)
+        groups = norm_groups or math.gcd(NORM_GROUPS, max(channels // NORM_GROUP_WIDTH, 1))
+        return nn.GroupNorm(math.gcd(groups, channels), channels)
     try:
         return detectron2_norm(name, channels)
     except KeyError:

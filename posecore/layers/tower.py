@@ -2,12 +2,10 @@
 
 from torch import nn
 
-from posecore.layers.norm import make_norm
+from posecore.layers.norm import NORM_GROUP_WIDTH, make_norm
 
 # Standard deviation of the initial weights of heads, as RetinaNet and FCOS have it.
 INIT_STD = 0.01
-# Channels per norm group in a grouped tower: none of them reaches across two groups.
-GROUPED_NORM_WIDTH = 4
 
 
 class Tower(nn.Sequential):
@@ -35,7 +33,8 @@ class Tower(nn.Sequential):
         groups: int = 1,
         first_groups: int = 1,
     ) -> None:
-        norm_groups = channels // GROUPED_NORM_WIDTH if groups > 1 else None
+        # In a grouped tower no group of a GroupNorm reaches across two of the tower's.
+        norm_groups = groups * max(channels // groups // NORM_GROUP_WIDTH, 1) if groups > 1 else None
         layers: list[nn.Module] = []
         for index in range(num_convs):
             conv = nn.Conv2d(

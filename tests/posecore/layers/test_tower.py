@@ -10,6 +10,7 @@ from posecore.layers.tower import Tower
 def test_groups_do_not_see_each_other_after_the_first_convolution() -> None:
     tower = Tower(6, 16, 3, groups=2, first_groups=2)
     image = torch.randn(1, 6, 5, 5)
+    assert tower[1].num_groups == 4
     changed = image.clone()
     changed[:, 3:] += 1
     before, after = tower(image), tower(changed)
@@ -33,8 +34,11 @@ def test_depth_and_start() -> None:
 
 def test_group_norm_fits_any_width() -> None:
     assert make_norm("GN", 256).num_groups == 32
-    assert make_norm("GN", 48).num_groups == 16
+    assert make_norm("GN", 128).num_groups == 32
+    assert make_norm("GN", 8).num_groups == 2
+    assert make_norm("GN", 48).num_groups == 4
     assert make_norm("GN", 5).num_groups == 1
+    assert make_norm("GN", 256)(torch.zeros(1, 256, 1, 1)).isfinite().all()
 
 
 def test_unknown_norm_is_named() -> None:

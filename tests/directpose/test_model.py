@@ -1,0 +1,187 @@
+"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.structures import Instances
+from directpose_oracle import tiny
+from people import sample
+from torch import nn
+from torch.testing import assert_close
+
+from directpose.how import Decoding
+
+VARIANTS = {
+    "kpalign": (),
+    "naive": ("MODEL.DIRECTPOSE.HEAD", "naive"),
+    "no aligner": (
+        *("MODEL.DIRECTPOSE.ALIGNER", False, "MODEL.DIRECTPOSE.GROUPS", "keypoints"),
+        *("MODEL.DIRECTPOSE.SEPARATE_FEATURES", False, "MODEL.DIRECTPOSE.SAMPLE_FROM", "same"),
+    ),
+    "1/16 heatmaps": ("MODEL.DIRECTPOSE.HEATMAP_LEVEL", "p4"),
+    "no heatmaps": ("MODEL.DIRECTPOSE.HEATMAP_LEVEL", ""),
+    "boxes": ("MODEL.DIRECTPOSE.BOX_BRANCH", True),
+}
+
+
+def everything(model: nn.Module) -> nn.Module:
+    """The same model, in evaluation mode, which takes every location for a person."""
+    model.how_to_decode = Decoding(score_thresh=0.0, nms_thresh=0.9, limit=20)
+    return model.eval()
+
+
+def detections(model: nn.Module, batch: list[dict]) -> list[Instances]:
+    with torch.no_grad():
+        return [result["instances"] for result in model(batch)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+    model = tiny(*VARIANTS[variant]).train()
+    keys = None
+    for counts in ([2, 0, 1], [0], [0, 0], [5]):
+        batch = [sample(i, count, (96 - 7 * i, 101)) for i, count in enumerate(counts)]
+        losses = model(batch)
+        assert keys in (None, list(losses))
+        keys = list(losses)
+        assert all(loss.isfinite() for loss in losses.values())
+        model.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert without == []
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert ("loss_heatmap" in keys) == (variant != "no heatmaps")
+    assert ("loss_box" in keys) == (variant == "boxes")
+
+
+def test_nobody_costs_nothing_but_classification_and_heatmaps() -> None:
+    losses = tiny().train()([sample(0, 0)])
+    assert losses["loss_keypoint"] == 0
+    assert losses["loss_centerness"] == 0
+    assert losses["loss_cls"] > 0
+    assert losses["loss_heatmap"] > 0
+
+
+@pytest.mark.parametrize("variant", ["kpalign", "naive", "boxes"])
+def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+    model = everything(tiny(*VARIANTS[variant]))
+    batch = [sample(i, 1) for i in range(3)]
+    for together, alone in zip(
+        detections(model, batch), [detections(model, [x])[0] for x in batch], strict=True
+    ):
+        assert len(together) == 20
+        assert_close(together.scores, alone.scores)
+        assert_close(together.pred_keypoints, alone.pred_keypoints, atol=1e-3, rtol=1e-4)
+        assert_close(together.pred_boxes.tensor, alone.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
+
+
+def test_poses_come_back_in_the_original_picture() -> None:
+    model = everything(tiny())
+    inputs = sample(0, 1, (90, 121))
+    small = detections(model, [inputs])[0]
+    large = detections(model, [inputs | {"height": 180, "width": 363}])[0]
+    assert large.image_size == (180, 363)
+    assert small.pred_keypoints.shape == (20, 17, 3)
+    factor = torch.tensor([3.0, 2.0, 1.0])
+    assert_close(large.pred_keypoints, small.pred_keypoints * factor)
+    assert_close(large.pred_boxes.tensor, small.pred_boxes.tensor * factor[[0, 1, 0, 1]])
+    assert (large.pred_keypoints[..., 2] == 1).all()
+    assert large.pred_classes.unique().tolist() == [0]
+
+
+def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
+    result = detections(everything(tiny()), [sample(0, 1)])[0]
+    x, y = result.pred_keypoints[..., 0].clamp(0, 128), result.pred_keypoints[..., 1].clamp(0, 96)
+    expected = torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
+    assert_close(result.pred_boxes.tensor, expected)
+
+
+def test_with_a_box_branch_its_boxes_come_out() -> None:
+    model = everything(tiny(*VARIANTS["boxes"]))
+    with torch.no_grad():  # every side two cells away, whatever the picture
+        model.head.predictors["ltrb"].conv.weight.zero_()
+        model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+    result = detections(model, [sample(0, 1, (256, 256))])[0]
+    sizes = result.pred_boxes.tensor[:, 2:] - result.pred_boxes.tensor[:, :2]
+    assert {4 * 8.0, 4 * 16.0} & set(sizes.flatten().tolist())
+
+
+def test_the_heatmap_branch_rests_at_test_time() -> None:
+    model = everything(tiny())
+    model.heatmap.forward = None
+    assert len(detections(model, [sample(0, 1)])[0]) == 20
+
+
+def test_inputs_stay_as_they_are() -> None:
+    model = tiny()
+    batch = [sample(0, 2), sample(1, 0)]
+    before = copy.deepcopy(batch)
+    model.train()(batch)
+    detections(model.eval(), batch)
+    for now, then in zip(batch, before, strict=True):
+        assert torch.equal(now["image"], then["image"])
+        assert torch.equal(now["instances"].gt_boxes.tensor, then["instances"].gt_boxes.tensor)
+        assert torch.equal(now["instances"].gt_keypoints.tensor, then["instances"].gt_keypoints.tensor)
+        assert now.keys() == then.keys()
+
+
+def test_no_candidate_gives_an_empty_result() -> None:
+    model = tiny().eval()
+    model.how_to_decode = Decoding(score_thresh=1.0)
+    result = detections(model, [sample(0, 1), sample(1, 1)])
+    assert [one.pred_keypoints.shape for one in result] == [(0, 17, 3), (0, 17, 3)]
+    assert result[0].pred_boxes.tensor.shape == (0, 4)
+
+
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_other_skeletons_train_and_predict(num_keypoints: int, tmp_path: Path) -> None:
+    skeleton = "coco_wholebody_133"
+    if num_keypoints == 5:
+        skeleton = str(tmp_path / "star.yaml")
+        tips = ["head", "left_hand", "right_hand", "left_foot", "right_foot"]
+        content = {
+            "name": "star",
+            "keypoints": tips,
+            "flip_pairs": [["left_hand", "right_hand"], ["left_foot", "right_foot"]],
+            "limbs": [["head", tip] for tip in tips[1:]],
+            "sigmas": [0.05] * 5,
+            "groups": [["head"], ["left_hand", "right_hand"], ["left_foot", "right_foot"]],
+        }
+        Path(skeleton).write_text(yaml.safe_dump(content))
+    model = tiny("DATASETS.SKELETON", skeleton)
+    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
+    sum(losses.values()).backward()
+    result = detections(everything(model), [sample(0, 1)])[0]
+    assert result.pred_keypoints.shape == (20, num_keypoints, 3)
+
+
+def test_persons_of_another_skeleton_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"picture3\.jpg.*14 keypoints.*17.*coco_17"):
+        tiny().train()([sample(3, 1, num_keypoints=14)])
+
+
+def test_half_precision_trains() -> None:
+    model = tiny().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model([sample(0, 2), sample(1, 0)])
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.DIRECTPOSE.HEAD", "kp_align"),
+        ("MODEL.DIRECTPOSE.SAMPLE_FROM", "coarser"),
+        ("MODEL.DIRECTPOSE.GROUPS", "nine"),
+        ("MODEL.DIRECTPOSE.KEYPOINT_LOSS", "oks"),
+        ("MODEL.DIRECTPOSE.HEATMAP_LABELS", "gaussian"),
+        ("MODEL.FCOS.CLS_DIVISOR", "images"),
+    ],
+)
+def test_wrong_choices_name_the_key_and_the_options(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{key} must be one of '.*'{value}'"):
+        tiny(key, value)
