@@ -1,0 +1,205 @@
+"""Augmentations: a dot painted at a point is found where the point is said to go."""
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+from support import core_cfg
+
+from posecore.data.augment import CropShare, CropToSize, build_augmentations
+
+
+def painted(points, size=(90, 120)):
+    """A soft dot at each point (x, y), continuous pixels, on black; (H, W, 3) uint8."""
+    rows, columns = np.mgrid[: size[0], : size[1]] + 0.5
+    image = np.zeros(size)
+    for x, y in points:
+        image = np.maximum(image, 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18))
+    return np.repeat(image[..., None], 3, axis=2).round().astype(np.uint8)
+
+
+def found(image):
+    """The centre of brightness, continuous pixels."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+    weights = image[..., 0].astype(float)
+    return np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
+
+
+def apply(augmentations, image, boxes=None):
+    boxes = np.zeros((0, 4)) if boxes is None else np.asarray(boxes, dtype=float)
+    augmented = T.AugInput(image, boxes=boxes)
+    return augmented, T.AugmentationList(augmentations)(augmented)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["INPUT.MIN_SIZE_TRAIN", (50,)],
+        ["INPUT.MIN_SIZE_TRAIN", (131,), "INPUT.MAX_SIZE_TRAIN", 150],
+        ["INPUT.ROTATION", 25.0],
+        ["INPUT.RANDOM_FLIP", "horizontal"],
+        ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6]],
+        ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [70, 140]],
+        [
+            *("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6], "INPUT.ROTATION", 10.0),
+            *("INPUT.MIN_SIZE_TRAIN", (60, 99), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
+            *("INPUT.RANDOM_FLIP", "horizontal"),
+        ],
+    ],
+    ids=["smaller", "larger", "rotation", "flip", "relative crop", "absolute crop", "all"],
+)
+def test_points_go_with_the_picture(overrides):
+    cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (90,), "INPUT.RANDOM_FLIP", "none", *overrides)
+    augmentations = build_augmentations(cfg, is_train=True)
+    point = np.array([61.3, 44.8])
+    image = painted([point])
+    before = image.copy()
+    moved = 0
+    for _ in range(12):
+        # The box around the dot keeps the crops on it.
+        augmented, transforms = apply(augmentations, image, [[50, 35, 72, 55]])
+        target = transforms.apply_coords(point[None].copy())[0]
+        margin = 8
+        if (target > margin).all() and (target < np.array(augmented.image.shape[1::-1]) - margin).all():
+            assert found(augmented.image) == pytest.approx(target, abs=0.15)
+            moved += not np.allclose(target, point)
+    assert moved > 2
+    assert np.array_equal(image, before)
+
+
+def test_range_and_choice_of_sizes():
+    image = painted([], (50, 100))
+    cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (40, 60), "INPUT.RANDOM_FLIP", "none")
+    sizes = {apply(build_augmentations(cfg, True), image)[0].image.shape[0] for _ in range(30)}
+    assert sizes == {40, 60}
+    cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = "range"
+    sizes = {apply(build_augmentations(cfg, True), image)[0].image.shape[0] for _ in range(60)}
+    assert len(sizes) > 10
+    assert min(sizes) >= 40
+    assert max(sizes) <= 60
+
+
+def test_evaluation_only_resizes():
+    cfg = core_cfg("INPUT.MIN_SIZE_TEST", 30, "INPUT.ROTATION", 90.0, "INPUT.CROP.ENABLED", True)
+    (resize,) = build_augmentations(cfg, is_train=False)
+    assert apply([resize], painted([], (60, 80)))[0].image.shape == (30, 40, 3)
+
+
+def test_relative_crops_come_before_the_resize_and_absolute_ones_after():
+    kinds = {}
+    for kind, size in (("relative_range", [0.5, 0.5]), ("absolute", [32, 32])):
+        cfg = core_cfg(
+            "INPUT.CROP.ENABLED",
+            True,
+            "INPUT.CROP.TYPE",
+            kind,
+            "INPUT.CROP.SIZE",
+            size,
+            "INPUT.ROTATION",
+            5.0,
+        )
+        kinds[kind] = [type(step).__name__ for step in build_augmentations(cfg, True)]
+    assert kinds["relative_range"] == ["CropShare", "ResizeShortestEdge", "RandomRotation", "RandomFlip"]
+    assert kinds["absolute"] == ["ResizeShortestEdge", "RandomRotation", "CropToSize", "RandomFlip"]
+
+
+def test_absolute_crops_start_before_the_corner_of_a_person():
+    image = painted([], (400, 500))
+    starts = []
+    for _ in range(300):
+        transform = CropToSize((100, 120), on_person=True).get_transform(
+            image, np.array([[200.0, 150, 230, 190]])
+        )
+        starts.append((transform.x0, transform.y0))
+        assert (transform.w, transform.h) == (120, 100)
+    low, high = np.min(starts, axis=0), np.max(starts, axis=0)
+    assert (low >= [140, 100]).all()
+    assert (low <= [145, 105]).all()
+    assert (high >= [195, 145]).all()
+    assert (high <= [200, 150]).all()
+
+
+def test_absolute_crops_choose_among_persons_and_stay_in_the_picture():
+    image = painted([], (200, 200))
+    boxes = np.array([[0.0, 0, 20, 20], [190, 190, 200, 200]])
+    starts = {CropToSize((60, 60), True).get_transform(image, boxes).x0 for _ in range(50)}
+    assert min(starts) == 0
+    assert max(starts) == 140
+
+
+def test_small_pictures_are_padded_with_black_at_the_right_and_bottom():
+    image = np.full((40, 50, 3), 200, dtype=np.uint8)
+    augmented, _ = apply([CropToSize((64, 72), True)], image, [[5, 5, 20, 20]])
+    assert augmented.image.shape == (64, 72, 3)
+    assert (augmented.image[:40, :50] == 200).all()
+    assert (augmented.image[40:] == 0).all()
+    assert (augmented.image[:, 50:] == 0).all()
+    assert augmented.boxes.tolist() == [[5, 5, 20, 20]]
+
+
+def test_relative_crops_reach_the_centre_of_a_person():
+    image = painted([], (80, 100))
+    sizes = []
+    for _ in range(300):
+        transform = CropShare((0.4, 0.7), True).get_transform(image, np.array([[90.0, 0, 100, 20]]))
+        sizes.append((transform.h, transform.w))
+        assert transform.x0 <= 95 <= transform.x0 + transform.w <= 100
+        assert transform.y0 <= 10 <= transform.y0 + transform.h <= 80
+    heights, widths = np.transpose(sizes)
+    assert heights.min() in (32, 33)
+    assert widths.min() in (70, 71)
+    assert heights.max() == 80
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("crop", [CropToSize((30, 30), True), CropShare((0.3, 0.3), True)])
+def test_without_persons_the_window_is_anywhere(crop):
+    windows = [crop.get_transform(painted([], (80, 100)), np.zeros((0, 4))) for _ in range(60)]
+    assert len({(window.x0, window.y0) for window in windows}) > 20
+    assert all(window.x0 + window.w <= 100 and window.y0 + window.h <= 80 for window in windows)
+
+
+@pytest.mark.parametrize("crop", [CropToSize((30, 30), False), CropShare((0.3, 0.3), False)])
+def test_crops_anywhere_ignore_persons(crop):
+    starts = [
+        crop.get_transform(painted([], (80, 100)), np.array([[90.0, 70, 99, 79]])).x0 for _ in range(60)
+    ]
+    assert min(starts) < 10
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7)])
+def test_tiny_pictures(size):
+    for crop in (CropToSize((4, 4), True), CropShare((0.1, 0.1), True)):
+        apply([crop], np.zeros((*size, 3), dtype=np.uint8), [[0, 0, 1, 1]])
+
+
+def test_colours():
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    image[:, :4], image[:, 4:] = (150, 100, 50), (50, 60, 40)
+    for key, kept in (("BRIGHTNESS", "black"), ("CONTRAST", "mean"), ("SATURATION", "grey")):
+        cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (8,), "INPUT.RANDOM_FLIP", "none", f"INPUT.COLOR.{key}", 0.5)
+        results = [apply(build_augmentations(cfg, True), image)[0].image for _ in range(10)]
+        assert len({result.tobytes() for result in results}) > 5
+        for result in results:
+            change = result.astype(float) / image
+            if kept == "black":
+                assert np.ptp(change) < 0.05
+            elif kept == "mean":
+                assert result.mean() == pytest.approx(image.mean(), abs=1)
+            else:
+                grey = [0.299, 0.587, 0.114]
+                assert result @ grey == pytest.approx(image @ np.array(grey), abs=1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative"],
+            r"INPUT\.CROP\.TYPE must be.*not 'relative'",
+        ),
+        (["INPUT.RANDOM_FLIP", "vertical"], r"INPUT\.RANDOM_FLIP must be.*not 'vertical'"),
+    ],
+)
+def test_settings_nobody_knows(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        build_augmentations(core_cfg(*overrides), is_train=True)

@@ -1,0 +1,155 @@
+"""Datasets by name and definition files."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from posecore.data.datasets import dataset_metadata, load_dataset, register, register_definitions
+from posecore.data.synthetic import make_dataset
+from posecore.keypoints import load_skeleton
+
+
+@pytest.fixture
+def define(tmp_path):
+    """Writes a definition with fields changed (None: left out); returns its path."""
+
+    def writer(file="set.yaml", **fields):
+        content = {
+            "name": "tiny",
+            "annotations": "a.json",
+            "images": "pictures",
+            "skeleton": "coco_17",
+        } | fields
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return path
+
+    return writer
+
+
+def test_paths_start_at_the_definition(define, tmp_path):
+    assert register_definitions([define()]) == ["tiny"]
+    metadata = dataset_metadata("tiny")
+    assert metadata.json_file == str(tmp_path / "a.json")
+    assert metadata.image_root == str(tmp_path / "pictures")
+    assert metadata.skeleton == load_skeleton("coco_17")
+
+
+def test_absolute_paths_variables_and_home(define, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOMEWHERE", "/data/sets")
+    monkeypatch.setenv("HOME", "/home/someone")
+    register_definitions([define(annotations="${SOMEWHERE}/a.json", images="~/pictures")])
+    assert dataset_metadata("tiny").json_file == "/data/sets/a.json"
+    assert dataset_metadata("tiny").image_root == "/home/someone/pictures"
+
+
+def test_an_unset_variable_is_named(define, monkeypatch):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(ValueError, match=r"set\.yaml.*environment variable NOT_SET, which is not set"):
+        register_definitions([define(images="$NOT_SET/pictures")])
+
+
+def test_a_skeleton_of_its_own(define, tmp_path):
+    skeleton = replace(load_skeleton("coco_17"), name="mine")
+    content = {"name": "mine", "keypoints": ["a"], "flip_pairs": [], "limbs": [], "sigmas": [0.1]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    register_definitions([define(skeleton="mine.yaml")])
+    assert dataset_metadata("tiny").skeleton.keypoints == ("a",)
+    assert dataset_metadata("tiny").skeleton != skeleton
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"images": None}, r"has the keys \['annotations', 'images', 'name', 'skeleton'\]"),
+        ({"sigmas": [0.1]}, "no fewer and no others"),
+        ({"name": 17}, "name must be text"),
+        ({"annotations": ""}, "annotations must be text"),
+        ({"skeleton": "coco_71"}, "no skeleton is called 'coco_71'"),
+        ({"name": "keypoints_coco_2017_val"}, "another dataset is called 'keypoints_coco_2017_val'"),
+    ],
+)
+def test_wrong_definitions(define, fields, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        register_definitions([define(**fields)])
+    assert "set.yaml" in str(caught.value)
+
+
+def test_missing_files_are_named(define, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"DATASETS\.DEFINITIONS: .*gone\.yaml does not exist"):
+        register_definitions([tmp_path / "gone.yaml"])
+    with pytest.raises(FileNotFoundError, match=r"set\.yaml: skeleton file .*mine\.yaml does not exist"):
+        register_definitions([define(skeleton="mine.yaml")])
+
+
+def test_no_yaml_at_all(tmp_path):
+    (tmp_path / "set.yaml").write_text("name: [unclosed")
+    with pytest.raises(ValueError, match=r"set\.yaml"):
+        register_definitions([tmp_path / "set.yaml"])
+
+
+def test_two_definitions_of_one_name(define):
+    with pytest.raises(ValueError, match="another dataset is called 'tiny'"):
+        register_definitions([define(), define("other.yaml", images="elsewhere")])
+
+
+def test_a_later_definition_replaces_an_earlier_one(define, tmp_path):
+    register_definitions([define()])
+    register_definitions([define(images="elsewhere")])
+    assert dataset_metadata("tiny").image_root == str(tmp_path / "elsewhere")
+
+
+def test_the_skeletons_must_be_equal(tmp_path):
+    register_definitions([make_dataset(tmp_path, num_images=1)])
+    with pytest.raises(
+        ValueError, match=r"'synthetic_train' has skeleton 'coco_17', but DATASETS\.SKELETON is 'mpii_16'"
+    ):
+        load_dataset("synthetic_train", load_skeleton("mpii_16"))
+    other = replace(load_skeleton("coco_17"), sigmas=(0.1,) * 17)
+    with pytest.raises(ValueError, match=r"'coco_17' \(with other sigmas\)"):
+        load_dataset("synthetic_train", other)
+
+
+def test_detectron2_gets_the_same_dicts(tmp_path):
+    register_definitions([make_dataset(tmp_path, num_images=2)])
+    assert DatasetCatalog.get("synthetic_train") == load_dataset("synthetic_train", load_skeleton("coco_17"))
+
+
+def test_unknown_datasets():
+    with pytest.raises(ValueError, match=r"'coco_keypoints' is not known.*'keypoints_coco_2017_val'"):
+        dataset_metadata("coco_keypoints")
+    with pytest.raises(ValueError, match="'coco_2017_val' has no skeleton"):
+        dataset_metadata("coco_2017_val")
+
+
+def test_registered_in_python(tmp_path):
+    register("by_hand", tmp_path / "a.json", tmp_path, load_skeleton("mpii_16"))
+    assert MetadataCatalog.get("by_hand").skeleton.num_keypoints == 16
+
+
+def test_coco_splits_lie_under_detectron2_datasets():
+    code = """
+from posecore.data import dataset_metadata
+for name in ("keypoints_coco_2017_train", "keypoints_coco_2017_val", "keypoints_coco_2017_test-dev"):
+    metadata = dataset_metadata(name)
+    print(metadata.json_file, metadata.image_root, metadata.skeleton.name)
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={"DETECTRON2_DATASETS": "/sets"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == [
+        f"/sets/coco/annotations/{json_file}.json /sets/coco/{images} coco_17"
+        for json_file, images in (
+            ("person_keypoints_train2017", "train2017"),
+            ("person_keypoints_val2017", "val2017"),
+            ("image_info_test-dev2017", "test2017"),
+        )
+    ]
