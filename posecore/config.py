@@ -56,7 +56,8 @@ def _add_data(cfg: CfgNode) -> None:
     # DATASETS.TRAIN and TEST. Environment variables in the paths are expanded.
     cfg.DATASETS.DEFINITIONS = ()
     # Training pictures with fewer labelled keypoints than this, over all persons, are left out.
-    # 0 keeps every picture, those without persons too.
+    # 0 keeps every picture, those without persons too. This alone decides: Detectron2's own keys for it,
+    # DATALOADER.FILTER_EMPTY_ANNOTATIONS and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, are not read.
     cfg.DATASETS.MIN_KEYPOINTS = 1
 
     # Which boxes a person trains with: "keypoints" (the least rectangle around the labelled
