@@ -101,7 +101,7 @@ class PoseCheckpointer(Checkpointer):
         return content
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Goes on from ``save_dir``'s last checkpoint if ``resume`` and there is one, else starts from ``path``.
+        """Goes on from ``save_dir``'s last checkpoint, if asked and there is one, else starts from ``path``.
 
         Returns:
             As :meth:`load`; what the last checkpoint has only when training goes on from it.

@@ -1,0 +1,373 @@
+"""COCO metrics: hotcoco against pycocotools, and the cases in which either would go wrong by itself."""
+
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+from support import in_processes
+
+from posecore.data import register
+from posecore.evaluation import COCOPoseEvaluator
+from posecore.evaluation.coco import METRICS, coco_results, score
+from posecore.keypoints import Skeleton, load_skeleton
+
+COCO = load_skeleton("coco_17")
+DOG = Skeleton(
+    name="dog",
+    keypoints=("nose", "left_paw", "right_paw", "back", "tail"),
+    flip_pairs=(("left_paw", "right_paw"),),
+    limbs=(("nose", "back"), ("back", "tail")),
+    sigmas=(0.02, 0.08, 0.08, 0.1, 0.12),
+)
+CATEGORY = 7
+HALF = np.array([0.5, 0.5, 0])  # from COCO's coordinates to continuous pixels
+
+
+def random_truth(rng, skeleton, pictures=12):
+    """Persons of all sizes, crowds, persons without keypoints, pictures without persons."""
+    people = []
+    for image_id in range(1, pictures):  # nobody in picture 0
+        for _ in range(rng.integers(0, 7)):
+            width, height = rng.uniform(8, 200, 2)
+            x, y = rng.uniform(0, 400, 2)
+            points = rng.uniform(0, 1, (skeleton.num_keypoints, 3)) * (width, height, 1) + (x, y, 0)
+            kind = rng.choice(["person", "crowd", "unlabelled"], p=[0.7, 0.15, 0.15])
+            seen = rng.integers(0, 3, skeleton.num_keypoints) * (kind == "person")
+            points = np.where(seen[:, None] > 0, np.round(points), 0)
+            points[:, 2] = seen
+            people.append(
+                {
+                    "id": len(people),  # 0 among them
+                    "image_id": image_id,
+                    "category_id": CATEGORY,
+                    "bbox": [x, y, width, height],
+                    "area": width * height * rng.uniform(0.4, 0.8),
+                    "iscrowd": int(kind == "crowd"),
+                    "keypoints": points.ravel().tolist(),
+                    "num_keypoints": int((seen > 0).sum()),
+                }
+            )
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 600, "width": 640} for i in range(pictures)]
+    categories = [{"id": CATEGORY, "name": skeleton.name, "keypoints": list(skeleton.keypoints)}]
+    return {"images": images, "categories": categories, "annotations": people}
+
+
+def random_results(rng, truth, skeleton):
+    """Each person found none to three times, more or less well, and poses where nobody is."""
+    results = []
+    for person in truth["annotations"]:
+        for _ in range(rng.integers(0, 4)):
+            blur = rng.choice([0.5, 3, 20])
+            corner, size = np.array(person["bbox"]).reshape(2, 2)
+            points = np.array(person["keypoints"]).reshape(-1, 3)
+            anywhere = np.array(corner) + rng.uniform(size=(len(points), 2)) * size
+            points[:, :2] = np.where(points[:, 2:] > 0, points[:, :2], anywhere)
+            points += rng.normal(0, blur, points.shape)
+            box = [*(corner + rng.normal(0, blur, 2)), *size]
+            results.append(
+                {"image_id": person["image_id"], "keypoints": points.ravel().tolist(), "bbox": box}
+            )
+    for image in truth["images"]:
+        points = rng.uniform(0, 600, (skeleton.num_keypoints, 3)).ravel().tolist()
+        results.append({"image_id": image["id"], "keypoints": points, "bbox": [0.0, 0.0, 600.0, 600.0]})
+    # Rounded scores, so that there are ties.
+    return [{**result, "category_id": CATEGORY, "score": round(rng.uniform(), 2)} for result in results]
+
+
+@pytest.mark.parametrize("skeleton", [COCO, DOG], ids=lambda skeleton: skeleton.name)
+@pytest.mark.parametrize("task", METRICS)
+@pytest.mark.parametrize("seed", range(4))
+def test_hotcoco_equals_pycocotools(skeleton, task, seed):
+    rng = np.random.default_rng(seed)
+    truth = random_truth(rng, skeleton)
+    results = random_results(rng, truth, skeleton)
+    ours = score(truth, results, task, skeleton.sigmas, "hotcoco")
+    theirs = score(truth, results, task, skeleton.sigmas, "pycocotools")
+    assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
+    assert 0 < ours["AP"] < 100, "the random case must say something"
+    assert len(ours) == 10
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_neither_truth_nor_results_are_modified(backend):
+    rng = np.random.default_rng(0)
+    truth = random_truth(rng, DOG)
+    results = random_results(rng, truth, DOG)
+    before = json.dumps([truth, results])
+    for task in METRICS:
+        score(truth, results, task, DOG.sigmas, backend)
+    assert json.dumps([truth, results]) == before
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_the_skeletons_sigmas_are_used(backend):
+    rng = np.random.default_rng(0)
+    truth = random_truth(rng, DOG)
+    results = random_results(rng, truth, DOG)
+    strict, lenient = (
+        score(truth, results, "keypoints", [sigma * factor for sigma in DOG.sigmas], backend)["AP"]
+        for factor in (0.3, 3)
+    )
+    assert strict < lenient
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_the_truth_itself_scores_full_marks_whatever_the_ids(backend):
+    truth = random_truth(np.random.default_rng(1), DOG)
+    results = [
+        {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
+        for person in truth["annotations"]
+        if person["num_keypoints"]
+    ]
+    found = score(truth, results, "keypoints", DOG.sigmas, backend)
+    assert found["AP"] == found["AR"] == pytest.approx(100)
+
+
+def truth_of_one(**changes):
+    keypoints = [10, 20, 2, 50, 20, 2, 10, 90, 2, 30, 30, 2, 50, 90, 1]
+    person = {"id": 1, "image_id": 1, "category_id": CATEGORY, "bbox": [10, 20, 40, 70], "area": 2000.0}
+    person |= {"iscrowd": 0, "keypoints": keypoints, "num_keypoints": 5} | changes
+    return {
+        "images": [{"id": 1, "file_name": "1.jpg", "height": 100, "width": 100}],
+        "categories": [{"id": CATEGORY, "name": "dog", "keypoints": list(DOG.keypoints)}],
+        "annotations": [person],
+    }
+
+
+def one_result(shift=0.0, **changes):
+    points = np.array(truth_of_one()["annotations"][0]["keypoints"], float)
+    points[0::3] += shift
+    return {"image_id": 1, "category_id": CATEGORY, "score": 0.9, "keypoints": points.tolist()} | changes
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+@pytest.mark.parametrize(
+    "changes", [{"iscrowd": 1}, {"num_keypoints": 0, "keypoints": [0] * 15}], ids=["crowd", "unlabelled"]
+)
+def test_who_is_not_wanted_does_not_count(backend, changes):
+    """A pose on a crowd or on a person without keypoints is no false alarm; elsewhere it is."""
+    truth = random_truth(np.random.default_rng(2), DOG)
+    results = random_results(np.random.default_rng(2), truth, DOG)
+    extra = truth_of_one(**changes)["annotations"][0]
+    person = {**extra, "image_id": 0, "id": 1000, "bbox": [0, 0, 500, 500], "area": 40000.0}
+    # Without labels similarity is measured to the box, in which the pose must lie; a crowd is one too.
+    found = one_result(image_id=0, score=2.0)
+    without = score(truth, results, "keypoints", DOG.sigmas, backend)["AP"]
+    with_pose = score(truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
+    truth["annotations"].append(person)
+    ignored = score(truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
+    assert ignored == pytest.approx(without)
+    assert with_pose < without
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_nothing_found_is_zero(backend):
+    for task, names in METRICS.items():
+        found = score(truth_of_one(), [], task, DOG.sigmas, backend)
+        assert found == {name: 0.0 for name in names if name}
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_sizes_that_the_truth_does_not_have_are_nan(backend):
+    found = score(truth_of_one(), [one_result()], "keypoints", DOG.sigmas, backend)
+    assert found["AP"] == found["APm"] == pytest.approx(100)
+    assert math.isnan(found["APl"])
+    assert math.isnan(found["ARl"])
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_boxes_in_the_results_do_not_change_the_score_of_poses(backend):
+    truth = random_truth(np.random.default_rng(3), DOG)
+    with_boxes = random_results(np.random.default_rng(3), truth, DOG)
+    for result in with_boxes:
+        result["bbox"][2] *= 5
+    without = [{key: value for key, value in result.items() if key != "bbox"} for result in with_boxes]
+    a, b = (score(truth, r, "keypoints", DOG.sigmas, backend) for r in (with_boxes, without))
+    assert a == b
+
+
+def instances(keypoints, scores=None, boxes=None):
+    keypoints = torch.as_tensor(keypoints, dtype=torch.float32)
+    found = Instances((100, 100))
+    found.pred_keypoints = keypoints
+    found.scores = torch.ones(len(keypoints)) if scores is None else torch.tensor(scores)
+    found.pred_boxes = Boxes(torch.zeros(len(keypoints), 4) if boxes is None else torch.tensor(boxes))
+    found.pred_classes = torch.zeros(len(keypoints), dtype=torch.int64)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_in_cocos_format(dtype):
+    found = instances([[[1.5, 2.5, 0.3], [3.0, 4.0, 1.0]]], scores=[0.75], boxes=[[1.0, 2.0, 4.0, 8.0]])
+    found.pred_keypoints = found.pred_keypoints.to(dtype)
+    found.pred_boxes.tensor = found.pred_boxes.tensor.to(dtype)
+    before = found.pred_keypoints.clone(), found.pred_boxes.tensor.clone()
+    (result,) = coco_results(found, 2, image_id=5, category_id=7)
+    assert result == {
+        "image_id": 5,
+        "category_id": 7,
+        "score": 0.75,
+        "keypoints": pytest.approx([1.0, 2.0, 0.3, 2.5, 3.5, 1.0]),
+    }
+    (result,) = coco_results(found, 2, image_id=5, category_id=7, with_boxes=True)
+    assert result["bbox"] == [1.0, 2.0, 3.0, 6.0]
+    assert torch.equal(found.pred_keypoints, before[0])
+    assert torch.equal(found.pred_boxes.tensor, before[1])
+
+
+def test_no_instances_no_results():
+    assert coco_results(instances(torch.zeros(0, 5, 3)), 5, image_id=1, category_id=1, with_boxes=True) == []
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Registers a truth under a name; forgets it afterwards."""
+    names = []
+
+    def add(truth, name="dogs"):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(truth))
+        register(name, file, tmp_path, DOG)
+        names.append(name)
+        return name
+
+    yield add
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def pictures(truth):
+    return [{"image_id": image["id"], "file_name": image["file_name"]} for image in truth["images"]]
+
+
+def perfect(truth):
+    """What a perfect model returns for each picture: the truth in continuous pixels."""
+    outputs = []
+    for image in truth["images"]:
+        people = [
+            np.array(person["keypoints"], float).reshape(-1, 3) + HALF
+            for person in truth["annotations"]
+            if person["image_id"] == image["id"] and person["num_keypoints"]
+        ]
+        outputs.append({"instances": instances(np.array(people).reshape(-1, DOG.num_keypoints, 3))})
+    return outputs
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_evaluator(dataset, tmp_path, backend):
+    truth = random_truth(np.random.default_rng(0), DOG)
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG, backend=backend, output_dir=tmp_path / "out")
+    for _ in range(2):  # a reset forgets the first round
+        evaluator.reset()
+        evaluator.process(pictures(truth), perfect(truth))
+        metrics = evaluator.evaluate()
+    assert metrics.keys() == {"keypoints"}
+    assert metrics["keypoints"]["AP"] == pytest.approx(100)
+    written = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
+    assert len(written) == sum(person["num_keypoints"] > 0 for person in truth["annotations"])
+    assert written[0].keys() == {"image_id", "category_id", "score", "keypoints"}
+    assert written[0]["category_id"] == CATEGORY
+    labelled = [person for person in truth["annotations"] if person["num_keypoints"]]
+    assert written[0]["keypoints"] == pytest.approx(labelled[0]["keypoints"])
+
+
+def test_boxes_are_scored_on_request(dataset, tmp_path):
+    truth = truth_of_one()
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG, tasks=("keypoints", "bbox"), output_dir=tmp_path)
+    keypoints = np.array(one_result()["keypoints"]).reshape(1, 5, 3) + HALF
+    found = instances(keypoints, boxes=[[10.0, 20.0, 50.0, 90.0]])
+    evaluator.process(pictures(truth), [{"instances": found}])
+    metrics = evaluator.evaluate()
+    assert metrics["bbox"]["AP"] == metrics["keypoints"]["AP"] == pytest.approx(100)
+    assert json.loads((tmp_path / "coco_instances_results.json").read_text())[0]["bbox"] == [10, 20, 40, 70]
+
+
+def test_missing_areas_are_filled(dataset):
+    truth = random_truth(np.random.default_rng(0), DOG)
+    for person in truth["annotations"]:
+        del person["area"], person["iscrowd"], person["num_keypoints"]
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
+    evaluator.process(pictures(truth), perfect(random_truth(np.random.default_rng(0), DOG)))
+    assert evaluator.evaluate()["keypoints"]["AP"] == pytest.approx(100)
+
+
+def test_nothing_found_anywhere(dataset, caplog):
+    truth = random_truth(np.random.default_rng(0), DOG)
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
+    nobody = instances(torch.zeros(0, 5, 3))
+    evaluator.process(pictures(truth), [{"instances": nobody} for _ in truth["images"]])
+    assert set(evaluator.evaluate()["keypoints"].values()) == {0.0}
+
+
+def test_a_dataset_without_annotations_is_only_written(dataset, tmp_path, caplog):
+    truth = truth_of_one()
+    del truth["annotations"], truth["categories"]
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG, output_dir=tmp_path / "out")
+    evaluator.process(pictures(truth), [{"instances": instances(torch.rand(1, 5, 3))}])
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        assert evaluator.evaluate() == {}
+    assert "dogs has no annotations: nothing is scored" in caplog.text
+    (written,) = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
+    assert written["category_id"] == 1
+
+
+@pytest.mark.parametrize("field", ["pred_keypoints", "scores", "pred_boxes"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_predictions_that_are_not_finite(dataset, field, value):
+    truth = truth_of_one()
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG, tasks=("keypoints", "bbox"))
+    found = instances(torch.rand(1, 5, 3))
+    numbers = found.get(field).tensor if field == "pred_boxes" else found.get(field)
+    numbers[0] = value
+    with pytest.raises(ValueError, match=r"1.jpg: a predicted .* is not finite"):
+        evaluator.process(pictures(truth), [{"instances": found}])
+
+
+def test_poses_of_another_skeleton(dataset):
+    truth = truth_of_one()
+    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
+    with pytest.raises(ValueError, match=r"1.jpg: predicted poses have shape \(17, 3\), the skeleton has 5"):
+        evaluator.process(pictures(truth), [{"instances": instances(torch.rand(1, 17, 3))}])
+
+
+def test_annotations_of_another_skeleton(dataset):
+    with pytest.raises(ValueError, match=r"dogs.json.*5 keypoints against 17"):
+        COCOPoseEvaluator(dataset(truth_of_one()), COCO)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ("keypoints", "segm")}, "TEST.TASKS"),
+        ({"tasks": ()}, "TEST.TASKS"),
+        ({"backend": "coco"}, "TEST.COCO_BACKEND is 'coco'; it can be hotcoco or pycocotools"),
+    ],
+)
+def test_unknown_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        COCOPoseEvaluator("dogs", DOG, **options)
+
+
+def evaluate_a_part(file):
+    """Each process takes every second picture."""
+    from detectron2.utils import comm
+
+    register("dogs", file, ".", DOG)
+    truth = random_truth(np.random.default_rng(0), DOG)
+    evaluator = COCOPoseEvaluator("dogs", DOG)
+    rank, size = comm.get_rank(), comm.get_world_size()
+    evaluator.process(pictures(truth)[rank::size], perfect(truth)[rank::size])
+    return evaluator.evaluate()
+
+
+def test_predictions_of_all_processes_are_gathered(tmp_path):
+    (tmp_path / "dogs.json").write_text(json.dumps(random_truth(np.random.default_rng(0), DOG)))
+    main, other = in_processes(evaluate_a_part, 2, str(tmp_path / "dogs.json"))
+    assert main["keypoints"]["AP"] == pytest.approx(100)
+    assert other == {}
