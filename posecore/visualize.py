@@ -1,0 +1,194 @@
+"""Drawings: poses on pictures, grids of pictures, training curves.
+
+Pictures are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is orange, the right blue.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances, Keypoints
+from matplotlib.figure import Figure
+
+from posecore.keypoints import Skeleton
+
+Colour = tuple[int, int, int]
+
+_SIDES: dict[str, Colour] = {"left": (255, 150, 30), "right": (40, 150, 255), "middle": (110, 220, 90)}
+_OUTLINE: Colour = (20, 20, 20)
+_BOXES: tuple[Colour, ...] = (
+    (255, 255, 255),
+    (255, 225, 90),
+    (120, 255, 210),
+    (255, 150, 200),
+    (200, 170, 255),
+)
+_PAPER: Colour = (32, 34, 38)
+_INK: Colour = (235, 235, 235)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# cv2 takes positions as integers of 1/16 pixel.
+_SHIFT = 4
+
+
+def draw_poses(
+    image: np.ndarray,
+    poses: Instances,
+    skeleton: Skeleton,
+    *,
+    threshold: float = 0.0,
+    boxes: bool = True,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """The picture with the poses on it; the larger a person, the thicker the lines.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        poses: a model's detections (pred_keypoints, pred_boxes, scores) or ground truth (gt_keypoints,
+            gt_boxes) in pixels of the image. A hidden keypoint of the truth (v = 1) is a ring.
+        skeleton: names the limbs and the sides.
+        threshold: keypoints whose confidence is not above this are left out, with their limbs.
+        boxes: whether boxes are drawn, and the scores with them.
+        scale: the picture is enlarged by this before anything is drawn on it.
+
+    Returns:
+        (H * scale, W * scale, 3) uint8 RGB.
+    """
+    height, width = (round(side * scale) for side in image.shape[:2])
+    canvas = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    )
+    predicted = poses.has("pred_keypoints")
+    keypoints = _array(poses.pred_keypoints if predicted else poses.gt_keypoints)
+    if boxes and poses.has("pred_boxes" if predicted else "gt_boxes"):
+        corners = _array(poses.pred_boxes if predicted else poses.gt_boxes)
+        labels = (
+            [f"{score:.2f}" for score in poses.scores.tolist()] if poses.has("scores") else [""] * len(poses)
+        )
+        for index, (box, label) in enumerate(zip(corners, labels, strict=True)):
+            _draw_box(canvas, box * scale, label, _BOXES[index % len(_BOXES)])
+    # The best detection is drawn last, so nothing hides it.
+    for person in keypoints[::-1]:
+        shown = person[:, 2] > (threshold if predicted else 0)
+        hidden = np.zeros_like(shown) if predicted else person[:, 2] == 1
+        _draw_pose(canvas, person[:, :2] * scale, shown, hidden, skeleton)
+    return canvas
+
+
+def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
+    """Pictures in rows on dark paper, each in a cell that fits the largest, its caption above it.
+
+    Args:
+        images: (H_i, W_i, 3) uint8 RGB each, at least one.
+        columns: pictures per row.
+        captions: one for each picture; None for no captions.
+    """
+    if not images:
+        raise ValueError("a grid needs at least one picture")
+    gap, head = 6, 20 if captions else 0
+    height = max(image.shape[0] for image in images) + head + gap
+    width = max(image.shape[1] for image in images) + gap
+    rows = -(-len(images) // columns)
+    paper = np.full((rows * height + gap, min(columns, len(images)) * width + gap, 3), _PAPER, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * height + gap, (index % columns) * width + gap
+        if captions:
+            cell = paper[top : top + head, left : left + width - gap]
+            cv2.putText(cell, captions[index], (2, head - 6), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
+        paper[top + head : top + head + image.shape[0], left : left + image.shape[1]] = image
+    return paper
+
+
+def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
+    """Draws the losses and the AP of a training over its iterations.
+
+    Args:
+        metrics_json: lines of JSON as Detectron2's JSONWriter leaves them.
+        out_png: the picture to write.
+
+    Raises:
+        ValueError: the file holds no loss.
+    """
+    lines = [json.loads(line) for line in Path(metrics_json).read_text().splitlines() if line.strip()]
+    names = sorted({name for line in lines for name in line if "loss" in name})
+    if not names:
+        raise ValueError(f"{metrics_json} holds no loss")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    losses, precision = figure.subplots(1, 2)
+    for name in names:
+        total = name == "total_loss"
+        style = {"color": "black", "linewidth": 2} if total else {"linewidth": 1}
+        losses.plot(*_curve(lines, name), label=name, zorder=3 if total else 2, **style)
+    losses.set(xlabel="iteration", title="Losses", yscale="log")
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("{x:g}")
+    for name in sorted({name for line in lines for name in line if name.endswith(("/AP", "/AP50", "/AP75"))}):
+        precision.plot(*_curve(lines, name), marker="o", label=name)
+    precision.set(xlabel="iteration", ylabel="percent", ylim=(0, 100), title="Average precision")
+    for axes in (losses, precision):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=8)
+    figure.savefig(out_png, dpi=110)
+
+
+def _curve(lines: list[dict], name: str) -> tuple[list[int], list[float]]:
+    points = [(line["iteration"], line[name]) for line in lines if name in line]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _array(values: Boxes | Keypoints | torch.Tensor) -> np.ndarray:
+    tensor = values if isinstance(values, torch.Tensor) else values.tensor
+    return tensor.detach().cpu().float().numpy()
+
+
+def _draw_pose(
+    canvas: np.ndarray, points: np.ndarray, shown: np.ndarray, hidden: np.ndarray, skeleton: Skeleton
+) -> None:
+    """points: (K, 2); shown, hidden: (K,)."""
+    if not shown.any():
+        return
+    size = np.ptp(points[shown], axis=0).max()
+    width = int(np.clip(round(0.015 * size), 1, 8))
+    limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
+    for thickness, outline in ((width + 2, True), (width, False)):
+        for a, b in limbs:
+            colour = _OUTLINE if outline else _limb_colour(skeleton, a, b)
+            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), colour, thickness, cv2.LINE_AA, _SHIFT)
+    radius = max(1.2, 1.1 * width)
+    for k in np.flatnonzero(shown):
+        colour = _SIDES[skeleton.sides[k]]
+        _draw_disc(canvas, points[k], radius + 1, _OUTLINE)
+        _draw_disc(canvas, points[k], radius, colour)
+        if hidden[k]:
+            _draw_disc(canvas, points[k], 0.6 * radius, _OUTLINE)
+
+
+def _limb_colour(skeleton: Skeleton, a: int, b: int) -> Colour:
+    sides = {skeleton.sides[a], skeleton.sides[b]} - {"middle"}
+    return _SIDES[sides.pop() if len(sides) == 1 else "middle"]
+
+
+def _draw_disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
+    cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, colour: Colour) -> None:
+    corner, opposite = _fixed(box[:2]), _fixed(box[2:])
+    cv2.rectangle(canvas, corner, opposite, colour, 1, cv2.LINE_AA, _SHIFT)
+    if label:
+        scale = float(np.clip(min(canvas.shape[:2]) / 900, 0.3, 0.7))
+        (width, height), base = cv2.getTextSize(label, _FONT, scale, 1)
+        left = int(np.clip(box[0], 0, canvas.shape[1] - width))
+        bottom = int(np.clip(box[1], height + base, canvas.shape[0]))
+        cv2.rectangle(canvas, (left, bottom - height - base), (left + width, bottom), colour, -1)
+        cv2.putText(canvas, label, (left, bottom - base + 1), _FONT, scale, _OUTLINE, 1, cv2.LINE_AA)
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    """Continuous pixels to cv2's fixed-point numbers, which count from the first pixel's centre."""
+    # Far outside, cv2's integers would overflow.
+    x, y = ((np.clip(point, -10_000, 50_000) - 0.5) * 2**_SHIFT).round().astype(int).tolist()
+    return x, y
