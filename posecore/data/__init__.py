@@ -4,6 +4,7 @@ coco_json    annotation files in COCO's format, read and checked
 datasets     datasets by name; definition files
 augment      random changes of training pictures
 mapper       a dataset dict becomes a sample
+sampler      the order of the pictures, which can be taken up again
 loader       batches, by the configuration
 synthetic    pictures of jointed figures with their truth (python -m posecore.data.synthetic)
 check        what could be wrong with a dataset (tools/check_dataset.py)

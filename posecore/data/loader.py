@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.data.samplers import TrainingSampler
+from detectron2.utils import comm
 
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.mapper import PoseMapper
+from posecore.data.sampler import ResumableSampler
 from posecore.keypoints import load_skeleton
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,12 @@ def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
 
 
 def build_train_loader(
-    cfg: CfgNode, mapper: Callable[[dict], dict] | None = None, dicts: list[dict] | None = None
+    cfg: CfgNode,
+    mapper: Callable[[dict], dict] | None = None,
+    dicts: list[dict] | None = None,
+    *,
+    seed: int | None = None,
+    first_batch: int = 0,
 ) -> Iterable[list[dict]]:
     """Endless batches of SOLVER.IMS_PER_BATCH / processes samples, in an order of its own for each epoch.
 
@@ -49,18 +55,28 @@ def build_train_loader(
         cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
         mapper: from a dataset dict to a sample; :class:`PoseMapper` if None.
         dicts: what :func:`train_dataset_dicts` returned, where it is at hand already.
+        seed: of the order; None draws one that all processes share.
+        first_batch: the batch of this order to begin with, where training goes on after a stop.
     """
     dicts = train_dataset_dicts(cfg) if dicts is None else dicts
     if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
         raise ValueError(
             f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', not '{cfg.DATALOADER.SAMPLER_TRAIN}'"
         )
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    sampler = ResumableSampler(
+        len(dicts),
+        seed=comm.shared_random_seed() if seed is None else seed,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        groups=[int(grouped and record["width"] > record["height"]) for record in dicts],
+        first_batch=first_batch,
+    )
     return build_detection_train_loader(
         dicts,
         mapper=mapper or PoseMapper(cfg, is_train=True),
-        sampler=TrainingSampler(len(dicts)),
+        sampler=sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        aspect_ratio_grouping=grouped,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
 
