@@ -5,7 +5,7 @@ Map, from the ground up; a module imports only what stands on its own line or ab
     ops                            the faces of the compiled operators in csrc/
     layers                         network parts that know nothing of poses
     keypoints boxes heatmaps oks   what is true of poses whatever the method
-    visualize                      drawings of poses
+    visualize frames               drawings of poses; where pictures come from
     fcos                           the one-stage detector that three methods share
     estimator backbones            the base meta-architecture; P3-P7 pyramids
     data evaluation engine         datasets, metrics, training
