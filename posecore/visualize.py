@@ -150,8 +150,9 @@ def _draw_pose(
     """points: (K, 2); shown, hidden: (K,)."""
     if not shown.any():
         return
-    size = np.ptp(points[shown], axis=0).max()
-    width = int(np.clip(round(0.015 * size), 1, 8))
+    # The spread of most keypoints: a stray one says nothing about the person's size.
+    size = np.ptp(np.percentile(points[shown], (10, 90), axis=0), axis=0).max()
+    width = int(np.clip(round(0.018 * size), 1, 8))
     limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
     for thickness, outline in ((width + 2, True), (width, False)):
         for a, b in limbs:

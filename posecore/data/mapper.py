@@ -51,7 +51,8 @@ class PoseMapper:
         if image_format not in ("BGR", "RGB"):
             raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
         self.is_train = is_train
-        self.augmentations = T.AugmentationList(augmentations)
+        # The first step changes nothing; it is for annotations that lie outside from the start.
+        self.augmentations = T.AugmentationList([T.NoOpTransform(), *augmentations]).augs
         self.skeleton = skeleton
         self.boxes = boxes
         self.image_format = image_format
@@ -73,15 +74,18 @@ class PoseMapper:
             FileNotFoundError, ValueError: the picture is missing, broken or of another size than the
                 dataset says; the message names it.
         """
-        image = _read_rgb(dataset_dict)
-        keypoints, boxes = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
-        augmented = T.AugInput(image, boxes=boxes)
-        transforms = self.augmentations(augmented)
+        augmented = T.AugInput(_read_rgb(dataset_dict))
+        keypoints, augmented.boxes = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
+        for augmentation in self.augmentations:
+            transform = augmentation(augmented)
+            # After each step, since what has left the picture must not return with the next.
+            size = augmented.image.shape[:2]
+            keypoints = self._move(keypoints, transform, size)
+            augmented.boxes = augmented.boxes.clip(0, size[::-1] * 2)
         image = augmented.image if self.image_format == "RGB" else augmented.image[:, :, ::-1]
         sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
         sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
         if self.is_train:
-            keypoints = self._transform(keypoints, transforms, image.shape[:2])
             sample["instances"] = _instances(keypoints, augmented.boxes, image.shape[:2])
         return sample
 
@@ -102,16 +106,13 @@ class PoseMapper:
         size = dataset_dict["height"], dataset_dict["width"]
         return keypoints, keypoint_boxes(torch.from_numpy(keypoints), MARGIN, size).numpy()
 
-    def _transform(
-        self, keypoints: np.ndarray, transforms: T.TransformList, size: tuple[int, int]
-    ) -> np.ndarray:
-        """(n, K, 3) -> (n, K, 3): moved with the picture, left and right swapped if it was mirrored."""
-        points = transforms.apply_coords(keypoints[..., :2].reshape(-1, 2).copy())
-        points = points.reshape(*keypoints.shape[:2], 2)
+    def _move(self, keypoints: np.ndarray, transform: T.Transform, size: tuple[int, int]) -> np.ndarray:
+        """(n, K, 3) -> (n, K, 3): moved with the picture, which is of this size afterwards."""
+        points = transform.apply_coords(keypoints[..., :2].reshape(-1, 2)).reshape(*keypoints.shape[:2], 2)
         inside = ((points >= 0) & (points < size[::-1])).all(axis=-1)
         labelled = inside & (keypoints[..., 2] > 0)
         moved = np.concatenate([points, keypoints[..., 2:]], axis=-1) * labelled[..., None]
-        flips = sum(isinstance(step, T.HFlipTransform) for step in transforms.transforms)
+        flips = sum(isinstance(step, T.HFlipTransform) for step in T.TransformList([transform]).transforms)
         return moved[:, list(self.skeleton.flip_indices)] if flips % 2 else moved
 
 
@@ -140,7 +141,6 @@ def _nobody(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
 def _instances(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Instances:
     """keypoints (n, K, 3) and boxes (n, 4) of a picture of that size; persons without a box vanish."""
     gt_boxes = Boxes(torch.from_numpy(boxes).float())
-    gt_boxes.clip(size)
     instances = Instances(size)
     instances.gt_boxes = gt_boxes
     instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)

@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from support import core_cfg
 
+from posecore.data.augment import build_augmentations
 from posecore.data.coco_json import dataset_dicts, read_coco
 from posecore.data.mapper import PoseMapper
 from posecore.keypoints import Skeleton, load_skeleton
@@ -115,12 +116,40 @@ def test_a_whole_configuration_keeps_points_on_their_dots(sample, tmp_path):
     assert checked > 20
 
 
+def test_no_labelled_keypoint_lies_on_a_black_border(sample):
+    """What a rotation turns out of the picture must not come back where a crop is padded."""
+    cv2.imwrite(sample["file_name"], np.full((100, 120, 3), 255, np.uint8))
+    points = [(x + 0.5, y + 0.5, 2) for x in range(0, 120, 17) for y in range(0, 100, 16)]
+    sample["annotations"] = [person(points[i : i + 3]) for i in range(0, len(points) - 2, 3)]
+    cfg = core_cfg(
+        *("INPUT.MIN_SIZE_TRAIN", (100,), "INPUT.ROTATION", 40.0),
+        *("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [130, 90]),
+    )
+    augmentations = build_augmentations(cfg, is_train=True)
+    for _ in range(10):
+        mapped = mapper(*augmentations)(sample)
+        keypoints = mapped["instances"].gt_keypoints.tensor.reshape(-1, 3)
+        x, y, _ = keypoints[keypoints[:, 2] > 0].long().T
+        inner = (x > 1) & (x < 88) & (y > 1) & (y < 128)
+        assert inner.sum() > 5
+        assert (mapped["image"].max(dim=0).values[y, x][inner] > 0).all()
+
+
 def test_points_and_persons_that_leave_the_picture(sample):
     sample["annotations"].append(person([(110.5, 90.5, 2), (0, 0, 0), (115.5, 95.5, 2)]))
     mapped = mapper(T.CropTransform(20, 30, 50, 50))(sample)["instances"]
     assert len(mapped) == 1
     assert mapped.gt_keypoints.tensor.tolist() == [[[10.5, 10.5, 2], [0, 0, 0], [40.5, 40.75, 2]]]
     assert mapped.gt_boxes.tensor.tolist() == [[9.5, 0, 50, 41.75]]
+
+
+def test_annotations_beyond_the_picture_are_cut(sample):
+    sample["annotations"] = [
+        person([(-3.5, 40.5, 2), (80.5, 99.75, 1), (60.5, 70.5, 2)], bbox=(-10, 50, 90, 80))
+    ]
+    mapped = mapper(boxes="annotated")(sample)["instances"]
+    assert mapped.gt_boxes.tensor.tolist() == [[0, 50, 80, 100]]
+    assert mapped.gt_keypoints.tensor.tolist() == [[[0, 0, 0], [80.5, 99.75, 1], [60.5, 70.5, 2]]]
 
 
 def test_a_person_may_keep_a_box_without_a_keypoint(sample):

@@ -1,0 +1,37 @@
+"""Looks for what is wrong with a dataset before a training on it does; the exit status is 1 if anything is.
+
+python tools/check_dataset.py my_dataset.yaml
+python tools/check_dataset.py keypoints_coco_2017_val
+"""
+
+import argparse
+import sys
+
+from posecore.data import register_definitions
+from posecore.data.check import check_dataset
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
+    parser.add_argument("--pictures", type=int, default=200, help="how many pictures to open")
+    options = parser.parse_args()
+    name = options.dataset
+    try:
+        if name.endswith((".yaml", ".yml")):
+            (name,) = register_definitions([name])
+        report = check_dataset(name, options.pictures)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}")
+        return 1
+    for kind, lines in (("", report.facts), ("warning: ", report.warnings), ("error: ", report.errors)):
+        for line in lines:
+            print(kind + line)
+    print(f"{name}: {len(report.errors)} errors, {len(report.warnings)} warnings")
+    return 1 if report.errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
