@@ -1,0 +1,72 @@
+"""What happens between the steps of a training, besides what Detectron2's own hooks do."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from detectron2.engine import HookBase
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
+
+from posecore.visualize import plot_training
+
+
+class SaveCheckpoint(HookBase):
+    """Saves ``model_0004999`` and so on every ``period`` iterations, and ``model_final`` after the last."""
+
+    def __init__(self, save: Callable[[str], None], period: int) -> None:
+        self._save = save
+        self._period = period
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done == self.trainer.max_iter:
+            self._save("model_final")
+        elif self._period > 0 and done % self._period == 0:
+            self._save(f"model_{self.trainer.iter:07d}")
+
+
+class Evaluate(HookBase):
+    """Evaluates every ``period`` iterations, 0 for never, and after the last; records what is a number.
+
+    Differs from Detectron2's ``EvalHook`` where a training fails in its last iteration: it does not
+    evaluate then.
+
+    Args:
+        period: in iterations.
+        evaluate: called in all processes; returns metrics, nested by task.
+    """
+
+    def __init__(self, period: int, evaluate: Callable[[], dict]) -> None:
+        self._period = period
+        self._evaluate = evaluate
+        self.results: dict = {}
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self._record()
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._record()
+
+    def _record(self) -> None:
+        self.results = self._evaluate()
+        metrics = flatten_results_dict(self.results)
+        # NaN, where the dataset has nobody that a metric is about, is no valid JSON.
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self.trainer.storage.put_scalars(**finite, smoothing_hint=False)
+        comm.synchronize()
+
+
+class PlotCurves(HookBase):
+    """Draws losses and AP over the iterations once the training is over; comes after the writers."""
+
+    def __init__(self, metrics_json: Path, out_png: Path) -> None:
+        self._metrics_json = metrics_json
+        self._out_png = out_png
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            plot_training(self._metrics_json, self._out_png)

@@ -1,0 +1,94 @@
+"""One step of optimisation: forward, backward, clipping, update."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from detectron2.utils import comm
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+def _leave(parameters: Iterable[nn.Parameter]) -> None:
+    """Clips nothing."""
+
+
+class TrainingStep:
+    """Trains a model on one batch per call, in float32 or under autocast.
+
+    Losses are the mean over all processes, so every process sees the same numbers and stops with the
+    others when one of them is infinite or NaN; nothing is updated then.
+
+    Args:
+        model: from a batch to a dict of losses, with the same keys on every step and in every process.
+        optimizer: over the model's parameters.
+        clip_gradients: edits the gradients of the parameters it is given, before the update.
+        amp_dtype: forward runs under autocast to this type; with float16 losses are scaled so that their
+            gradients do not vanish, and a step whose gradients overflow updates nothing. None: no autocast.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        *,
+        clip_gradients: Callable[[Iterable[nn.Parameter]], None] = _leave,
+        amp_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self._clip_gradients = clip_gradients
+        self._amp_dtype = amp_dtype
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._device = self._parameters[0].device.type
+        self.scaler = torch.amp.GradScaler(self._device, enabled=amp_dtype == torch.float16)
+
+    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, float]:
+        """
+        Returns:
+            The losses by name; "total_loss", their sum; "grad_norm", the length of all gradients
+            together before clipping, left out where float16 overflowed.
+
+        Raises:
+            FloatingPointError: a loss or a gradient is infinite or NaN; names the losses and the pictures.
+        """
+        with torch.autocast(self._device, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
+            losses = self.model(batch)
+        self.optimizer.zero_grad()
+        self.scaler.scale(sum(losses.values())).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        metrics, grad_norm, is_ours = _read(losses, norm)
+        metrics["total_loss"] = sum(metrics.values())
+        if not math.isfinite(metrics["total_loss"]):
+            where = _names(batch) if is_ours else "another process's"
+            raise FloatingPointError(f"a loss is not finite: {metrics}; the pictures are {where}")
+        if math.isfinite(grad_norm):
+            metrics["grad_norm"] = grad_norm
+        elif not self.scaler.is_enabled():
+            raise FloatingPointError(
+                f"losses are finite, {metrics}, but their gradient is not; the pictures are {_names(batch)}"
+            )
+        self._clip_gradients(self._parameters)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return metrics
+
+
+def _read(losses: dict[str, Tensor], norm: Tensor) -> tuple[dict[str, float], float, bool]:
+    """The mean of each loss over all processes, the norm, and whether a loss of this process is not finite.
+
+    As numbers; the device is waited for once.
+    """
+    own = torch.stack([loss.detach().float() for loss in losses.values()])
+    mean = own / comm.get_world_size()
+    if comm.get_world_size() > 1:
+        dist.all_reduce(mean)
+    *values, number, broken = torch.cat([mean, norm.view(1), (~own.isfinite()).any().view(1)]).tolist()
+    return dict(zip(losses, values, strict=True)), number, bool(broken)
+
+
+def _names(batch: list[dict[str, Any]]) -> str:
+    return ", ".join(str(sample.get("file_name", "without a name")) for sample in batch)

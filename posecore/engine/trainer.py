@@ -1,0 +1,257 @@
+"""The training loop, put together from a configuration, and the evaluation of a model."""
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
+from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
+
+from posecore.data import build_test_loader, build_train_loader, load_dataset, train_dataset_dicts
+from posecore.engine import random_state
+from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.engine.hooks import Evaluate, PlotCurves, SaveCheckpoint
+from posecore.engine.solver import (
+    build_gradient_clipper,
+    build_lr_scheduler,
+    build_optimizer,
+    resolve_epochs,
+)
+from posecore.engine.step import TrainingStep
+from posecore.evaluation import COCOPoseEvaluator
+from posecore.evaluation.previews import Previews
+from posecore.keypoints import load_skeleton
+
+logger = logging.getLogger(__name__)
+
+# Iterations between two lines of progress, and of metrics.json.
+LOG_PERIOD = 20
+_AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Trainer(TrainerBase):
+    """Detectron2's training loop with steps, checkpoints and metrics of ours.
+
+    ``Trainer(cfg)`` builds all parts; :meth:`resume_or_load` and :meth:`train` follow. A training that is
+    stopped after a checkpoint and resumed sees the pictures that it would have seen, in the same order,
+    and ends with the same weights where the pictures' augmentation is not random.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        step: TrainingStep,
+        scheduler: LRScheduler,
+        batches: Callable[[int, int], Iterable[list[dict[str, Any]]]],
+        order_seed: int,
+        max_iter: int,
+        checkpoint_period: int,
+        evaluation_period: int,
+        evaluate: Callable[[], dict],
+        weights: str,
+        output_dir: str | Path,
+    ) -> None:
+        """
+        Args:
+            step: what is done with a batch; its optimiser and scaler are saved with the model.
+            scheduler: of the step's optimiser, stepped after each iteration.
+            batches: from the seed of the pictures' order and the number of the first batch to this
+                process's endless batches.
+            order_seed: that seed, the same in all processes; a resumed training keeps the one it had.
+            max_iter: iterations to train.
+            checkpoint_period: iterations between two checkpoints; 0 for one at the end only.
+            evaluation_period: iterations between two evaluations; 0 for one at the end only.
+            evaluate: returns metrics, nested by task; called in all processes.
+            weights: what a training that resumes nothing starts from, as MODEL.WEIGHTS can be.
+            output_dir: folder for checkpoints, metrics.json and whatever else is written.
+        """
+        super().__init__()
+        self.step = step
+        self.scheduler = scheduler
+        self.optimizer = step.optimizer
+        self.max_iter = max_iter
+        self._make_batches = batches
+        self._order_seed = order_seed
+        self._random_states: list[dict[str, Any]] = []
+        self._weights = weights
+        self._output_dir = Path(output_dir)
+        self.checkpointer = PoseCheckpointer(
+            step.model, str(output_dir), optimizer=step.optimizer, scheduler=scheduler
+        )
+        if step.scaler.is_enabled():
+            self.checkpointer.add_checkpointable("scaler", step.scaler)
+        self._evaluation = Evaluate(evaluation_period, evaluate)
+        self.register_hooks(
+            [
+                hooks.IterationTimer(),
+                hooks.LRScheduler(self.optimizer, scheduler),
+                SaveCheckpoint(self._save, checkpoint_period),
+                self._evaluation,
+            ]
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Builds model, data, optimiser and schedule."""
+        dicts = train_dataset_dicts(cfg)
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
+        cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
+        model = build_model(cfg)
+        logger.info(
+            "%s with %.1f million parameters; %d iterations of %d pictures, %.2f epochs",
+            cfg.MODEL.META_ARCHITECTURE,
+            sum(parameter.numel() for parameter in model.parameters()) / 1e6,
+            cfg.SOLVER.MAX_ITER,
+            cfg.SOLVER.IMS_PER_BATCH,
+            cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH / len(dicts),
+        )
+        optimizer = build_optimizer(cfg, model)
+        step = TrainingStep(
+            distribute(model),
+            optimizer,
+            clip_gradients=build_gradient_clipper(cfg),
+            amp_dtype=_amp_dtype(cfg),
+        )
+        return {
+            "step": step,
+            "scheduler": build_lr_scheduler(cfg, optimizer),
+            "batches": lambda seed, first: build_train_loader(cfg, dicts=dicts, seed=seed, first_batch=first),
+            "order_seed": cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            "max_iter": cfg.SOLVER.MAX_ITER,
+            "checkpoint_period": cfg.SOLVER.CHECKPOINT_PERIOD,
+            "evaluation_period": cfg.TEST.EVAL_PERIOD,
+            "evaluate": partial(cls.test, cfg, model),
+            "weights": cfg.MODEL.WEIGHTS,
+            "output_dir": cfg.OUTPUT_DIR,
+        }
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Takes up the output folder's last checkpoint, if asked and there is one, else loads the weights.
+
+        Raises:
+            CheckpointError: they do not fit.
+            RuntimeError: the processes do not see the same checkpoint.
+        """
+        content = self.checkpointer.resume_or_load(self._weights, resume=resume)
+        if content:
+            self.start_iter = content["iteration"] + 1
+            self._order_seed = content["order_seed"]
+            self._random_states = content["random"]
+        starts = comm.all_gather(self.start_iter)
+        if len(set(starts)) > 1:
+            raise RuntimeError(
+                f"the processes would begin with iterations {starts}: OUTPUT_DIR {self._output_dir} must be "
+                "on a file system that all machines share"
+            )
+
+    def train(self) -> dict:
+        """Trains from the first iteration, or from that behind the last checkpoint, to the end.
+
+        Returns:
+            The metrics of the last evaluation; empty in all processes but the main one.
+        """
+        if comm.is_main_process():
+            self._output_dir.mkdir(parents=True, exist_ok=True)
+            self.register_hooks(self._build_writers())
+        self._batches = iter(self._make_batches(self._order_seed, self.start_iter))
+        # Only now: that iterator has drawn the seed of its workers from torch's generator.
+        if len(self._random_states) == comm.get_world_size():
+            random_state.restore(self._random_states[comm.get_rank()])
+        self.step.model.train()
+        super().train(self.start_iter, self.max_iter)
+        return self._evaluation.results
+
+    def run_step(self) -> None:
+        """One iteration: a batch, a step, and the numbers that tell how it went."""
+        start = time.perf_counter()
+        batch = next(self._batches)
+        data_time = time.perf_counter() - start
+        try:
+            metrics = self.step(batch)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"iteration {self.iter}: {error}. A lower SOLVER.BASE_LR, a longer warm-up or "
+                "SOLVER.CLIP_GRADIENTS can help"
+            ) from error
+        self.storage.put_scalars(data_time=data_time, **metrics)
+
+    def _save(self, name: str) -> None:
+        """Called in all processes: each has random states of its own."""
+        states = comm.gather(random_state.capture())
+        self.checkpointer.save(name, iteration=self.iter, order_seed=self._order_seed, random=states)
+
+    def _build_writers(self) -> Sequence[HookBase]:
+        metrics = self._output_dir / "metrics.json"
+        if self.start_iter == 0:
+            _set_aside(metrics)
+        writers = [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(str(metrics)),
+            TensorboardXWriter(str(self._output_dir)),
+        ]
+        return [
+            hooks.PeriodicWriter(writers, period=LOG_PERIOD),
+            PlotCurves(metrics, self._output_dir / "curves.png"),
+        ]
+
+    @staticmethod
+    def test(cfg: CfgNode, model: nn.Module) -> dict:
+        """Evaluates a model on every dataset of DATASETS.TEST, and draws what it finds on the first.
+
+        Returns:
+            Metrics by task; by dataset and task where there are several datasets.
+        """
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        results = {}
+        for index, name in enumerate(cfg.DATASETS.TEST):
+            loader = build_test_loader(cfg, name)
+            evaluator = COCOPoseEvaluator(
+                name,
+                skeleton,
+                tasks=cfg.TEST.TASKS,
+                backend=cfg.TEST.COCO_BACKEND,
+                output_dir=Path(cfg.OUTPUT_DIR, "inference", name),
+            )
+            evaluators = [evaluator]
+            if index == 0 and cfg.TEST.NUM_PREVIEWS > 0:
+                records = load_dataset(name, skeleton)[: cfg.TEST.NUM_PREVIEWS]
+                evaluators.append(Previews(records, skeleton, Path(cfg.OUTPUT_DIR, "previews.png")))
+            results[name] = inference_on_dataset(model, loader, DatasetEvaluators(evaluators))
+        return results if len(results) != 1 else results[cfg.DATASETS.TEST[0]]
+
+
+def distribute(model: nn.Module) -> nn.Module:
+    """The model in ``DistributedDataParallel`` where there are several processes."""
+    if comm.get_world_size() == 1:
+        return model
+    on_gpu = next(model.parameters()).is_cuda
+    devices = [torch.cuda.current_device()] if on_gpu else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    if cfg.SOLVER.AMP.DTYPE not in _AMP_DTYPES:
+        raise ValueError(
+            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; it can be {' or '.join(_AMP_DTYPES)}"
+        )
+    return _AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
+
+
+def _set_aside(file: Path) -> None:
+    """Renames what another training has left there, so that one file is of one training."""
+    if file.exists():
+        numbered = (file.with_suffix(f".{number}{file.suffix}") for number in itertools.count(1))
+        file.rename(next(path for path in numbered if not path.exists()))

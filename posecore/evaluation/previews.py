@@ -1,0 +1,73 @@
+"""A picture to look at: what a model finds in the first pictures of a dataset, beside the truth."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.data.detection_utils import read_image
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.utils import comm
+from PIL import Image
+
+from posecore.keypoints import Skeleton
+from posecore.visualize import draw_poses, grid
+
+# Poses below this score are not drawn; the length in pixels of a picture's longer side.
+MIN_SCORE = 0.3
+SIDE = 480
+
+
+class Previews(DatasetEvaluator):
+    """Draws truth and predictions, side by side.
+
+    Args:
+        records: of the pictures to draw, as :func:`posecore.data.load_dataset` returns them; without
+            annotations only predictions are drawn.
+        skeleton: of the dataset.
+        out_png: the picture to write.
+    """
+
+    def __init__(self, records: Sequence[dict[str, Any]], skeleton: Skeleton, out_png: Path) -> None:
+        self._records = {record["image_id"]: record for record in records}
+        self._skeleton = skeleton
+        self._out_png = out_png
+        self._found: dict[int, Instances] = {}
+
+    def reset(self) -> None:
+        self._found = {}
+
+    def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
+        for picture, output in zip(inputs, outputs, strict=True):
+            if picture["image_id"] in self._records:
+                instances = output["instances"].to("cpu")
+                self._found[picture["image_id"]] = instances[instances.scores > MIN_SCORE]
+
+    def evaluate(self) -> None:
+        parts = comm.gather(self._found)
+        found = {image_id: instances for part in parts for image_id, instances in part.items()}
+        drawings, captions = [], []
+        for image_id in (image_id for image_id in self._records if image_id in found):
+            record = self._records[image_id]
+            image = read_image(record["file_name"], "RGB")
+            scale = SIDE / max(image.shape[:2])
+            name = Path(record["file_name"]).name
+            if "annotations" in record:
+                drawings.append(draw_poses(image, _truth(record), self._skeleton, scale=scale))
+                captions.append(f"{name}: truth")
+            drawings.append(draw_poses(image, found[image_id], self._skeleton, scale=scale))
+            captions.append(f"{name}: found")
+        if drawings:
+            self._out_png.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(grid(drawings, columns=4, captions=captions)).save(self._out_png)
+
+
+def _truth(record: dict[str, Any]) -> Instances:
+    people = [person for person in record["annotations"] if person["num_keypoints"] > 0]
+    truth = Instances((record["height"], record["width"]))
+    keypoints = torch.tensor([person["keypoints"] for person in people])
+    truth.gt_keypoints = keypoints.reshape(len(people), -1, 3)
+    boxes = [BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people]
+    truth.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+    return truth

@@ -1,0 +1,254 @@
+"""Whole trainings of a toy model on drawn pictures: what they leave behind, and how they go on."""
+
+import json
+import math
+
+import pytest
+import torch
+import toy  # noqa: F401  (registers the model)
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from support import core_cfg, in_processes
+
+from posecore.data.synthetic import make_dataset
+from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.engine.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A definition of eight small pictures."""
+    return make_dataset(tmp_path_factory.mktemp("data"), num_images=8, size=(48, 64), name="toy")
+
+
+def toy_cfg(dataset, output, *overrides):
+    """Eight iterations of two pictures; nothing random but the order."""
+    cfg = core_cfg(
+        *("MODEL.META_ARCHITECTURE", "ToyPose", "OUTPUT_DIR", str(output), "SEED", 1),
+        *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TRAIN", ("toy_train",)),
+        *("DATASETS.TEST", ("toy_train",), "INPUT.RANDOM_FLIP", "none"),
+        *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48, "DATALOADER.NUM_WORKERS", 0),
+        *("SOLVER.MAX_ITER", 8, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_ITERS", 3),
+        *("SOLVER.STEPS", (6,), "SOLVER.CHECKPOINT_PERIOD", 4, "TEST.NUM_PREVIEWS", 2),
+    )
+    cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def prepare(cfg, *, resume=False, seed=0):
+    """A trainer that is ready; its model's random weights follow from the seed."""
+    seed_all_rng(seed)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume)
+    return trainer
+
+
+def weights(trainer):
+    model = getattr(trainer.step.model, "module", trainer.step.model)
+    return {name: weight.clone() for name, weight in model.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_what_a_training_leaves(dataset, tmp_path):
+    results = prepare(toy_cfg(dataset, tmp_path, "TEST.EVAL_PERIOD", 4)).train()
+
+    *steps, last = lines(tmp_path)
+    assert last["keypoints/AP"] == results["keypoints"]["AP"]
+    assert last["iteration"] == 8
+    (losses,) = [line for line in steps if line["iteration"] == 7]
+    assert {"total_loss", "loss_points", "lr", "grad_norm", "data_time"} <= losses.keys()
+    assert [line["iteration"] for line in steps if "keypoints/AP" in line] == [3]
+
+    files = {path.name for path in tmp_path.iterdir()}
+    assert {"model_0000003.pth", "model_final.pth", "last_checkpoint", "curves.png", "previews.png"} <= files
+    assert any(name.startswith("events.out.tfevents") for name in files)
+    assert not any(name.endswith(".part") for name in files)
+    results_file = tmp_path / "inference" / "toy_train" / "coco_instances_results.json"
+    assert len(json.loads(results_file.read_text())) == 8
+
+    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    assert saved["iteration"] == 7
+    assert {"model", "optimizer", "scheduler"} <= saved.keys()
+    model = build_model(toy_cfg(dataset, tmp_path))
+    PoseCheckpointer(model).load(str(tmp_path / "model_final.pth"))
+    again = Trainer.test(toy_cfg(dataset, tmp_path), model)
+    assert again["keypoints"] == pytest.approx(results["keypoints"], nan_ok=True)
+
+
+def test_it_learns(tmp_path):
+    """Two poses by heart; the AP is that of coordinates which went through every part and came back."""
+    lonely = make_dataset(tmp_path, num_images=2, size=(48, 64), name="toy", people=(1, 1))
+    cfg = toy_cfg(
+        *(lonely, tmp_path / "out", "SOLVER.MAX_ITER", 300, "SOLVER.LR_SCHEDULER_NAME", "WarmupLinearLR"),
+        *("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.BASE_LR", 0.05, "SOLVER.CHECKPOINT_PERIOD", 0),
+    )
+    assert prepare(cfg).train()["keypoints"]["AP"] > 80
+
+
+AUGMENTED = (
+    "INPUT.RANDOM_FLIP",
+    "horizontal",
+    "INPUT.ROTATION",
+    20.0,
+    "DATALOADER.ASPECT_RATIO_GROUPING",
+    False,
+)
+
+
+@pytest.mark.parametrize("overrides", [(), AUGMENTED, ("SOLVER.OPTIMIZER", "ADAMW"), ("SEED", -1)])
+def test_interrupted_and_resumed_equals_uninterrupted(dataset, tmp_path, overrides):
+    """The same weights to the last bit: pictures, schedule, momentum and random numbers go on."""
+    cfg = toy_cfg(dataset, tmp_path / "parted", *overrides)
+    first = prepare(cfg)
+    first.max_iter = 4
+    first.train()
+    second = prepare(cfg, resume=True, seed=99)
+    assert second.start_iter == 4
+    second.train()
+
+    whole = prepare(toy_cfg(dataset, tmp_path / "whole", *overrides))
+    # Without a seed of the configuration's the order is drawn when the trainer is built.
+    whole._order_seed = first._order_seed
+    whole.train()
+    assert equal(weights(second), weights(whole))
+    assert not equal(weights(first), weights(whole))
+
+
+def test_resuming_without_a_checkpoint_starts_from_the_weights(dataset, tmp_path):
+    start = weights(prepare(toy_cfg(dataset, tmp_path), seed=5))
+    torch.save(start, tmp_path / "start.pth")
+    trainer = prepare(toy_cfg(dataset, tmp_path, "MODEL.WEIGHTS", str(tmp_path / "start.pth")), resume=True)
+    assert trainer.start_iter == 0
+    assert equal(weights(trainer), start)
+
+
+def test_resuming_a_finished_training_only_evaluates(dataset, tmp_path):
+    cfg = toy_cfg(dataset, tmp_path)
+    done = prepare(cfg)
+    done.train()
+    again = prepare(cfg, resume=True)
+    results = again.train()
+    assert again.start_iter == 8
+    assert equal(weights(done), weights(again))
+    assert lines(tmp_path)[-1]["keypoints/AP"] == results["keypoints"]["AP"]
+
+
+def test_a_longer_schedule_goes_on_from_a_shorter_one(dataset, tmp_path):
+    prepare(toy_cfg(dataset, tmp_path)).train()
+    longer = prepare(toy_cfg(dataset, tmp_path, "SOLVER.MAX_ITER", 12), resume=True)
+    longer.train()
+    assert torch.load(tmp_path / "model_final.pth")["iteration"] == 11
+
+
+def test_metrics_of_another_training_are_set_aside(dataset, tmp_path):
+    for _ in range(3):
+        prepare(toy_cfg(dataset, tmp_path)).train()
+    assert [line["iteration"] for line in lines(tmp_path)] == [7, 8]
+    assert (tmp_path / "metrics.1.json").exists()
+    assert (tmp_path / "metrics.2.json").exists()
+
+
+def test_epochs(dataset, tmp_path):
+    trainer = prepare(toy_cfg(dataset, tmp_path, "SOLVER.MAX_EPOCH", 3))
+    assert trainer.max_iter == 12  # eight pictures, two at a time
+
+
+def break_after(trainer, iteration, value):
+    """Makes the model's weights useless before the step of an iteration."""
+    step = trainer.step
+
+    def broken(batch):
+        if trainer.iter == iteration:
+            trainer.step.model.regress.weight.data.fill_(value)
+        return step(batch)
+
+    broken.model = step.model
+    trainer.step = broken
+
+
+def test_nan_stops_the_training_and_is_not_saved(dataset, tmp_path):
+    trainer = prepare(toy_cfg(dataset, tmp_path))
+    break_after(trainer, 7, math.nan)
+    with pytest.raises(FloatingPointError, match=r"iteration 7: .*loss_points.*nan.*\.jpg.*SOLVER.BASE_LR"):
+        trainer.train()
+    assert trainer.checkpointer.get_checkpoint_file().endswith("model_0000003.pth")
+    assert not (tmp_path / "model_final.pth").exists()
+    assert not (tmp_path / "inference").exists(), "a broken model is not evaluated"
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    definition = make_dataset(tmp_path, num_images=4, size=(48, 64), name="toy")
+    (tmp_path / "train" / "000003.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"000003\.jpg"):
+        prepare(toy_cfg(definition, tmp_path / "out")).train()
+
+
+def test_mixed_precision_on_the_cpu(dataset, tmp_path):
+    for dtype in ("bfloat16", "float16"):
+        cfg = toy_cfg(dataset, tmp_path / dtype, "SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype)
+        trainer = prepare(cfg)
+        assert trainer.step.scaler.is_enabled() == (dtype == "float16")
+        trainer.train()
+        assert prepare(cfg, resume=True).step.scaler.state_dict() == trainer.step.scaler.state_dict()
+    with pytest.raises(ValueError, match=r"SOLVER.AMP.DTYPE is 'half'; it can be bfloat16 or float16"):
+        Trainer(toy_cfg(dataset, tmp_path, "SOLVER.AMP.DTYPE", "half"))
+
+
+def test_several_test_sets(dataset, tmp_path):
+    other = make_dataset(tmp_path, num_images=2, size=(48, 64), name="other")
+    cfg = toy_cfg(
+        *(dataset, tmp_path, "DATASETS.DEFINITIONS", (str(dataset), str(other))),
+        *("DATASETS.TEST", ("toy_train", "other_train")),
+    )
+    assert Trainer.test(cfg, build_model(cfg)).keys() == {"toy_train", "other_train"}
+
+
+def test_no_test_set(dataset, tmp_path):
+    trainer = prepare(toy_cfg(dataset, tmp_path, "DATASETS.TEST", ()))
+    assert trainer.train() == {}
+
+
+def train_in_processes(dataset, output):
+    trainer = prepare(toy_cfg(dataset, output))
+    first = trainer.train()
+    resumed = prepare(toy_cfg(dataset, output, "SOLVER.MAX_ITER", 10), resume=True)
+    start = resumed.start_iter
+    resumed.train()
+    return first, start, weights(resumed)
+
+
+def test_two_processes_train_evaluate_and_resume(dataset, tmp_path):
+    (results, start, trained), (nothing, start_too, trained_too) = in_processes(
+        train_in_processes, 2, str(dataset), str(tmp_path)
+    )
+    assert results["keypoints"].keys() >= {"AP", "AR"}
+    assert nothing == {}
+    assert start == start_too == 8
+    assert equal(trained, trained_too)
+    assert "keypoints/AP" in lines(tmp_path)[-1]
+    found = json.loads((tmp_path / "inference" / "toy_train" / "coco_instances_results.json").read_text())
+    assert sorted(result["image_id"] for result in found) == list(range(1, 9))
+
+
+def resume_apart(dataset, output):
+    """Only the first process sees the checkpoint."""
+    trainer = Trainer(toy_cfg(dataset, f"{output}/{comm.get_rank()}"))
+    try:
+        trainer.resume_or_load(resume=True)
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def test_processes_that_see_different_checkpoints(dataset, tmp_path):
+    prepare(toy_cfg(dataset, tmp_path / "0")).train()
+    for message in in_processes(resume_apart, 2, str(dataset), str(tmp_path)):
+        assert "would begin with iterations [8, 0]: OUTPUT_DIR" in message
