@@ -288,6 +288,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--crowds", type=float, default=Scene.crowds, help="share of pictures with a crowd")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if len(options.size) > 2:
+        parser.error("--size takes one number or two")
     for split, num_images in (("train", options.train), ("val", options.val)):
         path = make_dataset(
             options.out,

@@ -144,3 +144,9 @@ def test_command_line(tmp_path, capsys):
     assert len(pictures(tmp_path, "train")) == 2
     assert pictures(tmp_path, "val")[0].shape == (40, 60, 3)
     assert str(tmp_path / "val.yaml") in capsys.readouterr().out
+
+
+def test_command_line_with_a_wrong_size(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--size", "40", "60", "3"])
+    assert "--size takes one number or two" in capsys.readouterr().err

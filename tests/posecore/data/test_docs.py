@@ -1,0 +1,29 @@
+"""The worked example of docs/data.md works."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+
+from posecore.data.check import check_dataset
+from posecore.data.datasets import register_definitions
+from posecore.data.synthetic import make_dataset
+
+
+def test_the_dogs(root, tmp_path):
+    blocks = re.findall(r"```(yaml|json)\n(.*?)```", (root / "docs" / "data.md").read_text(), re.DOTALL)
+    (_, skeleton), (_, annotations), (_, definition) = blocks
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "dog.yaml").write_text(skeleton)
+    (tmp_path / "annotations" / "train.json").write_text(annotations)
+    (tmp_path / "train.yaml").write_text(definition)
+    (image,) = json.loads(annotations)["images"]
+    picture = np.zeros((image["height"], image["width"], 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "images" / image["file_name"]), picture)
+    report = check_dataset(*register_definitions([tmp_path / "train.yaml"]))
+    assert report.errors == []
+    assert report.warnings == ["keypoint 'right_ear' is never labelled"]
+    drawn = make_dataset(tmp_path / "drawn", num_images=2, size=(64, 64), skeleton=tmp_path / "dog.yaml")
+    assert check_dataset(*register_definitions([drawn])).errors == []

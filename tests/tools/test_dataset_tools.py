@@ -1,0 +1,49 @@
+"""The dataset tools, started as a user starts them."""
+
+import subprocess
+import sys
+
+import cv2
+
+from posecore.data.synthetic import make_dataset
+
+
+def run(root, tool, *arguments):
+    command = [sys.executable, "-W", "ignore", str(root / "tools" / tool), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_check_dataset(root, tmp_path):
+    definition = make_dataset(tmp_path, num_images=2, size=(48, 48))
+    good = run(root, "check_dataset.py", definition)
+    assert (good.returncode, good.stdout.splitlines()[-1]) == (0, "synthetic_train: 0 errors, 0 warnings")
+    (tmp_path / "train" / "000001.jpg").unlink()
+    bad = run(root, "check_dataset.py", definition)
+    assert bad.returncode == 1
+    assert "error: 1 of 2 pictures do not exist" in bad.stdout
+    missing = run(root, "check_dataset.py", "gone.yaml")
+    assert (missing.returncode, missing.stderr) == (1, "")
+    assert missing.stdout == "error: DATASETS.DEFINITIONS: gone.yaml does not exist\n"
+
+
+def test_browse_dataset(root, tmp_path):
+    definition = make_dataset(tmp_path, num_images=2, size=(48, 64))
+    config = tmp_path / "config.yaml"
+    config.write_text("INPUT: {MIN_SIZE_TRAIN: [48], CROP: {ENABLED: True}}\nVERSION: 2\n")
+    picture = tmp_path / "samples.png"
+    overrides = ["DATASETS.DEFINITIONS", [str(definition)], "DATASETS.TRAIN", ("synthetic_train",)]
+    done = run(
+        root,
+        "browse_dataset.py",
+        "--config-file",
+        config,
+        "--output",
+        picture,
+        "--count",
+        5,
+        "--width",
+        100,
+        *overrides,
+    )
+    assert done.returncode == 0, done.stderr
+    assert cv2.imread(str(picture)).shape[1] == 4 * 106 + 6
