@@ -130,8 +130,9 @@ def _add_solver(cfg: CfgNode) -> None:
     # empty.
     cfg.SOLVER.MAX_EPOCH = 0
     cfg.SOLVER.STEPS_EPOCH = ()
-    # Schedules, by SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS, GAMMA), "WarmupLinearLR"
-    # (to zero at the end), "WarmupCosineLR".
+    # Detectron2's keys take more values here. SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS,
+    # GAMMA), "WarmupLinearLR" (to zero at the end) or "WarmupCosineLR". SOLVER.CLIP_GRADIENTS.CLIP_TYPE:
+    # "value", "norm" (of each parameter) or "full_model" (of all gradients together).
     # Type of the half-precision numbers under SOLVER.AMP.ENABLED: "bfloat16" or "float16".
     cfg.SOLVER.AMP.DTYPE = "bfloat16"
 

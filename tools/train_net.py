@@ -4,12 +4,14 @@ import logging
 import sys
 from argparse import Namespace
 
+import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
+
+# isort: split
 from detectron2.engine import default_argument_parser
 from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
-import posecore  # noqa: F401  (before anything of Detectron2)
 from posecore.config import get_cfg
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.launch import launch

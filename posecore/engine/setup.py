@@ -38,6 +38,8 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
             cfg.merge_from_file(str(config_file))
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{config_file}: {error}") from error
+    if options := [key for key in overrides[::2] if key.startswith("-")]:
+        raise UsageError(f"{options[0]} must stand before the KEY VALUE pairs")
     if len(overrides) % 2:
         raise UsageError(f"expected KEY VALUE pairs, but {overrides[-1]!r} stands alone")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):

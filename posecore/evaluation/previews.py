@@ -54,7 +54,7 @@ class Previews(DatasetEvaluator):
             scale = SIDE / max(image.shape[:2])
             name = Path(record["file_name"]).name
             if "annotations" in record:
-                drawings.append(draw_poses(image, _truth(record), self._skeleton, scale=scale))
+                drawings.append(draw_poses(image, self._truth(record), self._skeleton, scale=scale))
                 captions.append(f"{name}: truth")
             drawings.append(draw_poses(image, found[image_id], self._skeleton, scale=scale))
             captions.append(f"{name}: found")
@@ -62,12 +62,11 @@ class Previews(DatasetEvaluator):
             self._out_png.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(grid(drawings, columns=4, captions=captions)).save(self._out_png)
 
-
-def _truth(record: dict[str, Any]) -> Instances:
-    people = [person for person in record["annotations"] if person["num_keypoints"] > 0]
-    truth = Instances((record["height"], record["width"]))
-    keypoints = torch.tensor([person["keypoints"] for person in people])
-    truth.gt_keypoints = keypoints.reshape(len(people), -1, 3)
-    boxes = [BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people]
-    truth.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
-    return truth
+    def _truth(self, record: dict[str, Any]) -> Instances:
+        people = [person for person in record["annotations"] if person["num_keypoints"] > 0]
+        truth = Instances((record["height"], record["width"]))
+        keypoints = torch.tensor([person["keypoints"] for person in people])
+        truth.gt_keypoints = keypoints.reshape(len(people), self._skeleton.num_keypoints, 3)
+        boxes = [BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people]
+        truth.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+        return truth

@@ -43,6 +43,8 @@ def test_no_file():
         (["SOLVER.BASE_LR.X", "1"], r"unknown config key SOLVER.BASE_LR.X; near it: SOLVER.BASE_LR"),
         (["SOLVER.MAX_ITER", "many"], r"command line:.*SOLVER.MAX_ITER"),
         (["SOLVER.MAX_ITER"], r"'SOLVER.MAX_ITER' stands alone"),
+        (["SEED", "1", "--num-gpus", "2"], r"--num-gpus must stand before the KEY VALUE pairs"),
+        (["SEED", "1", "--resume"], r"--resume must stand before"),
     ],
 )
 def test_wrong_overrides(overrides, message):
