@@ -1,0 +1,85 @@
+"""The training tool from its command line: a small DirectPose, alone and in two processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from posecore.data.synthetic import make_dataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With the pictures to train on."""
+    folder = tmp_path_factory.mktemp("train_net")
+    make_dataset(folder, num_images=4, size=(64, 64), people=(1, 1))
+    return folder
+
+
+@pytest.fixture
+def run(root, folder):
+    """Starts the tool on the demo's configuration, made smaller, and returns the finished process."""
+
+    def start(*arguments, starter=(sys.executable,), options=()):
+        overrides = [
+            *(
+                "DATASETS.DEFINITIONS",
+                f"('{folder / 'train.yaml'}',)",
+                "DATASETS.TEST",
+                "('synthetic_train',)",
+            ),
+            *("OUTPUT_DIR", str(folder / "output"), "DATALOADER.NUM_WORKERS", "0", "SEED", "0"),
+            *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64", "SOLVER.WARMUP_ITERS", "2"),
+            *("MODEL.FCOS.NUM_CONVS", "1", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.CHECKPOINT_PERIOD", "2"),
+        ]
+        config = root / "configs" / "directpose" / "demo" / "synthetic.yaml"
+        return subprocess.run(
+            [*starter, "tools/train_net.py", "--config-file", config, *options, *overrides, *arguments],
+            cwd=root,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+
+    return start
+
+
+def last_line(folder):
+    return json.loads((folder / "output" / "metrics.json").read_text().splitlines()[-1])
+
+
+def test_train_resume_and_evaluate(run, folder):
+    done = run("SOLVER.MAX_ITER", "3")
+    assert done.returncode == 0, done.stderr
+    assert "keypoints/AP" in last_line(folder)
+    assert (folder / "output" / "config.yaml").is_file()
+    assert "Environment:" in (folder / "output" / "log.txt").read_text()
+
+    done = run("SOLVER.MAX_ITER", "5", options=["--resume"])
+    assert done.returncode == 0, done.stderr
+    assert "Starting training from iteration 3" in done.stdout
+    assert last_line(folder)["iteration"] == 5
+
+    done = run("MODEL.WEIGHTS", str(folder / "output" / "model_final.pth"), options=["--eval-only"])
+    assert done.returncode == 0, done.stderr
+    assert "synthetic_train, keypoints (hotcoco)" in done.stdout
+
+
+def test_torchrun_forms_one_world(run, folder):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    done = run("SOLVER.MAX_ITER", "2", "OUTPUT_DIR", str(folder / "torchrun"), starter=torchrun)
+    assert done.returncode == 0, done.stderr
+    assert "Process 0 of 2" in done.stdout
+    # One job, one set of metrics: two would have set each other's aside.
+    names = sorted(path.name for path in (folder / "torchrun").glob("metrics*"))
+    assert names == ["metrics.json"]
+    assert "Process 1 of 2" in (folder / "torchrun" / "log.txt.rank1").read_text()
+
+
+def test_usage_errors_have_no_traceback(run):
+    done = run("SOLVER.MAXITER", "2")
+    assert done.returncode == 1
+    assert "train_net.py: command line: unknown config key SOLVER.MAXITER; near it:" in done.stderr
+    assert "Traceback" not in done.stderr
