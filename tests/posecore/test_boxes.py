@@ -23,6 +23,11 @@ def test_keypoint_boxes_stay_in_the_picture():
     assert keypoint_boxes(keypoints, 1, (100, 200)).tolist() == [[0, 0, 200, 100]]
 
 
+def test_keypoints_beyond_the_picture_have_empty_boxes_at_its_rim():
+    keypoints = torch.tensor([[[300.0, 50, 2]], [[50, -20, 2]]])
+    assert keypoint_boxes(keypoints, 1, (100, 200)).tolist() == [[200, 49, 200, 51], [49, 0, 51, 0]]
+
+
 def test_one_keypoint_makes_a_box_of_twice_the_margin():
     keypoints = torch.tensor([[[50.5, 40.5, 1], [0.5, 0.5, 0]]])
     assert keypoint_boxes(keypoints, 1, (100, 100)).tolist() == [[49.5, 39.5, 51.5, 41.5]]

@@ -112,6 +112,7 @@ def test_only_five_positive_numbers_are_sigmas_of_five_keypoints(sigmas):
         ({"keypoints": ("head", "head", "c", "d", "e")}, r"repeated: \['head'\]"),
         ({"keypoints": ("head", "left_hand", "right_hand", "left_foot", False)}, "quote them"),
         ({"sigmas": (0.1,) * 4}, "each of 5 keypoints, not 4"),
+        ({"sigmas": (True,) * 5}, "the sigma of 'head' must be a number, not True"),
         ({"sigmas": ()}, "each of 5 keypoints, not 0"),
         ({"flip_pairs": (("left_hand", "right_hand"),)}, r"\['left_foot', 'right_foot'\]"),
         ({"flip_pairs": ()}, r"\['left_hand', 'right_hand'\]"),

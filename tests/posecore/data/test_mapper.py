@@ -88,6 +88,12 @@ def test_two_flips_swap_nothing(sample):
     )
 
 
+def test_two_flips_in_one_step_swap_nothing(sample):
+    twice = T.TransformList([T.HFlipTransform(120), T.HFlipTransform(120)])
+    mapped = mapper(twice)(sample)["instances"]
+    assert torch.equal(mapped.gt_keypoints.tensor, mapper()(sample)["instances"].gt_keypoints.tensor)
+
+
 def test_a_whole_configuration_keeps_points_on_their_dots(sample, tmp_path):
     skeleton = tmp_path / "hands.yaml"
     content = {"name": "hands", "keypoints": ["left", "right", "chin"], "sigmas": [0.1] * 3}
@@ -145,11 +151,11 @@ def test_points_and_persons_that_leave_the_picture(sample):
 
 def test_annotations_beyond_the_picture_are_cut(sample):
     sample["annotations"] = [
-        person([(-3.5, 40.5, 2), (80.5, 99.75, 1), (60.5, 70.5, 2)], bbox=(-10, 50, 90, 80))
+        person([(-3.5, 40.5, 2), (80.5, 99.75, 1), (120, 70.5, 2)], bbox=(-10, 50, 90, 80))
     ]
     mapped = mapper(boxes="annotated")(sample)["instances"]
     assert mapped.gt_boxes.tensor.tolist() == [[0, 50, 80, 100]]
-    assert mapped.gt_keypoints.tensor.tolist() == [[[0, 0, 0], [80.5, 99.75, 1], [60.5, 70.5, 2]]]
+    assert mapped.gt_keypoints.tensor.tolist() == [[[0, 0, 0], [80.5, 99.75, 1], [0, 0, 0]]]
 
 
 def test_a_person_may_keep_a_box_without_a_keypoint(sample):

@@ -89,6 +89,15 @@ def test_skeletons_nobody_knows(skeleton):
             assert person["num_keypoints"] == skeleton.num_keypoints
 
 
+def test_abstract_figures_have_two_sides():
+    """Over many figures the left keypoints lie right of the axis, as far as their partners lie left of it."""
+    maker, rng = figure_maker(STICK), np.random.default_rng(0)
+    points = np.mean([maker(rng).keypoints for _ in range(300)], axis=0)
+    left, right = points[1] - points[0], points[2] - points[0]
+    assert left[0] > 0.1
+    assert right == pytest.approx([-left[0], left[1]], abs=0.05)
+
+
 def one_dot(rng):
     """A red disc of radius 1 with its keypoint off its middle."""
     centre = np.zeros(2)
