@@ -11,7 +11,7 @@ import itertools
 from pathlib import Path
 
 import cv2
-from detectron2.utils.env import seed_all_rng
+import numpy as np
 
 from posecore.config import get_cfg
 from posecore.data import build_train_loader
@@ -35,7 +35,7 @@ def main() -> None:
     cfg.merge_from_file(options.config_file)
     cfg.merge_from_list(options.opts)
     cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 1, "DATALOADER.NUM_WORKERS", 0])
-    seed_all_rng(options.seed)
+    np.random.seed(options.seed)
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     pictures, captions = [], []
     for (sample,) in itertools.islice(build_train_loader(cfg), options.count):
