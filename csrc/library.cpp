@@ -1,7 +1,11 @@
 #include <Python.h>
 #include <torch/library.h>
 
-TORCH_LIBRARY(posecore, m) {}
+TORCH_LIBRARY(posecore, m) {
+  m.def("keypoint_sample(Tensor value, Tensor points, Tensor images) -> Tensor");
+  m.def("keypoint_sample_grad_value(Tensor grad, Tensor value, Tensor points, Tensor images) -> Tensor");
+  m.def("keypoint_sample_grad_points(Tensor grad, Tensor value, Tensor points, Tensor images) -> Tensor");
+}
 
 // `import posecore._C` loads the library; there is nothing in it but the operators.
 extern "C" PyObject* PyInit__C() {

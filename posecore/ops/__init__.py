@@ -1,1 +1,17 @@
+"""Operators with kernels of their own; ``csrc/`` holds the kernels, this package their faces.
 
+Which kernel runs is decided by the device of the tensors and by nothing else. Letters: N pictures,
+C channels, H x W cells of a map, G groups of keypoints, Q rows of G points each.
+"""
+
+try:
+    import posecore._C  # noqa: F401  (registers the operators with torch)
+except ImportError as error:
+    raise ImportError(
+        f"posecore's operators are not compiled for this Python and torch ({error}). `make setup` compiles "
+        "them; by hand, in the checkout: pip install --no-build-isolation --no-deps -e ."
+    ) from error
+
+from posecore.ops.keypoint_sample import keypoint_sample
+
+__all__ = ["keypoint_sample"]

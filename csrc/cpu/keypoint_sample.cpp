@@ -1,0 +1,270 @@
+#include "../keypoint_sample.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "../bilinear.h"
+#include "huge_pages.h"
+
+namespace posecore {
+namespace {
+
+// Calls body(q, g, cell) for the point of every row q and group g; rows are shared out among the threads.
+template <typename point_t, typename Body>
+void for_each_point(const at::Tensor& value, const at::Tensor& points, const Body& body) {
+  const int64_t height = value.size(2), width = value.size(3), groups = points.size(1);
+  const point_t* data = points.const_data_ptr<point_t>();
+  const int64_t stride = points.stride(0);
+  // Rows of fewer numbers than this, taken together, are not worth a second thread.
+  const int64_t numbers = 32768;
+  const int64_t grain = numbers / std::max<int64_t>(value.size(1), 1) + 1;
+  at::parallel_for(0, points.size(0), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t q = begin; q < end; ++q) {
+      for (int64_t g = 0; g < groups; ++g) {
+        const point_t* point = data + q * stride + 2 * g;
+        body(q, g, Bilinear<point_t>(point[0], point[1], height, width));
+      }
+    }
+  });
+}
+
+template <typename scalar_t, typename Step>
+void sample(
+    const at::Tensor& value,
+    Step step,
+    const at::Tensor& points,
+    const at::Tensor& images,
+    const at::Tensor& result) {
+  using acc_t = at::opmath_type<scalar_t>;
+  const Maps<const scalar_t, Step> maps(value.const_data_ptr<scalar_t>(), value, step);
+  const int64_t* pictures = images.const_data_ptr<int64_t>();
+  scalar_t* results = result.mutable_data_ptr<scalar_t>();
+  const int64_t stride = result.stride(0), channels = value.size(1) / points.size(1);
+
+  for_each_point<acc_t>(value, points, [&](int64_t q, int64_t g, const Bilinear<acc_t>& cell) {
+    const auto corner = [&](int k) {
+      return maps.at(pictures[q], g * channels, cell.row(k), cell.column(k));
+    };
+    scalar_t* __restrict__ out = results + q * stride + g * channels;
+    if (cell.inside()) {
+      const scalar_t *in0 = corner(0), *in1 = corner(1), *in2 = corner(2), *in3 = corner(3);
+      const acc_t weight0 = cell.weight(0), weight1 = cell.weight(1), weight2 = cell.weight(2),
+                  weight3 = cell.weight(3);
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t i = c * maps.channel;
+        out[c] = static_cast<scalar_t>(
+            weight0 * static_cast<acc_t>(in0[i]) + weight1 * static_cast<acc_t>(in1[i]) +
+            weight2 * static_cast<acc_t>(in2[i]) + weight3 * static_cast<acc_t>(in3[i]));
+      }
+      return;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      acc_t sum = 0;
+      for (int k = 0; k < 4; ++k) {
+        if (cell.inside(k)) {
+          sum += cell.weight(k) * static_cast<acc_t>(corner(k)[c * maps.channel]);
+        }
+      }
+      out[c] = static_cast<scalar_t>(sum);
+    }
+  });
+}
+
+template <typename scalar_t, typename Step>
+void add_grad_value(
+    const at::Tensor& grad,
+    const at::Tensor& points,
+    const at::Tensor& images,
+    const at::Tensor& result,
+    Step step) {
+  using acc_t = at::opmath_type<scalar_t>;
+  const Maps<acc_t, Step> maps(result.mutable_data_ptr<acc_t>(), result, step);
+  const int64_t* pictures = images.const_data_ptr<int64_t>();
+  const acc_t* point_data = points.const_data_ptr<acc_t>();
+  const scalar_t* grads = grad.const_data_ptr<scalar_t>();
+  const int64_t height = result.size(2), width = result.size(3);
+  const int64_t channels = result.size(1) / points.size(1);
+  const int64_t point_stride = points.stride(0), grad_stride = grad.stride(0);
+
+  std::vector<std::vector<int64_t>> rows(result.size(0));
+  for (int64_t q = 0; q < points.size(0); ++q) {
+    rows[pictures[q]].push_back(q);
+  }
+  // Threads share out blocks of channels of a picture, not rows: none then writes where another does, and
+  // a cell sums its rows in the same order whatever the number of threads.
+  const int64_t block = 16;
+  const int64_t blocks = (result.size(1) + block - 1) / block;
+  at::parallel_for(0, result.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin / blocks; n * blocks < end; ++n) {
+      const int64_t first = std::max<int64_t>(begin - n * blocks, 0) * block;
+      const int64_t last = std::min((end - n * blocks) * block, result.size(1));
+      for (const int64_t q : rows[n]) {
+        for (int64_t g = first / channels; g * channels < last; ++g) {
+          const acc_t* point = point_data + q * point_stride + 2 * g;
+          const Bilinear<acc_t> cell(point[0], point[1], height, width);
+          const int64_t from = std::max(first, g * channels), to = std::min(last, (g + 1) * channels);
+          const scalar_t* __restrict__ in = grads + q * grad_stride + from;
+          for (int k = 0; k < 4; ++k) {
+            if (!cell.inside(k)) {
+              continue;
+            }
+            const acc_t weight = cell.weight(k);
+            acc_t* __restrict__ out = maps.at(n, from, cell.row(k), cell.column(k));
+            for (int64_t c = 0; c < to - from; ++c) {
+              out[c * maps.channel] += weight * static_cast<acc_t>(in[c]);
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+template <typename scalar_t, typename Step>
+void grad_points(
+    const at::Tensor& grad,
+    const at::Tensor& value,
+    Step step,
+    const at::Tensor& points,
+    const at::Tensor& images,
+    const at::Tensor& result) {
+  using acc_t = at::opmath_type<scalar_t>;
+  const Maps<const scalar_t, Step> maps(value.const_data_ptr<scalar_t>(), value, step);
+  const int64_t* pictures = images.const_data_ptr<int64_t>();
+  const scalar_t* grads = grad.const_data_ptr<scalar_t>();
+  acc_t* results = result.mutable_data_ptr<acc_t>();
+  const int64_t channels = value.size(1) / points.size(1);
+  const int64_t grad_stride = grad.stride(0), result_stride = result.stride(0);
+
+  for_each_point<acc_t>(value, points, [&](int64_t q, int64_t g, const Bilinear<acc_t>& cell) {
+    const scalar_t* __restrict__ in = grads + q * grad_stride + g * channels;
+    acc_t sums[4] = {0, 0, 0, 0};
+    for (int k = 0; k < 4; ++k) {
+      if (!cell.inside(k)) {
+        continue;
+      }
+      const scalar_t* __restrict__ corner = maps.at(pictures[q], g * channels, cell.row(k), cell.column(k));
+      acc_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t c = 0; c < channels; ++c) {
+        sum += static_cast<acc_t>(corner[c * maps.channel]) * static_cast<acc_t>(in[c]);
+      }
+      sums[k] = sum;
+    }
+    acc_t* out = results + q * result_stride + 2 * g;
+    out[0] = cell.gradient_x(sums);
+    out[1] = cell.gradient_y(sums);
+  });
+}
+
+void check_images(const at::Tensor& images, int64_t pictures) {
+  const at::Tensor contiguous = images.contiguous();
+  const int64_t* data = contiguous.const_data_ptr<int64_t>();
+  for (int64_t q = 0; q < contiguous.size(0); ++q) {
+    TORCH_CHECK_INDEX(
+        data[q] >= 0 && data[q] < pictures,
+        "keypoint_sample: images[",
+        q,
+        "] is ",
+        data[q],
+        ", but value has ",
+        pictures,
+        " pictures");
+  }
+}
+
+// Contiguous maps scatter the channels of a cell over memory. Where most cells are read, copying them to
+// channels_last first is faster.
+bool worth_copying(const at::Tensor& value, const at::Tensor& points) {
+  const int64_t cells = value.size(0) * value.size(2) * value.size(3);
+  const int64_t group_channels = value.size(1) / points.size(1);
+  return value.is_contiguous() && !channels_are_neighbours(value) && group_channels >= 8 &&
+      2 * points.size(0) >= cells;
+}
+
+at::Tensor to_channels_last(const at::Tensor& value) {
+  const at::TensorOptions options = value.options().memory_format(at::MemoryFormat::ChannelsLast);
+  return with_huge_pages(at::empty_like(value, options)).copy_(value);
+}
+
+// Picture by picture: a copy of two dimensions is much faster than the same copy of four.
+at::Tensor to_contiguous(const at::Tensor& maps) {
+  const at::TensorOptions options = maps.options().memory_format(at::MemoryFormat::Contiguous);
+  const at::Tensor result = with_huge_pages(at::empty_like(maps, options));
+  for (int64_t n = 0; n < maps.size(0); ++n) {
+    result.select(0, n).flatten(1).copy_(maps.select(0, n).flatten(1));
+  }
+  return result;
+}
+
+at::Tensor keypoint_sample(const at::Tensor& value, const at::Tensor& points, const at::Tensor& images) {
+  check_keypoint_sample(value, points, images);
+  check_images(images, value.size(0));
+
+  const at::Tensor maps = worth_copying(value, points) ? to_channels_last(value) : value;
+  const at::Tensor result = with_huge_pages(at::empty({points.size(0), value.size(1)}, value.options()));
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "keypoint_sample", [&] {
+    with_channel_step(maps, [&](auto step) {
+      sample<scalar_t>(maps, step, points.contiguous(), images.contiguous(), result);
+    });
+  });
+  return result;
+}
+
+at::Tensor keypoint_sample_grad_value(
+    const at::Tensor& grad,
+    const at::Tensor& value,
+    const at::Tensor& points,
+    const at::Tensor& images) {
+  check_keypoint_sample(value, points, images);
+  check_keypoint_sample_grad(grad, value, points);
+  check_images(images, value.size(0));
+
+  const bool copied = worth_copying(value, points);
+  const at::MemoryFormat format = copied ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Preserve;
+  const at::TensorOptions options = value.options().dtype(points.scalar_type()).memory_format(format);
+  const at::Tensor result = with_huge_pages(at::empty_like(value, options)).zero_();
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "keypoint_sample", [&] {
+    with_channel_step(result, [&](auto step) {
+      add_grad_value<scalar_t>(grad.contiguous(), points.contiguous(), images.contiguous(), result, step);
+    });
+  });
+  return (copied ? to_contiguous(result) : result).to(value.scalar_type());
+}
+
+at::Tensor keypoint_sample_grad_points(
+    const at::Tensor& grad,
+    const at::Tensor& value,
+    const at::Tensor& points,
+    const at::Tensor& images) {
+  check_keypoint_sample(value, points, images);
+  check_keypoint_sample_grad(grad, value, points);
+  check_images(images, value.size(0));
+
+  const at::Tensor maps = worth_copying(value, points) ? to_channels_last(value) : value;
+  const at::Tensor result = at::empty(points.sizes(), points.options());
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "keypoint_sample", [&] {
+    with_channel_step(maps, [&](auto step) {
+      grad_points<scalar_t>(grad.contiguous(), maps, step, points.contiguous(), images.contiguous(), result);
+    });
+  });
+  return result;
+}
+
+} // namespace
+
+TORCH_LIBRARY_IMPL(posecore, CPU, m) {
+  m.impl("keypoint_sample", keypoint_sample);
+  m.impl("keypoint_sample_grad_value", keypoint_sample_grad_value);
+  m.impl("keypoint_sample_grad_points", keypoint_sample_grad_points);
+}
+
+} // namespace posecore

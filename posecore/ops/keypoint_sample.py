@@ -1,0 +1,114 @@
+"""Bilinear reads of grouped channels at points: the public function, and the same in plain torch.
+
+The kernels are ``csrc/{cpu,cuda}/keypoint_sample``; here torch learns the operator's shapes, gradients
+and types under autocast. Letters as in ``posecore.ops``.
+"""
+
+import torch
+from torch import Tensor
+
+
+def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+    """Reads maps at points, another point for each group of channels.
+
+    The channels are split into G groups of C / G neighbours; row q takes those of group g from
+    ``value[images[q]]`` at ``points[q, g]``, bilinearly. Both ``value`` and ``points`` get gradients;
+    differentiating twice raises a ``RuntimeError``.
+
+    Points are continuous and in cells of the map: the centre of the cell in row i and column j is
+    (j + 0.5, i + 0.5). Cells outside the map count as zero, so a point that is far outside, infinite
+    or NaN reads zeros and has a gradient of zero.
+
+    It is fastest where the channels of a cell are neighbours in memory (``torch.channels_last``); the
+    gradient of ``value`` has the memory format of ``value``. Sums are in float32 (float64 for float64
+    values). Under autocast ``value`` is taken in autocast's type and ``points`` in float32.
+
+    Args:
+        value: (N, C, H, W) maps; float16, bfloat16, float32 or float64, with any strides.
+        points: (Q, G, 2) pairs (x, y); float32, or float64 where ``value`` is float64.
+        images: (Q,) the picture of each row, from 0 to N - 1; int64.
+
+    Returns:
+        (Q, C), in the type of ``value``; contiguous.
+
+    Raises:
+        RuntimeError: shapes, types or devices do not fit; the message names the argument.
+        IndexError: an image is out of range. On CUDA that is a device-side assertion, as it is for
+            torch's own indexing.
+    """
+    return torch.ops.posecore.keypoint_sample(value, points, images)
+
+
+def keypoint_sample_reference(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+    """What :func:`keypoint_sample` computes, as four gathers of plain torch: slow, plain, for tests."""
+    (_, channels, height, width), (rows, groups, _) = value.shape, points.shape
+    maps = value.unflatten(1, (groups, channels // groups)).to(points.dtype)
+    points = points.where(points.isfinite().all(dim=-1, keepdim=True), -1)  # (-1, -1) is outside
+    x, y = (points - 0.5).unbind(dim=-1)  # (Q, G), now whole numbers at the centres of cells
+    left, top = x.floor(), y.floor()
+
+    total = maps.new_zeros(rows, groups, channels // groups)
+    for column, row, weight in (
+        (left, top, (left + 1 - x) * (top + 1 - y)),
+        (left + 1, top, (x - left) * (top + 1 - y)),
+        (left, top + 1, (left + 1 - x) * (y - top)),
+        (left + 1, top + 1, (x - left) * (y - top)),
+    ):
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        i, j = row.where(inside, 0).long(), column.where(inside, 0).long()
+        corner = maps[images[:, None], torch.arange(groups, device=value.device), :, i, j]
+        total = total + (weight[..., None] * corner).where(inside[..., None], 0)
+    return total.flatten(1).to(value.dtype)
+
+
+@torch.library.register_fake("posecore::keypoint_sample")
+def _(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+    return value.new_empty(points.shape[0], value.shape[1])
+
+
+@torch.library.register_fake("posecore::keypoint_sample_grad_value")
+def _(grad: Tensor, value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+    return torch.empty_like(value)
+
+
+@torch.library.register_fake("posecore::keypoint_sample_grad_points")
+def _(grad: Tensor, value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+    return points.new_empty(points.shape)
+
+
+def _save_inputs(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx, grad: Tensor):
+    grad_value = grad_points = None
+    if ctx.needs_input_grad[0]:
+        grad_value = torch.ops.posecore.keypoint_sample_grad_value(grad, *ctx.saved_tensors)
+    if ctx.needs_input_grad[1]:
+        grad_points = torch.ops.posecore.keypoint_sample_grad_points(grad, *ctx.saved_tensors)
+    return grad_value, grad_points, None
+
+
+def _refuse_second_backward(ctx, grad: Tensor):
+    raise RuntimeError("keypoint_sample cannot be differentiated twice: its gradients have no gradient")
+
+
+torch.library.register_autograd("posecore::keypoint_sample", _backward, setup_context=_save_inputs)
+for _gradient in ("keypoint_sample_grad_value", "keypoint_sample_grad_points"):
+    torch.library.register_autograd(f"posecore::{_gradient}", _refuse_second_backward)
+
+
+def _autocast_kernel(device: str):
+    def kernel(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
+        if value.is_floating_point() and value.dtype != torch.float64:
+            value, points = value.to(torch.get_autocast_dtype(device)), points.float()
+        with torch.autocast(device, enabled=False):
+            return torch.ops.posecore.keypoint_sample(value, points, images)
+
+    return kernel
+
+
+# Not torch.library.register_autocast, which would round the points to half precision as well.
+_library = torch.library.Library("posecore", "IMPL")
+_library.impl("keypoint_sample", _autocast_kernel("cpu"), "AutocastCPU")
+_library.impl("keypoint_sample", _autocast_kernel("cuda"), "AutocastCUDA")
