@@ -6,7 +6,8 @@ augment      random changes of training pictures
 mapper       a dataset dict becomes a sample
 sampler      the order of the pictures, which can be taken up again
 loader       batches, by the configuration
-synthetic    pictures of jointed figures with their truth (python -m posecore.data.synthetic)
+figures      jointed figures in random poses
+synthetic    pictures of such figures with their truth (python -m posecore.data.synthetic)
 check        what could be wrong with a dataset (tools/check_dataset.py)
 """
 
