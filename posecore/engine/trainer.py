@@ -1,4 +1,4 @@
-"""The training loop, put together from a configuration, and the evaluation of a model."""
+"""The training loop, put together from a configuration."""
 
 import itertools
 import logging
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
@@ -19,9 +18,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
-from posecore.data import build_test_loader, build_train_loader, load_dataset, train_dataset_dicts
+from posecore.data import build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
 from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.engine.evaluate import build_evaluator, evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, SaveCheckpoint
 from posecore.engine.solver import (
     build_gradient_clipper,
@@ -30,9 +30,6 @@ from posecore.engine.solver import (
     resolve_epochs,
 )
 from posecore.engine.step import TrainingStep
-from posecore.evaluation import COCOPoseEvaluator
-from posecore.evaluation.previews import Previews
-from posecore.keypoints import load_skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +104,8 @@ class Trainer(TrainerBase):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds model, data, optimiser and schedule."""
         dicts = train_dataset_dicts(cfg)
+        for name in cfg.DATASETS.TEST:
+            build_evaluator(cfg, name)  # what is wrong with a test set should not show after the training
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
@@ -133,7 +132,7 @@ class Trainer(TrainerBase):
             "max_iter": cfg.SOLVER.MAX_ITER,
             "checkpoint_period": cfg.SOLVER.CHECKPOINT_PERIOD,
             "evaluation_period": cfg.TEST.EVAL_PERIOD,
-            "evaluate": partial(cls.test, cfg, model),
+            "evaluate": partial(evaluate, cfg, model),
             "weights": cfg.MODEL.WEIGHTS,
             "output_dir": cfg.OUTPUT_DIR,
         }
@@ -209,28 +208,8 @@ class Trainer(TrainerBase):
 
     @staticmethod
     def test(cfg: CfgNode, model: nn.Module) -> dict:
-        """Evaluates a model on every dataset of DATASETS.TEST, and draws what it finds on the first.
-
-        Returns:
-            Metrics by task; by dataset and task where there are several datasets.
-        """
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        results = {}
-        for index, name in enumerate(cfg.DATASETS.TEST):
-            loader = build_test_loader(cfg, name)
-            evaluator = COCOPoseEvaluator(
-                name,
-                skeleton,
-                tasks=cfg.TEST.TASKS,
-                backend=cfg.TEST.COCO_BACKEND,
-                output_dir=Path(cfg.OUTPUT_DIR, "inference", name),
-            )
-            evaluators = [evaluator]
-            if index == 0 and cfg.TEST.NUM_PREVIEWS > 0:
-                records = load_dataset(name, skeleton)[: cfg.TEST.NUM_PREVIEWS]
-                evaluators.append(Previews(records, skeleton, Path(cfg.OUTPUT_DIR, "previews.png")))
-            results[name] = inference_on_dataset(model, loader, DatasetEvaluators(evaluators))
-        return results if len(results) != 1 else results[cfg.DATASETS.TEST[0]]
+        """:func:`posecore.engine.evaluate.evaluate` under the name that it has in Detectron2's trainers."""
+        return evaluate(cfg, model)
 
 
 def distribute(model: nn.Module) -> nn.Module:

@@ -9,6 +9,7 @@ from support import in_processes
 from torch import nn
 
 from posecore.engine.step import TrainingStep
+from posecore.engine.trainer import distribute
 
 
 class Model(nn.Module):
@@ -57,14 +58,19 @@ class Types(nn.Module):
         self.seen = None
 
     def forward(self, batch):
-        output = self.layer(torch.stack([sample["number"] for sample in batch]))
+        numbers = torch.stack([sample["number"] for sample in batch])
+        output = self.layer(numbers.to(self.layer.weight.device))
         self.seen = output.dtype
         return {"loss": output.float().square().mean()}
 
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
-def test_autocast_on_the_cpu(dtype):
-    model = Types()
+def test_autocast(dtype, device):
+    model = Types().to(device)
     step = make(model, amp_dtype=dtype)
     before = model.layer.weight.clone()
     step(batch([1.0, 2.0]))
@@ -113,29 +119,26 @@ def test_gradient_that_is_not_finite():
     assert step.model.weight.tolist() == [1.0, 1.0]
 
 
-def step_in_process(broken):
-    """One step with other numbers in each process; the last process's are NaN if ``broken``."""
-    from posecore.engine.trainer import distribute
-
-    rank = comm.get_rank()
+def step_in_process(numbers):
+    """One step on this process's number; what it returned or raised, and the weights then."""
     step = make(distribute(Model()))
-    number = math.nan if broken and rank == comm.get_world_size() - 1 else 2.0 * rank
     try:
-        metrics = step(batch([number, 1.0]))
+        outcome = step(batch([numbers[comm.get_rank()], 1.0]))
     except FloatingPointError as error:
-        return str(error), step.model.module.weight.detach()
-    return metrics, step.model.module.weight.detach()
+        outcome = str(error)
+    return outcome, step.model.module.weight.detach()
 
 
-def test_processes_share_losses_and_gradients():
-    for metrics, weight in in_processes(step_in_process, 2, False):
+def steps_in_process():
+    return [step_in_process([0.0, 2.0]), step_in_process([0.0, math.nan])]
+
+
+def test_processes_share_losses_and_gradients_and_stop_together():
+    (good, bad), (good_too, bad_too) = in_processes(steps_in_process, 2)
+    for metrics, weight in (good, good_too):
         assert metrics["loss_a"] == pytest.approx(1.0)  # the mean of 0 and 2
         assert metrics["total_loss"] == pytest.approx(2.0)
         torch.testing.assert_close(weight, torch.tensor([0.9, 0.9]))
-
-
-def test_all_processes_stop_when_one_has_nan():
-    (first, kept), (second, kept_too) = in_processes(step_in_process, 2, True)
-    assert "the pictures are another process's" in first
-    assert "the pictures are 0.jpg" in second
-    assert kept.tolist() == kept_too.tolist() == [1.0, 1.0]
+    assert "the pictures are another process's" in bad[0]
+    assert "the pictures are 0.jpg" in bad_too[0]
+    assert bad[1].tolist() == bad_too[1].tolist() == [1.0, 1.0]

@@ -184,11 +184,12 @@ def test_nan_stops_the_training_and_is_not_saved(dataset, tmp_path):
     assert not (tmp_path / "inference").exists(), "a broken model is not evaluated"
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers):
     definition = make_dataset(tmp_path, num_images=4, size=(48, 64), name="toy")
     (tmp_path / "train" / "000003.jpg").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"000003\.jpg"):
-        prepare(toy_cfg(definition, tmp_path / "out")).train()
+        prepare(toy_cfg(definition, tmp_path / "out", "DATALOADER.NUM_WORKERS", workers)).train()
 
 
 def test_mixed_precision_on_the_cpu(dataset, tmp_path):
@@ -200,6 +201,19 @@ def test_mixed_precision_on_the_cpu(dataset, tmp_path):
         assert prepare(cfg, resume=True).step.scaler.state_dict() == trainer.step.scaler.state_dict()
     with pytest.raises(ValueError, match=r"SOLVER.AMP.DTYPE is 'half'; it can be bfloat16 or float16"):
         Trainer(toy_cfg(dataset, tmp_path, "SOLVER.AMP.DTYPE", "half"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("TEST.TASKS", ("keypoint",), "TEST.TASKS is"),
+        ("TEST.COCO_BACKEND", "cocoapi", "TEST.COCO_BACKEND is 'cocoapi'"),
+        ("DATASETS.TEST", ("toy_trian",), "toy_trian"),
+    ],
+)
+def test_what_evaluation_cannot_use_shows_before_the_training(dataset, tmp_path, key, value, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(toy_cfg(dataset, tmp_path, key, value))
 
 
 def test_several_test_sets(dataset, tmp_path):
@@ -217,38 +231,25 @@ def test_no_test_set(dataset, tmp_path):
 
 
 def train_in_processes(dataset, output):
-    trainer = prepare(toy_cfg(dataset, output))
-    first = trainer.train()
-    resumed = prepare(toy_cfg(dataset, output, "SOLVER.MAX_ITER", 10), resume=True)
-    start = resumed.start_iter
-    resumed.train()
-    return first, start, weights(resumed)
+    """Trains, goes on, and tries to go on from where only the first process sees a checkpoint."""
+    results = prepare(toy_cfg(dataset, f"{output}/0")).train()
+    longer = prepare(toy_cfg(dataset, f"{output}/0", "SOLVER.MAX_ITER", 10), resume=True)
+    start = longer.start_iter
+    longer.train()
+    try:
+        prepare(toy_cfg(dataset, f"{output}/{comm.get_rank()}"), resume=True)
+    except RuntimeError as error:
+        return results, start, weights(longer), str(error)
 
 
 def test_two_processes_train_evaluate_and_resume(dataset, tmp_path):
-    (results, start, trained), (nothing, start_too, trained_too) = in_processes(
-        train_in_processes, 2, str(dataset), str(tmp_path)
-    )
-    assert results["keypoints"].keys() >= {"AP", "AR"}
-    assert nothing == {}
-    assert start == start_too == 8
-    assert equal(trained, trained_too)
-    assert "keypoints/AP" in lines(tmp_path)[-1]
-    found = json.loads((tmp_path / "inference" / "toy_train" / "coco_instances_results.json").read_text())
-    assert sorted(result["image_id"] for result in found) == list(range(1, 9))
-
-
-def resume_apart(dataset, output):
-    """Only the first process sees the checkpoint."""
-    trainer = Trainer(toy_cfg(dataset, f"{output}/{comm.get_rank()}"))
-    try:
-        trainer.resume_or_load(resume=True)
-    except RuntimeError as error:
-        return str(error)
-    return ""
-
-
-def test_processes_that_see_different_checkpoints(dataset, tmp_path):
-    prepare(toy_cfg(dataset, tmp_path / "0")).train()
-    for message in in_processes(resume_apart, 2, str(dataset), str(tmp_path)):
-        assert "would begin with iterations [8, 0]: OUTPUT_DIR" in message
+    first, second = in_processes(train_in_processes, 2, str(dataset), str(tmp_path))
+    assert first[0]["keypoints"].keys() >= {"AP", "AR"}
+    assert second[0] == {}
+    assert first[1] == second[1] == 8
+    assert equal(first[2], second[2])
+    assert "keypoints/AP" in lines(tmp_path / "0")[-1]
+    file = tmp_path / "0" / "inference" / "toy_train" / "coco_instances_results.json"
+    assert sorted(result["image_id"] for result in json.loads(file.read_text())) == list(range(1, 9))
+    for _, _, _, message in (first, second):
+        assert "would begin with iterations [10, 0]: OUTPUT_DIR" in message
