@@ -1,1 +1,13 @@
-"""Training: the loop, its steps, schedules and checkpoints, and how processes start and find each other."""
+"""Training, from a command line to checkpoints.
+
+setup          configuration files and overrides, checked; logging and seeds of a process
+launch         how processes start and find each other
+solver         optimisers, gradient clipping, schedules, lengths in epochs
+step           one step of optimisation
+trainer        the loop, put together from a configuration
+hooks          what happens between its steps
+evaluate       a model on the datasets of a configuration
+checkpoint     saving, and the rules by which weights fit a model
+weights        reading weights from anywhere, without running code
+random_state   the random number generators of a process
+"""

@@ -61,12 +61,12 @@ class Evaluate(HookBase):
 
 
 class PlotCurves(HookBase):
-    """Draws losses and AP over the iterations once the training is over; comes after the writers."""
+    """Draws losses and AP over the iterations once there was a training; comes after the writers."""
 
     def __init__(self, metrics_json: Path, out_png: Path) -> None:
         self._metrics_json = metrics_json
         self._out_png = out_png
 
     def after_train(self) -> None:
-        if self.trainer.iter >= self.trainer.max_iter:
+        if self.trainer.start_iter < self.trainer.max_iter <= self.trainer.iter:
             plot_training(self._metrics_json, self._out_png)

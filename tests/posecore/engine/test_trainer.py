@@ -134,6 +134,7 @@ def test_resuming_a_finished_training_only_evaluates(dataset, tmp_path):
     cfg = toy_cfg(dataset, tmp_path)
     done = prepare(cfg)
     done.train()
+    (tmp_path / "metrics.json").unlink()
     again = prepare(cfg, resume=True)
     results = again.train()
     assert again.start_iter == 8
