@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
@@ -51,7 +51,7 @@ class DirectPose(PoseEstimator):
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Backbone,
         in_features: list[str],
         skeleton: Skeleton,
         head: FCOSHead,
@@ -155,7 +155,7 @@ class DirectPose(PoseEstimator):
         """(Q, K, 2) keypoints relative to the queries' locations, in cells of their level."""
         offsets = self.keypoints(output.towers["keypoint"], locations, queries)
         if self.box_scales_keypoints:
-            scales = self.head.predictors["ltrb"].scales
+            scales: Tensor = self.head.predictors["ltrb"].scales  # type: ignore[assignment]
             offsets = offsets * scales[locations.levels[queries.index], None, None]
         return offsets
 

@@ -86,7 +86,7 @@ class KPAlign(nn.Module):
             nn.Conv2d(channels // conv_groups, 2 * len(group), kernel_size=1) for group in groups
         )
         for predictor in self.predictors:
-            nn.init.zeros_(predictor.bias)
+            nn.init.zeros_(predictor.bias)  # type: ignore[arg-type]
 
         self._group_of = {keypoint: group for group, members in enumerate(groups) for keypoint in members}
         order = torch.tensor([keypoint for members in groups for keypoint in members])
@@ -115,7 +115,7 @@ class KPAlign(nn.Module):
 
     def _project(self, sampler_map: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 2K, H, W): x and y per keypoint in the skeleton's order, without bias."""
-        weights = [predictor.weight[:, :, 0, 0] for predictor in self.predictors]
+        weights = [predictor.weight[:, :, 0, 0] for predictor in self.predictors]  # type: ignore[index]
         weight = torch.block_diag(*weights) if self.separate else torch.cat(weights)
         weight = weight.unflatten(0, (-1, 2))[self.place].flatten(0, 1)
         return F.conv2d(sampler_map, weight[:, :, None, None])
@@ -124,7 +124,8 @@ class KPAlign(nn.Module):
         self, projected: list[Tensor], located: Tensor, locations: Locations, queries: Queries
     ) -> Tensor:
         """(Q, K, 2) keypoints relative to where they were read, in cells of the query's level."""
-        bias = torch.cat([predictor.bias for predictor in self.predictors]).unflatten(0, (-1, 2))[self.place]
+        biases = [predictor.bias for predictor in self.predictors]
+        bias = torch.cat(biases).unflatten(0, (-1, 2))[self.place]  # type: ignore[arg-type]
         levels = locations.levels[queries.index]
         predicted = torch.zeros_like(located)
         for level, stride in enumerate(locations.level_strides):

@@ -70,5 +70,5 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _rename(name: str) -> str | None:
     for pattern, ours in _NAMES:
         if match := pattern.match(name):
-            return f"{match.expand(ours)}.{match.group(match.lastindex)}"
+            return f"{match.expand(ours)}.{match.group(pattern.groups)}"
     return None

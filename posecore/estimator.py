@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+from detectron2.modeling import Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
@@ -23,10 +24,13 @@ class PoseEstimator(nn.Module, ABC):
         pixel_std: per channel.
     """
 
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Backbone,
         skeleton: Skeleton,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],

@@ -40,7 +40,7 @@ def read_frames(source: str | Path) -> Iterator[Frame]:
         ValueError: it is neither a picture nor a video, or it is broken; names it.
     """
     if str(source).isdigit():
-        yield from _stream(cv2.VideoCapture(int(source)), f"camera{source}", str(source))
+        yield from _stream(cv2.VideoCapture(int(str(source))), f"camera{source}", str(source))
         return
     path = Path(source)
     if path.is_dir():

@@ -1,6 +1,7 @@
 """Any timm model that gives feature maps, as a Detectron2 backbone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -50,9 +51,9 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5] if name else []
             raise ValueError(f"MODEL.TIMM.NAME {name!r} is no timm model; near it: {near}")
-        options = {"feature_location": feature_location} if name.startswith("hrnet") else {}
+        options: dict[str, Any] = {"feature_location": feature_location} if name.startswith("hrnet") else {}
         with torch.device("meta"):
-            every = timm.create_model(name, features_only=True, **options).feature_info
+            every: Any = timm.create_model(name, features_only=True, **options).feature_info
         reductions = every.reduction()
         missing = sorted(set(strides) - set(reductions))
         if missing:

@@ -68,8 +68,8 @@ class FCOSHead(nn.Module):
         towers = {name: [tower(feature) for feature in features] for name, tower in self.towers.items()}
         maps = {}
         for name, predictor in self.predictors.items():
-            levels = [predictor(level, tower) for level, tower in enumerate(towers[predictor.tower])]
-            maps[name] = flatten_levels(levels)
+            tower_maps = towers[predictor.tower]  # type: ignore[index]
+            maps[name] = flatten_levels([predictor(level, tower) for level, tower in enumerate(tower_maps)])
         return FCOSOutput(maps, towers)
 
 
