@@ -18,7 +18,9 @@ def step(people: list[int], share: bool) -> dict[str, dict[str, float]]:
     if share:
         half = len(batch) // comm.get_world_size()
         batch = batch[comm.get_rank() * half :][:half]
-        losses = DistributedDataParallel(model)(batch)
+        # Held by a name: the reduction of gradients ends with the wrapper.
+        wrapped = DistributedDataParallel(model)
+        losses = wrapped(batch)
     else:
         losses = model(batch)
     sum(losses.values()).backward()
