@@ -9,6 +9,7 @@
 #                      The choice lasts: a later `make` keeps what $(VENV) has.
 #   DETECTRON2_COMMIT  a commit, tag or branch
 #   WORKERS            processes that the tests run in
+#   POSECORE_COCO_TINY the folder of the photographs that coco-tiny learns
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,11 +17,16 @@ TORCH ?= requirements/torch.txt
 DETECTRON2 ?= $(or $(patsubst $(STAMPS)/detectron2-%,%,$(wildcard $(STAMPS)/detectron2-*)),index)
 DETECTRON2_COMMIT ?= main
 WORKERS ?= 2
+export POSECORE_COCO_TINY ?= $(abspath ../shared/data/coco)
 
 BIN = $(VENV)/bin
 # One empty file per finished step; a step runs again when its file is missing or older than its inputs.
 STAMPS = $(VENV)/stamps
 SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
+
+# The last line of a training's metrics has its last evaluation, in percent.
+print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
+	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
 .PHONY: setup demo test lint bench coco-tiny clean distclean
 .NOTPARALLEL:
@@ -31,10 +37,12 @@ demo: setup
 	rm -rf output/demo
 	$(BIN)/python -m posecore.data.synthetic --out output/demo/data --train 400 --val 50 --size 160
 	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/synthetic.yaml OUTPUT_DIR output/demo
+	@$(call print-ap,output/demo)
 
 coco-tiny: setup
 	rm -rf output/coco_tiny
 	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/coco_tiny.yaml OUTPUT_DIR output/coco_tiny
+	@$(call print-ap,output/coco_tiny)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
