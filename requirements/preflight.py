@@ -29,8 +29,8 @@ def python_problem() -> str:
     found = sys.version_info[:2]
     if found < PYTHON:
         return (
-            f"{sys.executable} is Python {found[0]}.{found[1]}, but it takes {PYTHON[0]}.{PYTHON[1]} or later. "
-            "Name another one: make setup PYTHON=/path/to/python3.11"
+            f"{sys.executable} is Python {found[0]}.{found[1]}, but {PYTHON[0]}.{PYTHON[1]} or later "
+            "is needed. Name another one: make setup PYTHON=/path/to/python3.11"
         )
     try:
         import ensurepip  # noqa: F401

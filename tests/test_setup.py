@@ -79,7 +79,7 @@ def test_this_python_and_its_compiler_will_do(preflight):
 
 def test_old_python(preflight, monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 9, 18))
-    assert "is Python 3.9, but it takes 3.10 or later" in preflight.python_problem()
+    assert "is Python 3.9, but 3.10 or later is needed" in preflight.python_problem()
     assert len(preflight.problems(Path(".venv"))) == 1
 
 
