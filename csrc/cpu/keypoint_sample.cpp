@@ -195,10 +195,10 @@ at::Tensor to_channels_last(const at::Tensor& value) {
   return with_huge_pages(at::empty_like(value, options)).copy_(value);
 }
 
-// Picture by picture: a copy of two dimensions is much faster than the same copy of four.
-at::Tensor to_contiguous(const at::Tensor& maps) {
-  const at::TensorOptions options = maps.options().memory_format(at::MemoryFormat::Contiguous);
-  const at::Tensor result = with_huge_pages(at::empty_like(maps, options));
+// The maps, channels_last, in the layout and the type of the contiguous value. Picture by picture, because a
+// copy of two dimensions is much faster than the same copy of four.
+at::Tensor back_to_contiguous(const at::Tensor& maps, const at::Tensor& value) {
+  const at::Tensor result = with_huge_pages(at::empty_like(value));
   for (int64_t n = 0; n < maps.size(0); ++n) {
     result.select(0, n).flatten(1).copy_(maps.select(0, n).flatten(1));
   }
@@ -237,7 +237,7 @@ at::Tensor keypoint_sample_grad_value(
       add_grad_value<scalar_t>(grad.contiguous(), points.contiguous(), images.contiguous(), result, step);
     });
   });
-  return (copied ? to_contiguous(result) : result).to(value.scalar_type());
+  return copied ? back_to_contiguous(result, value) : result.to(value.scalar_type());
 }
 
 at::Tensor keypoint_sample_grad_points(

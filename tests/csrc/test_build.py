@@ -1,0 +1,70 @@
+"""How the build finds CUDA, in a process of its own, since it settles the environment when it is imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHOW = """
+import os, torch
+torch.version.cuda, torch.cuda.is_available = {cuda!r}, lambda: False
+from csrc import build
+print(build.CUDA, os.environ.get("TORCH_CUDA_ARCH_LIST"), *build.operators("posecore._C").sources)
+"""
+
+
+def build(root, cuda="13.0", **environment):
+    """What the build would do with a torch for this CUDA: toolkit, architectures, sources."""
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("CUDA_HOME", "TORCH_CUDA_ARCH_LIST")
+    }
+    output = subprocess.run(
+        [sys.executable, "-c", SHOW.format(cuda=cuda)],
+        cwd=root,
+        env=kept | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    toolkit, architectures, *sources = output.split()
+    return toolkit, architectures, sources
+
+
+def every_source(root, *patterns):
+    return [path.relative_to(root).as_posix() for pattern in patterns for path in sorted(root.glob(pattern))]
+
+
+@pytest.fixture
+def toolkit(tmp_path):
+    """A folder like CUDA's, whose compiler is also on a path of its own, as a link."""
+    for name in ("bin/nvcc", "include/cuda_runtime.h", "lib64/libcudart.so"):
+        (tmp_path / "cuda" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cuda" / name).touch(mode=0o755)
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "nvcc").symlink_to(tmp_path / "cuda" / "bin" / "nvcc")
+    return tmp_path / "cuda"
+
+
+def test_builds_for_cuda_with_the_given_toolkit_and_no_gpu(root, toolkit):
+    found, architectures, sources = build(root, CUDA_HOME=str(toolkit))
+    assert found == str(toolkit)
+    assert architectures == "9.0"
+    assert sources == every_source(root, "csrc/library.cpp", "csrc/cpu/*.cpp", "csrc/cuda/*.cu")
+
+
+def test_keeps_the_given_architectures(root, toolkit):
+    assert build(root, CUDA_HOME=str(toolkit), TORCH_CUDA_ARCH_LIST="8.0+PTX")[1] == "8.0+PTX"
+
+
+@pytest.mark.parametrize("environment", [{"CUDA_HOME": "none"}, {"cuda": None}])
+def test_builds_for_the_cpu_alone(root, environment):
+    found, architectures, sources = build(root, **environment)
+    assert (found, architectures) == ("None", "None")
+    assert sources == every_source(root, "csrc/library.cpp", "csrc/cpu/*.cpp")
+
+
+@pytest.mark.skipif(os.path.exists("/usr/local/cuda/bin/nvcc"), reason="/usr/local/cuda comes first")
+def test_follows_the_compiler_to_its_toolkit(root, toolkit):
+    path = f"{toolkit.parent / 'path'}{os.pathsep}{os.environ['PATH']}"
+    assert build(root, PATH=path)[0] == str(toolkit)
