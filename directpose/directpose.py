@@ -27,6 +27,7 @@ from posecore.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
 from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Positives, gather_positives, keypoint_tensors
 from posecore.keypoints import Skeleton
+from posecore.layers.precision import full_precision
 
 
 @META_ARCH_REGISTRY.register()
@@ -107,13 +108,12 @@ class DirectPose(PoseEstimator):
 
         at = positives.queries.images, positives.queries.index
         focal = {"alpha": how.focal_alpha, "gamma": how.focal_gamma}
-        maps = {name: values.float() for name, values in output.maps.items()}
+        errors = self._keypoint_errors(output, locations, positives, labelled)
+        maps = {name: full_precision(values) for name, values in output.maps.items()}
         losses = {
             "loss_cls": classification_loss(maps["cls"], matched >= 0, divisors["cls"], **focal),
             "loss_centerness": centerness_loss(maps["centerness"][at][:, 0], middle, divisors["centerness"]),
-            "loss_keypoint": self._keypoint_errors(output, locations, positives, labelled)
-            @ weights
-            / divisors["keypoint"],
+            "loss_keypoint": (errors * weights).sum() / divisors["keypoint"],
         }
         if "ltrb" in maps:
             cells = ltrb / positives.strides[:, None]
@@ -121,7 +121,7 @@ class DirectPose(PoseEstimator):
                 F.relu(maps["ltrb"][at]), cells, middle, divisors["box"], smoothing=how.giou_smoothing
             )
         if self.heatmap is not None:
-            logits = self.heatmap(features[self.heatmap.level]).float()
+            logits = full_precision(self.heatmap(features[self.heatmap.level]))
             loss = heatmap_loss(logits, heatmaps, divisors["heatmap"], **focal)
             losses["loss_heatmap"] = how.heatmap_weight * loss
         return losses
@@ -130,8 +130,8 @@ class DirectPose(PoseEstimator):
         """Poses by score, class probability times centerness; the keypoints' third value is 1."""
         how = self.how_to_decode
         output, locations = self._dense(self.backbone(images.tensor))
-        probability = output.maps["cls"][..., 0].float().sigmoid()
-        scores = probability * output.maps["centerness"][..., 0].float().sigmoid()
+        probability = full_precision(output.maps["cls"][..., 0]).sigmoid()
+        scores = probability * full_precision(output.maps["centerness"][..., 0]).sigmoid()
         candidates = select(
             probability, scores, locations, threshold=how.score_thresh, topk_per_level=how.topk_per_level
         )
@@ -141,7 +141,7 @@ class DirectPose(PoseEstimator):
         keypoints = points[:, None] + offsets * strides[:, None, None]
         boxes = enclosing_boxes(keypoints)
         if "ltrb" in output.maps:
-            cells = F.relu(output.maps["ltrb"][queries.images, queries.index].float())
+            cells = F.relu(full_precision(output.maps["ltrb"][queries.images, queries.index]))
             boxes = ltrb_to_box(points, cells * strides[:, None])
         parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
         return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from posecore.fcos.head import flatten_levels
 from posecore.fcos.locations import Locations
 from posecore.fcos.queries import Queries
+from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower, init_conv
 from posecore.ops import keypoint_sample
 
@@ -96,7 +97,7 @@ class KPAlign(nn.Module):
         self.register_buffer("place", order.argsort(), persistent=False)
 
     def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
-        """The keypoints at the queries, in float32 also under autocast: they are pixels.
+        """The keypoints at the queries, in full precision also under autocast.
 
         Args:
             tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
@@ -108,9 +109,9 @@ class KPAlign(nn.Module):
         """
         sampler_maps = [self.sampler(tower_map) for tower_map in tower_maps]
         with torch.autocast(tower_maps[0].device.type, enabled=False):
-            located = flatten_levels([self.locator(tower_map.float()) for tower_map in tower_maps])
+            located = flatten_levels([self.locator(full_precision(tower_map)) for tower_map in tower_maps])
             located = located[queries.images, queries.index].unflatten(1, (-1, 2))[:, self.group_of]
-            projected = [self._project(sampler_map.float()) for sampler_map in sampler_maps]
+            projected = [self._project(full_precision(sampler_map)) for sampler_map in sampler_maps]
             return located + self._predict(projected, located, locations, queries)
 
     def _project(self, sampler_map: Tensor) -> Tensor:

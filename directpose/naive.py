@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from posecore.fcos.head import flatten_levels
 from posecore.fcos.locations import Locations
 from posecore.fcos.queries import Queries
+from posecore.layers.precision import full_precision
 from posecore.layers.tower import init_conv
 
 
@@ -22,7 +23,7 @@ class NaiveKeypoints(nn.Module):
         self.conv = init_conv(nn.Conv2d(channels, 2 * num_keypoints, 3, padding=1))
 
     def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
-        """The keypoints at the queries, in float32 also under autocast: they are pixels.
+        """The keypoints at the queries, in full precision also under autocast.
 
         Args:
             tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
@@ -33,5 +34,5 @@ class NaiveKeypoints(nn.Module):
             (Q, K, 2) positions relative to the location, in cells of its level.
         """
         with torch.autocast(tower_maps[0].device.type, enabled=False):
-            offsets = flatten_levels([self.conv(tower_map.float()) for tower_map in tower_maps])
+            offsets = flatten_levels([self.conv(full_precision(tower_map)) for tower_map in tower_maps])
         return offsets[queries.images, queries.index].unflatten(1, (-1, 2))

@@ -185,3 +185,9 @@ def test_half_precision_trains() -> None:
 def test_wrong_choices_name_the_key_and_the_options(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"{key} must be one of '.*'{value}'"):
         tiny(key, value)
+
+
+def test_double_precision_stays_double() -> None:
+    model = tiny().double()
+    losses = model.train()([sample(0, 2)])
+    assert losses["loss_keypoint"].dtype == torch.float64
