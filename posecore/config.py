@@ -123,8 +123,8 @@ def _add_model(cfg: CfgNode) -> None:
 def _add_solver(cfg: CfgNode) -> None:
     # "SGD" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
-    # Learning-rate factors per part: (part of the parameter's name, factor) pairs, all that fit
-    # multiply, e.g. [["backbone.", 0.1]].
+    # Learning-rate factors per part: (regular expression, factor) pairs; all that are found in a
+    # parameter's name multiply, e.g. [["^backbone", 0.1]], or [["^(?!backbone)", 10.0]] for all the rest.
     cfg.SOLVER.LR_FACTORS = []
     # Lengths in epochs, as papers give them; they replace MAX_ITER and STEPS when above 0 / not
     # empty.

@@ -7,6 +7,7 @@ import yaml
 from detectron2.modeling import build_model
 
 from posecore.config import get_cfg
+from posecore.engine.solver import build_optimizer
 from posecore.keypoints import load_skeleton
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -36,7 +37,8 @@ def test_every_configuration_builds(config: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_the_papers_builds(row: dict) -> None:
-    build_model(merged(row["config"], row["overrides"]))
+    cfg = merged(row["config"], row["overrides"])
+    build_optimizer(cfg, build_model(cfg))
     assert row["paper"]["AP"] > 0
 
 

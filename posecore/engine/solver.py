@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def parameter_groups(
     ``lr_factors`` learns at ``lr * bias_lr_factor * factor * factor``.
 
     Args:
-        lr_factors: (part of the parameter's full name, factor) pairs.
+        lr_factors: (regular expression found in the parameter's full name, factor) pairs.
     """
     _check_lr_factors(model, lr_factors)
     groups: list[dict[str, Any]] = []
@@ -84,7 +85,7 @@ def parameter_groups(
             if name == "bias" and weight_decay_bias is not None:
                 decay = weight_decay_bias
             full_name = f"{prefix}.{name}" if prefix else name
-            factor = math.prod(factor for part, factor in lr_factors if part in full_name)
+            factor = math.prod(factor for part, factor in lr_factors if re.search(part, full_name))
             if name == "bias":
                 factor *= bias_lr_factor
             groups.append({"params": [parameter], "lr": lr * factor, "weight_decay": decay})
@@ -97,10 +98,10 @@ def _check_lr_factors(model: nn.Module, lr_factors: Sequence[tuple[str, float]])
     names = [name for name, _ in model.named_parameters()]
     for entry in lr_factors:
         if len(entry) != 2 or not isinstance(entry[0], str) or not isinstance(entry[1], (int, float)):
-            raise ValueError(f"SOLVER.LR_FACTORS: {entry!r} is no (part of a parameter's name, factor) pair")
-        if not any(entry[0] in name for name in names):
+            raise ValueError(f"SOLVER.LR_FACTORS: {entry!r} is no (regular expression, factor) pair")
+        if not any(re.search(entry[0], name) for name in names):
             raise ValueError(
-                f"SOLVER.LR_FACTORS: no parameter has {entry[0]!r} in its name; "
+                f"SOLVER.LR_FACTORS: {entry[0]!r} is found in no parameter's name; "
                 f"the first and last are {names[0]!r} and {names[-1]!r}"
             )
 
