@@ -1,0 +1,70 @@
+"""tools/benchmark.py: that both sides of a comparison do the same work, and that its tables add up."""
+
+import importlib
+import re
+import subprocess
+import sys
+from argparse import Namespace
+
+import pytest
+import torch
+
+from posecore.ops import keypoint_sample
+
+
+@pytest.fixture
+def benchmarks(root, monkeypatch):
+    """Imports a module of the folder beside the tool, as the tool does."""
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def test_both_operators_are_given_the_same_reads(benchmarks):
+    ops = benchmarks("ops")
+    args = Namespace(size=(100, 164), pictures=2, device="cpu")
+    for case in ops.CASES:
+        for stride in ops.STRIDES:
+            data = ops.make_example(case, stride, torch.float32, args)
+            theirs = ops.by_grid_sample(data.value, data.grid)  # (N*G, c, 1, Q/N)
+            theirs = (
+                theirs.view(2, case.groups, case.group_channels, -1)
+                .permute(0, 3, 1, 2)
+                .reshape(len(data.points), -1)
+            )
+            torch.testing.assert_close(
+                keypoint_sample(data.value, data.points, data.images), theirs, atol=1e-4, rtol=0
+            )
+
+
+def test_candidates_take_turns(benchmarks):
+    calls = []
+    candidates = {name: lambda name=name: calls.append(name) for name in ("one", "two")}
+    times = benchmarks("timing").take_turns(candidates, rounds=3, device="cpu")
+    assert calls == ["one", "two"] * 4
+    assert set(times) == {"one", "two"}
+
+
+def test_ops_prints_a_table_for_every_use(root):
+    command = [
+        sys.executable,
+        "tools/benchmark.py",
+        "ops",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--rounds",
+        "1",
+    ]
+    command += ["--size", "64", "96"]
+    output = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    assert "1 threads" in output
+    tables = output.split("\n\n")[1:]
+    assert len(tables) == 6
+    for table in tables:
+        lines = [
+            [float(figure) for figure in re.findall(r"\d+\.\d{3}", line)]
+            for line in table.splitlines()
+            if line.startswith(("1/", "all"))
+        ]
+        assert torch.tensor(lines[:-1]).sum(dim=0).tolist() == pytest.approx(lines[-1], abs=5e-3)
