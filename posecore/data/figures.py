@@ -99,7 +99,7 @@ def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
     lean, tilt, yaw = rng.normal(0, 8), rng.normal(0, 10), np.radians(rng.uniform(-55, 55))
     up, across = -_direction(-lean), _direction(90 - lean)
     head_up, head_across = -_direction(-lean - tilt), _direction(90 - lean - tilt)
-    joints = {"pelvis": np.zeros(2)}
+    joints: dict[str, np.ndarray] = {"pelvis": np.zeros(2)}
     joints["neck"] = joints["thorax"] = up * rng.uniform(0.28, 0.32)
     joints["upper_neck"] = joints["neck"] + up * 0.03
     joints["head"] = joints["neck"] + head_up * 0.125

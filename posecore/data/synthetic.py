@@ -135,7 +135,7 @@ def make_picture(
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Soft patches of several sizes and a few bars and blobs; (H, W, 3) float."""
     height, width = size
-    picture = np.zeros((height, width, 3))
+    picture: np.ndarray = np.zeros((height, width, 3))
     for cells, strength in ((2, 60), (6, 40), (24, 25)):
         grey = rng.uniform(-strength, strength, (cells, cells, 1))
         grid = grey + rng.uniform(-0.4, 0.4, (cells, cells, 3)) * strength
