@@ -129,7 +129,7 @@ def test_methods_do_not_import_each_other():
 def test_posecore_comes_before_detectron2():
     """Wherever Python may start, compat has run by the time Detectron2 is imported."""
     starts = {ROOT / method / "__init__.py": {"posecore"} for method in METHODS if (ROOT / method).is_dir()}
-    starts |= {path: set(PACKAGES) for path in sources("tools")}
+    starts |= {path: set(PACKAGES) for path in (ROOT / "tools").glob("*.py")}
     for path, may_be_first in starts.items():
         order = [
             top(alias.name if isinstance(node, ast.Import) else node.module)
