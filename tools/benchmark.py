@@ -1,38 +1,66 @@
 """Times parts of the project beside what they replace.
 
-    python tools/benchmark.py ops    keypoint_sample beside torch's grid_sample
+    python tools/benchmark.py ops       keypoint_sample beside torch's grid_sample
+    python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
+    python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
 
 Candidates run in one process and take turns, so that whatever else the machine does meets all of them;
-figures are medians. docs/operators.md says what they mean.
+figures are medians.
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 
-from benchmarks import ops
+from benchmarks import kpalign, model, ops
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times parts of the project beside what they replace.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("ops", help="keypoint_sample beside torch's grid_sample")
-    command.set_defaults(run=ops.run)
+    command = _add(commands, "ops", ops.run, rounds=15)
+    command.add_argument("--pictures", type=int, default=1, help="pictures in a batch (default: %(default)s)")
+
+    command = _add(commands, "kpalign", kpalign.run, rounds=5)
+    command.add_argument("--candidates", type=int, default=1000, help="locations (default: %(default)s)")
+
+    command = _add(commands, "model", model.run, rounds=7)
+    command.add_argument(
+        "--persons", type=int, default=20, help="found in the picture (default: %(default)s)"
+    )
+    command.add_argument(
+        "--configs",
+        nargs="+",
+        default=["directpose/R_50_25ep.yaml"],
+        metavar="CONFIG",
+        help="ours, below configs/ (default: %(default)s)",
+    )
+
+    args = parser.parse_args()
+    args.run(args)
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], rounds: int
+) -> argparse.ArgumentParser:
+    """A subcommand with the options that all have."""
+    command = commands.add_parser(name)
+    command.set_defaults(run=run)
     command.add_argument(
         "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
     )
     command.add_argument("--threads", type=int, default=2, help="threads on the CPU (default: %(default)s)")
     command.add_argument(
-        "--rounds", type=int, default=15, help="runs of each candidate (default: %(default)s)"
+        "--rounds", type=int, default=rounds, help="runs of each candidate (default: %(default)s)"
     )
-    command.add_argument("--pictures", type=int, default=1, help="pictures in a batch (default: %(default)s)")
     command.add_argument(
         "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of a picture"
     )
-
-    args = parser.parse_args()
-    args.run(args)
+    return command
 
 
 if __name__ == "__main__":

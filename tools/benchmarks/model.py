@@ -1,0 +1,109 @@
+"""Inference time of our models beside Detectron2's Keypoint R-CNN R-50-FPN.
+
+Both run with random weights on one picture, in one process, in turns. Random weights find nothing, so
+the number of persons is set: Keypoint R-CNN's proposals and box head run at their full cost and their
+result is replaced by so many boxes; ours keeps its so many best candidates. The stems are scaled down,
+because random weights overflow in Keypoint R-CNN's keypoint head.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import detectron2.config
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from benchmarks.timing import describe_machine, take_turns
+from posecore.config import get_cfg
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PEER = "Keypoint R-CNN R-50-FPN"
+STEM_SCALE = 1e-4
+
+# Detectron2's keypoint_rcnn_R_50_FPN, whose file is part of its model zoo.
+KEYPOINT_RCNN: dict[str, Any] = {
+    "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+    "MODEL.KEYPOINT_ON": True,
+    "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+    "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[0.5, 1.0, 2.0]],
+    "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 1000,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 1000,
+    "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+    "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+    "MODEL.ROI_HEADS.NUM_CLASSES": 1,
+    "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+    "MODEL.ROI_BOX_HEAD.NUM_FC": 2,
+    "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
+}
+
+
+def keypoint_rcnn(persons: int, device: str) -> nn.Module:
+    """Keypoint R-CNN that always finds so many persons."""
+    cfg = detectron2.config.get_cfg()
+    cfg.merge_from_list([item for pair in KEYPOINT_RCNN.items() for item in pair])
+    cfg.MODEL.DEVICE = device
+    model = build_model(cfg)
+    run_box_head = model.roi_heads._forward_box
+
+    def fixed_boxes(features: dict[str, Tensor], proposals: list[Instances]) -> list[Instances]:
+        run_box_head(features, proposals)
+        return [people(proposal.image_size, persons, device) for proposal in proposals]
+
+    model.roi_heads._forward_box = fixed_boxes
+    return quiet(model)
+
+
+def people(image_size: tuple[int, int], count: int, device: str) -> Instances:
+    """Boxes of persons side by side, half as high as the picture."""
+    height, width = image_size
+    left = torch.linspace(0, width * 0.8, count, device=device)
+    top = torch.full_like(left, height * 0.25)
+    boxes = torch.stack([left, top, left + width * 0.2, top + height * 0.5], dim=1)
+    fields = {"scores": torch.ones_like(left), "pred_classes": torch.zeros_like(left, dtype=torch.int64)}
+    return Instances(image_size, pred_boxes=Boxes(boxes), **fields)
+
+
+def ours(config: str, persons: int, device: str) -> nn.Module:
+    """One of our models that always finds so many persons, where its picture has candidates enough."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
+    model = build_model(cfg)
+    model.how_to_decode = dataclasses.replace(model.how_to_decode, score_thresh=0.0, limit=persons)
+    return quiet(model)
+
+
+def quiet(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        model.backbone.bottom_up.stem.conv1.weight.mul_(STEM_SCALE)
+    return model.eval()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints median milliseconds per picture and their ratio to Keypoint R-CNN's."""
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    models = {PEER: keypoint_rcnn(args.persons, args.device)}
+    models |= {config: ours(config, args.persons, args.device) for config in args.configs}
+    image = torch.randint(0, 256, (3, *args.size), dtype=torch.uint8)
+
+    def predict(model: nn.Module) -> int:
+        return len(model([{"image": image}])[0]["instances"])
+
+    with torch.no_grad():
+        found = {name: predict(model) for name, model in models.items()}
+        candidates = {name: lambda model=model: predict(model) for name, model in models.items()}
+        times = take_turns(candidates, args.rounds, args.device)
+    print(f"{describe_machine(args.device)}; a picture of {args.size[0]} x {args.size[1]}")
+    print(f"medians of {args.rounds} rounds, random weights")
+    print(f"{'model':40}{'persons':>9}{'ms':>10}{'ratio':>8}")
+    for name, milliseconds in times.items():
+        print(f"{name:40}{found[name]:9}{milliseconds:10.0f}{milliseconds / times[PEER]:8.2f}")
