@@ -1,12 +1,15 @@
 """What happens between the steps of a training, besides what Detectron2's own hooks do."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from tqdm import tqdm
 
 from posecore.visualize import plot_training
 
@@ -58,6 +61,30 @@ class Evaluate(HookBase):
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self.trainer.storage.put_scalars(**finite, smoothing_hint=False)
         comm.synchronize()
+
+
+class ProgressBar(HookBase):
+    """A bar with the time that is left and the loss, on terminals; elsewhere the lines of the log do."""
+
+    def __init__(self, file: TextIO = sys.stderr) -> None:
+        self._file = file
+
+    def before_train(self) -> None:
+        self._bar = tqdm(
+            total=self.trainer.max_iter,
+            initial=self.trainer.start_iter,
+            file=self._file,
+            disable=not self._file.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def after_step(self) -> None:
+        loss = self.trainer.storage.latest().get("total_loss", (math.nan,))[0]
+        self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self._bar.update()
+
+    def after_train(self) -> None:
+        self._bar.close()
 
 
 class PlotCurves(HookBase):

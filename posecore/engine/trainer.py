@@ -22,7 +22,7 @@ from posecore.data import build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.evaluate import build_evaluator, evaluate
-from posecore.engine.hooks import Evaluate, PlotCurves, SaveCheckpoint
+from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
 from posecore.engine.solver import (
     build_gradient_clipper,
     build_lr_scheduler,
@@ -202,6 +202,7 @@ class Trainer(TrainerBase):
             TensorboardXWriter(str(self._output_dir)),
         ]
         return [
+            ProgressBar(),
             hooks.PeriodicWriter(writers, period=LOG_PERIOD),
             PlotCurves(metrics, self._output_dir / "curves.png"),
         ]
