@@ -243,12 +243,13 @@ def test_points_beyond_every_map_read_zero(device, memory_format, bad):
 def test_cells_around_the_map_are_zeros_whatever_lies_in_memory(device, memory_format):
     value = torch.full((1, 8, 3, 3), float("nan"), device=device).contiguous(memory_format=memory_format)
     value[:, :, 0, 0] = 1
-    points = torch.tensor([[[0.25, 0.25]]], device=device)
-    images = torch.zeros(1, dtype=torch.int64, device=device)
+    # The second point is a whole cell left of the first column's centres: the column no longer counts.
+    points = torch.tensor([[[0.25, 0.25]], [[-0.5, 1.5]]], device=device)
+    images = torch.zeros(2, dtype=torch.int64, device=device)
     result, grad_value, grad_points = with_gradients(keypoint_sample, value, points, images)
-    assert result.tolist() == [[0.5625] * 8]
+    assert result.tolist() == [[0.5625] * 8, [0] * 8]
     assert grad_value.sum(dim=1).tolist() == [[[4.5, 0, 0], [0, 0, 0], [0, 0, 0]]]
-    assert grad_points.tolist() == [[[6, 6]]]
+    assert grad_points.tolist() == [[[6, 6]], [[0, 0]]]
 
 
 @pytest.mark.parametrize("device", DEVICES)
