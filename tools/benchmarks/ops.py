@@ -124,9 +124,9 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table for each use, type and kind of run."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    print(f"{describe_machine(args.device)}; {args.pictures} pictures of {args.size[0]} x {args.size[1]}")
+    print(f"{describe_machine(args.device)}; batches of {args.pictures} x {args.size[0]} x {args.size[1]}")
     print(
-        f"milliseconds, medians of {args.rounds} rounds; points {SPREAD} cells (sigma) around their locations"
+        f"milliseconds, medians of {args.rounds} rounds; points lie {SPREAD} cells (sigma) around locations"
     )
     peak, dtypes = None, [torch.float32]
     if args.device == "cuda":
