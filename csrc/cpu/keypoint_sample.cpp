@@ -17,25 +17,28 @@
 namespace posecore {
 namespace {
 
+// In all kernels: N pictures, C channels, H x W cells, Q rows of G points. value (N, C, H, W) has any
+// strides; points (Q, G, 2), images (Q,) and grad (Q, C) are contiguous, and so are results of these shapes.
+
 // Calls body(q, g, cell) for the point of every row q and group g; rows are shared out among the threads.
 template <typename point_t, typename Body>
 void for_each_point(const at::Tensor& value, const at::Tensor& points, const Body& body) {
   const int64_t height = value.size(2), width = value.size(3), groups = points.size(1);
   const point_t* data = points.const_data_ptr<point_t>();
-  const int64_t stride = points.stride(0);
   // Rows of fewer numbers than this, taken together, are not worth a second thread.
   const int64_t numbers = 32768;
   const int64_t grain = numbers / std::max<int64_t>(value.size(1), 1) + 1;
   at::parallel_for(0, points.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t q = begin; q < end; ++q) {
       for (int64_t g = 0; g < groups; ++g) {
-        const point_t* point = data + q * stride + 2 * g;
+        const point_t* point = data + (q * groups + g) * 2;
         body(q, g, Bilinear<point_t>(point[0], point[1], height, width));
       }
     }
   });
 }
 
+// result (Q, C).
 template <typename scalar_t, typename Step>
 void sample(
     const at::Tensor& value,
@@ -47,22 +50,21 @@ void sample(
   const Maps<const scalar_t, Step> maps(value.const_data_ptr<scalar_t>(), value, step);
   const int64_t* pictures = images.const_data_ptr<int64_t>();
   scalar_t* results = result.mutable_data_ptr<scalar_t>();
-  const int64_t stride = result.stride(0), channels = value.size(1) / points.size(1);
+  const int64_t groups = points.size(1), channels = value.size(1) / groups;
 
   for_each_point<acc_t>(value, points, [&](int64_t q, int64_t g, const Bilinear<acc_t>& cell) {
     const auto corner = [&](int k) {
       return maps.at(pictures[q], g * channels, cell.row(k), cell.column(k));
     };
-    scalar_t* __restrict__ out = results + q * stride + g * channels;
+    scalar_t* __restrict__ out = results + (q * groups + g) * channels;
     if (cell.inside()) {
       const scalar_t *in0 = corner(0), *in1 = corner(1), *in2 = corner(2), *in3 = corner(3);
-      const acc_t weight0 = cell.weight(0), weight1 = cell.weight(1), weight2 = cell.weight(2),
-                  weight3 = cell.weight(3);
+      const acc_t weights[] = {cell.weight(0), cell.weight(1), cell.weight(2), cell.weight(3)};
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t i = c * maps.channel;
         out[c] = static_cast<scalar_t>(
-            weight0 * static_cast<acc_t>(in0[i]) + weight1 * static_cast<acc_t>(in1[i]) +
-            weight2 * static_cast<acc_t>(in2[i]) + weight3 * static_cast<acc_t>(in3[i]));
+            weights[0] * static_cast<acc_t>(in0[i]) + weights[1] * static_cast<acc_t>(in1[i]) +
+            weights[2] * static_cast<acc_t>(in2[i]) + weights[3] * static_cast<acc_t>(in3[i]));
       }
       return;
     }
@@ -78,6 +80,7 @@ void sample(
   });
 }
 
+// Adds to result (N, C, H, W) of any strides, in the type that sums are in.
 template <typename scalar_t, typename Step>
 void add_grad_value(
     const at::Tensor& grad,
@@ -90,9 +93,8 @@ void add_grad_value(
   const int64_t* pictures = images.const_data_ptr<int64_t>();
   const acc_t* point_data = points.const_data_ptr<acc_t>();
   const scalar_t* grads = grad.const_data_ptr<scalar_t>();
-  const int64_t height = result.size(2), width = result.size(3);
-  const int64_t channels = result.size(1) / points.size(1);
-  const int64_t point_stride = points.stride(0), grad_stride = grad.stride(0);
+  const int64_t all_channels = result.size(1), height = result.size(2), width = result.size(3);
+  const int64_t groups = points.size(1), channels = all_channels / groups;
 
   std::vector<std::vector<int64_t>> rows(result.size(0));
   for (int64_t q = 0; q < points.size(0); ++q) {
@@ -101,17 +103,17 @@ void add_grad_value(
   // Threads share out blocks of channels of a picture, not rows: none then writes where another does, and
   // a cell sums its rows in the same order whatever the number of threads.
   const int64_t block = 16;
-  const int64_t blocks = (result.size(1) + block - 1) / block;
+  const int64_t blocks = (all_channels + block - 1) / block;
   at::parallel_for(0, result.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin / blocks; n * blocks < end; ++n) {
       const int64_t first = std::max<int64_t>(begin - n * blocks, 0) * block;
-      const int64_t last = std::min((end - n * blocks) * block, result.size(1));
+      const int64_t last = std::min((end - n * blocks) * block, all_channels);
       for (const int64_t q : rows[n]) {
         for (int64_t g = first / channels; g * channels < last; ++g) {
-          const acc_t* point = point_data + q * point_stride + 2 * g;
+          const acc_t* point = point_data + (q * groups + g) * 2;
           const Bilinear<acc_t> cell(point[0], point[1], height, width);
           const int64_t from = std::max(first, g * channels), to = std::min(last, (g + 1) * channels);
-          const scalar_t* __restrict__ in = grads + q * grad_stride + from;
+          const scalar_t* __restrict__ in = grads + q * all_channels + from;
           for (int k = 0; k < 4; ++k) {
             if (!cell.inside(k)) {
               continue;
@@ -128,6 +130,7 @@ void add_grad_value(
   });
 }
 
+// result (Q, G, 2).
 template <typename scalar_t, typename Step>
 void grad_points(
     const at::Tensor& grad,
@@ -141,11 +144,10 @@ void grad_points(
   const int64_t* pictures = images.const_data_ptr<int64_t>();
   const scalar_t* grads = grad.const_data_ptr<scalar_t>();
   acc_t* results = result.mutable_data_ptr<acc_t>();
-  const int64_t channels = value.size(1) / points.size(1);
-  const int64_t grad_stride = grad.stride(0), result_stride = result.stride(0);
+  const int64_t groups = points.size(1), channels = value.size(1) / groups;
 
   for_each_point<acc_t>(value, points, [&](int64_t q, int64_t g, const Bilinear<acc_t>& cell) {
-    const scalar_t* __restrict__ in = grads + q * grad_stride + g * channels;
+    const scalar_t* __restrict__ in = grads + (q * groups + g) * channels;
     acc_t sums[4] = {0, 0, 0, 0};
     for (int k = 0; k < 4; ++k) {
       if (!cell.inside(k)) {
@@ -159,7 +161,7 @@ void grad_points(
       }
       sums[k] = sum;
     }
-    acc_t* out = results + q * result_stride + 2 * g;
+    acc_t* out = results + (q * groups + g) * 2;
     out[0] = cell.gradient_x(sums);
     out[1] = cell.gradient_y(sums);
   });
