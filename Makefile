@@ -38,7 +38,7 @@ demo coco-tiny: export OMP_WAIT_POLICY = PASSIVE
 
 demo: setup
 	rm -rf output/demo
-	$(BIN)/python -m posecore.data.synthetic --out output/demo/data --train 400 --val 50 --size 160
+	$(BIN)/python -m posecore.data.synthetic --out output/demo/data --train 1500 --val 100 --size 160
 	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/synthetic.yaml OUTPUT_DIR output/demo
 	@$(call print-ap,output/demo)
 

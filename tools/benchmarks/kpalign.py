@@ -55,13 +55,16 @@ def run(args: argparse.Namespace) -> None:
     some = torch.randperm(len(locations), device=args.device)[: args.candidates]
     chosen = Queries(torch.zeros_like(some), some)
     forms: dict[str, Callable[[], Tensor]] = {
+        "the sampler's convolution alone": lambda: torch.cat(
+            [kpalign.sampler(level).flatten() for level in maps]
+        ),
         "sample, then predict, everywhere": lambda: sample_then_predict(kpalign, maps, locations),
         "project, then sample, everywhere": lambda: kpalign(maps, locations, everywhere),
         f"project, then sample, {args.candidates} locations": lambda: kpalign(maps, locations, chosen),
     }
     print(describe_machine(args.device))
     print(f"a picture of {args.size[0]} x {args.size[1]}, {len(locations)} locations")
-    print(f"milliseconds, medians of {args.rounds} rounds; the sampler's convolution is part of each")
+    print(f"milliseconds, medians of {args.rounds} rounds; the sampler's convolution is part of every form")
     with torch.no_grad():
         inference = take_turns(forms, args.rounds, args.device)
     training = take_turns(
@@ -69,10 +72,6 @@ def run(args: argparse.Namespace) -> None:
         args.rounds,
         args.device,
     )
-    plain = next(iter(forms))
-    print(f"{'':42}{'forward':>18}{'with backward':>20}")
+    print(f"{'':42}{'forward':>10}{'with backward':>16}")
     for name in forms:
-        columns = (
-            f"{times[name]:.0f} ({times[plain] / times[name]:.2f}x)" for times in (inference, training)
-        )
-        print(f"{name:42}{next(columns):>18}{next(columns):>20}")
+        print(f"{name:42}{inference[name]:10.0f}{training[name]:16.0f}")
