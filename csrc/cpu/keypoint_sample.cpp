@@ -20,14 +20,15 @@ namespace {
 // In all kernels: N pictures, C channels, H x W cells, Q rows of G points. value (N, C, H, W) has any
 // strides; points (Q, G, 2), images (Q,) and grad (Q, C) are contiguous, and so are results of these shapes.
 
+// With fewer numbers of the result or of its gradient than this a thread is not worth waiting for.
+constexpr int64_t numbers_per_thread = 1 << 17;
+
 // Calls body(q, g, cell) for the point of every row q and group g; rows are shared out among the threads.
 template <typename point_t, typename Body>
 void for_each_point(const at::Tensor& value, const at::Tensor& points, const Body& body) {
   const int64_t height = value.size(2), width = value.size(3), groups = points.size(1);
   const point_t* data = points.const_data_ptr<point_t>();
-  // Rows of fewer numbers than this, taken together, are not worth a second thread.
-  const int64_t numbers = 32768;
-  const int64_t grain = numbers / std::max<int64_t>(value.size(1), 1) + 1;
+  const int64_t grain = numbers_per_thread / std::max<int64_t>(value.size(1), 1) + 1;
   at::parallel_for(0, points.size(0), grain, [&](int64_t begin, int64_t end) {
     for (int64_t q = begin; q < end; ++q) {
       for (int64_t g = 0; g < groups; ++g) {
@@ -104,7 +105,9 @@ void add_grad_value(
   // a cell sums its rows in the same order whatever the number of threads.
   const int64_t block = 16;
   const int64_t blocks = (all_channels + block - 1) / block;
-  at::parallel_for(0, result.size(0) * blocks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t rows_per_picture = points.size(0) / std::max<int64_t>(result.size(0), 1) + 1;
+  const int64_t grain = numbers_per_thread / (rows_per_picture * block) + 1;
+  at::parallel_for(0, result.size(0) * blocks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin / blocks; n * blocks < end; ++n) {
       const int64_t first = std::max<int64_t>(begin - n * blocks, 0) * block;
       const int64_t last = std::min((end - n * blocks) * block, all_channels);

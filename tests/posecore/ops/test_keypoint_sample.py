@@ -42,11 +42,6 @@ def example(
     return value.to(device, dtype), points.to(device, point_type), images.to(device)
 
 
-def dense(group_channels, dtype=torch.float32, device="cpu"):
-    """More rows than cells, and several threads' worth of them."""
-    return example(2, 2, group_channels, 30, 20, 2400, dtype, device)
-
-
 def with_gradients(function, value, points, images, weight=None):
     """The result and both gradients of sum(weight * result)."""
     value, points = value.detach().requires_grad_(), points.detach().requires_grad_()
@@ -112,7 +107,7 @@ def test_equals_the_reference(pictures, groups, group_channels, height, width, r
 @pytest.mark.parametrize("group_channels", [2, 16])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_equals_the_reference_where_every_cell_is_read(device, memory_format, group_channels, dtype):
-    value, points, images = dense(group_channels, dtype)
+    value, points, images = example(2, 2, group_channels, 30, 20, 2400, dtype)
     weight = torch.randn(len(points), value.shape[1]).to(dtype)
     maps = value.to(device).contiguous(memory_format=memory_format)
     actual = with_gradients(keypoint_sample, maps, points.to(device), images.to(device), weight.to(device))
@@ -339,9 +334,10 @@ def test_gradients_of_half_precision_are_summed_in_single(device, dtype):
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("group_channels", [2, 20])
-def test_the_number_of_threads_changes_no_bit(memory_format, group_channels):
-    value, points, images = dense(group_channels)
+@pytest.mark.parametrize(("groups", "group_channels"), [(3, 50), (75, 2)])
+def test_the_number_of_threads_changes_no_bit(memory_format, groups, group_channels):
+    # Enough numbers for each thread to be worth it.
+    value, points, images = example(3, groups, group_channels, 30, 20, 4000)
     value = value.contiguous(memory_format=memory_format)
     weight = torch.randn(len(points), value.shape[1])
     before = torch.get_num_threads()
