@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from posecore.keypoints import Skeleton
 
@@ -122,13 +123,15 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         style = {"color": "black", "linewidth": 2} if total else {"linewidth": 1}
         losses.plot(*_curve(lines, name), label=name, zorder=3 if total else 2, **style)
     losses.set(xlabel="iteration", title="Losses", yscale="log")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
     for name in sorted({name for line in lines for name in line if name.endswith(("/AP", "/AP50", "/AP75"))}):
         precision.plot(*_curve(lines, name), marker="o", label=name)
-    precision.set(xlabel="iteration", ylabel="percent", ylim=(0, 100), title="Average precision")
+    precision.set(xlabel="iteration", ylabel="percent", ylim=(0, 102), title="Average precision")
     for axes in (losses, precision):
         axes.grid(alpha=0.3)
+        axes.set_xlim(left=0)
         if axes.lines:
             axes.legend(fontsize=8)
     figure.savefig(out_png, dpi=110)
