@@ -1,13 +1,12 @@
 """The shared numbers of the published code, and our heads loaded with the weights they were made with."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
 from detectron2.modeling import build_model
+from oracles import load_fill
 from torch import Tensor
 
 from directpose import DirectPose
@@ -21,18 +20,6 @@ STRIDES = (8, 16, 32, 64, 128)
 # One picture of 256 x 320.
 HEAD_SIZES = ((32, 40), (16, 20), (8, 10), (4, 5), (2, 3))
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "directpose"
-
-
-def load_fill(shared: Path) -> ModuleType:
-    """fill.py, which makes every array from its name."""
-    spec = importlib.util.spec_from_file_location("fill", shared / "oracles" / "fill.py")
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
-    return fill
-
-
-def arrays(path: Path) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.asarray(array)) for name, array in np.load(path).items()}
 
 
 def build(config: str, *overrides: object) -> DirectPose:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.structures import ImageList
-from directpose_oracle import LEVELS, arrays, filled, head_inputs
+from directpose_oracle import LEVELS, filled, head_inputs
+from oracles import arrays
 from torch import nn
 from torch.testing import assert_close
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from directpose_oracle import LEVELS, arrays, dense_keypoints, filled, head_inputs, load_fill
+from directpose_oracle import LEVELS, dense_keypoints, filled, head_inputs
+from oracles import arrays, load_fill
 from torch.testing import assert_close
 
 from directpose.kpalign import sampling_points

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.structures import Boxes, ImageList, Instances, Keypoints
-from directpose_oracle import LEVELS, STRIDES, arrays, build, load_fill
+from directpose_oracle import LEVELS, STRIDES, build
+from oracles import arrays, load_fill
 from torch import Tensor, nn
 from torch.testing import assert_close
 

@@ -1,0 +1,82 @@
+"""Convolutions whose weights another layer generates: a small network of its own for every instance.
+
+Letters: Q instances of one picture, C shared channels, D channels of each instance's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of Q instances.
+
+    Attributes:
+        weight: (Q, out, in).
+        bias: (Q, out).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+class DynamicConv:
+    """A stack of 1x1 convolutions with ReLU between them, all of its numbers given from outside.
+
+    The numbers of an instance lie in one row, layer by layer: first the weight, output by output, then
+    the bias.
+
+    Args:
+        widths: channels of the input (D own and C shared ones), of each hidden layer, of the output.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        if len(widths) < 2:
+            raise ValueError(f"a stack of convolutions needs an input and an output, got widths {widths}")
+        self.widths = tuple(widths)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers one instance needs."""
+        return sum(before * after + after for before, after in pairwise(self.widths))
+
+    def split(self, parameters: Tensor) -> list[Layer]:
+        """(Q, num_parameters) -> the layers."""
+        sizes = [size for before, after in pairwise(self.widths) for size in (before * after, after)]
+        parts = parameters.split(sizes, dim=1)
+        return [
+            Layer(weight.unflatten(1, (after, before)), bias)
+            for weight, bias, (before, after) in zip(
+                parts[::2], parts[1::2], pairwise(self.widths), strict=True
+            )
+        ]
+
+    def __call__(self, own: Tensor, shared: Tensor, parameters: Tensor) -> Tensor:
+        """Applies each instance's network to its own maps and the shared ones.
+
+        Shared maps are read where they are, not copied for every instance.
+
+        Args:
+            own: (Q, D, H, W), the first channels of the input.
+            shared: (C, H, W), the others.
+            parameters: (Q, num_parameters).
+
+        Returns:
+            (Q, K, H, W) where K is the last width.
+        """
+        first, *rest = self.split(parameters)
+        count, depth = own.shape[:2]
+        weight = first.weight
+        common = weight[:, :, depth:].flatten(0, 1) @ shared.flatten(1)
+        maps = torch.baddbmm(
+            common.unflatten(0, (count, self.widths[1])), weight[:, :, :depth], own.flatten(2)
+        )
+        maps = maps + first.bias[..., None]
+        for layer in rest:
+            maps = torch.baddbmm(layer.bias[..., None], layer.weight, F.relu(maps))
+        return maps.unflatten(2, shared.shape[1:])
