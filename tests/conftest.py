@@ -4,6 +4,7 @@ import os
 import random
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,10 @@ import torch
 import posecore  # noqa: F401  (before any test imports Detectron2, whose gaps it closes)
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# How long an example takes says nothing here: machines are shared.
+hypothesis.settings.register_profile("posecore", deadline=None)
+hypothesis.settings.load_profile("posecore")
 
 # Workers run side by side; more threads in each would only get in each other's way.
 torch.set_num_threads(1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
 
@@ -73,7 +73,6 @@ def test_derived_indices():
     )
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_flip_indices_are_an_involution_whatever_the_pairs(data):
     count = data.draw(st.integers(1, 30))
@@ -91,7 +90,6 @@ def test_flip_indices_are_an_involution_whatever_the_pairs(data):
     assert sum(flip[k] != k for k in range(count)) == 2 * pairs
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([0.1, 0.0, -1.0, float("nan"), float("inf"), "0.1", True]), min_size=3, max_size=7

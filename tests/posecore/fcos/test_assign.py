@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from posecore.fcos.assign import assign
@@ -50,7 +50,6 @@ def one_by_one(
 halves = st.integers(-20, 200).map(lambda value: value / 2)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     corners=st.lists(st.tuples(halves, halves, halves, halves), max_size=5),
     radius=st.sampled_from([0.5, 1.5, 3.0]),
