@@ -1,0 +1,7 @@
+"""FCPose: a keypoint head generated for every person, on one shared map (arXiv 2105.14185)."""
+
+import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
+from fcpose.config import add_config
+from fcpose.fcpose import FCPose
+
+__all__ = ["FCPose", "add_config"]

@@ -1,0 +1,87 @@
+"""What all persons of a picture share: the map F and the offsets that refine peaks.
+
+Letters: N images, K keypoints, H and W the size of the finest level.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from posecore.layers.tower import Tower, init_conv
+from posecore.layers.upsample import aligned_upsample
+
+
+class Basis(nn.Module):
+    """The branch of the map F: each level through a convolution, summed at the finest, then a tower.
+
+    Args:
+        in_channels: of the pyramid.
+        channels: of the tower.
+        num_levels: how many levels it reads.
+        num_convs: 3x3 convolutions of the tower.
+        norm: behind each of them.
+    """
+
+    def __init__(self, in_channels: int, channels: int, num_levels: int, num_convs: int, norm: str) -> None:
+        super().__init__()
+        self.refine = nn.ModuleList(Tower(in_channels, channels, 1, norm) for _ in range(num_levels))
+        self.tower = Tower(channels, channels, num_convs, norm)
+
+    def merge(self, levels: Sequence[Tensor]) -> Tensor:
+        """One (N, C, H / 2^l, W / 2^l) per level, finest first -> (N, channels, H, W)."""
+        maps = [refine(level) for refine, level in zip(self.refine, levels, strict=True)]
+        height = maps[0].shape[2]
+        return sum(aligned_upsample(level, height // level.shape[2]) for level in maps)  # type: ignore[return-value]
+
+
+class FinestOffsets(nn.Module):
+    """Offsets by one 3x3 convolution on the finest level (section 3.2), in units of its stride.
+
+    Args:
+        in_channels: of the pyramid.
+        num_keypoints: K.
+        stride: pixels per cell.
+    """
+
+    def __init__(self, in_channels: int, num_keypoints: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = init_conv(nn.Conv2d(in_channels, 2 * num_keypoints, 3, padding=1))
+
+    def forward(self, finest: Tensor, tower: Tensor) -> Tensor:
+        """(N, C, H, W) and the tower of F -> (N, K, 2, H, W), pixels."""
+        return self.conv(finest).unflatten(1, (-1, 2)) * self.stride
+
+
+class TowerOffsets(nn.Module):
+    """Offsets by a 1x1 convolution on the tower of F, in pixels, as in the released code.
+
+    Args:
+        channels: of the tower.
+        num_keypoints: K.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 2 * num_keypoints, 1)
+
+    def forward(self, finest: Tensor, tower: Tensor) -> Tensor:
+        """The finest level and the tower of F (N, channels, H, W) -> (N, K, 2, H, W), pixels."""
+        return self.conv(tower).unflatten(1, (-1, 2))
+
+
+class NoOffsets(nn.Module):
+    """A keypoint is the centre of its cell (Table 4, "none").
+
+    Args:
+        num_keypoints: K.
+    """
+
+    def __init__(self, num_keypoints: int) -> None:
+        super().__init__()
+        self.num_keypoints = num_keypoints
+
+    def forward(self, finest: Tensor, tower: Tensor) -> Tensor:
+        """-> (N, K, 2, H, W) of zeros."""
+        count, _, height, width = finest.shape
+        return finest.new_zeros(1).expand(count, self.num_keypoints, 2, height, width)

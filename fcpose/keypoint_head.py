@@ -1,0 +1,162 @@
+"""The keypoint head that is generated for every person, and the peaks of its heatmaps.
+
+Letters: N images, C channels, Q locations that heads are generated at, K keypoints, H and W the size of F.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from posecore.fcos.locations import Locations, make_locations
+from posecore.fcos.queries import Queries
+from posecore.layers.dynamic_conv import DynamicConv
+from posecore.layers.precision import full_precision
+from posecore.layers.tower import init_conv
+
+# Persons whose heatmaps exist at the same time when peaks are sought.
+BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Q generated heads.
+
+    Attributes:
+        parameters: (Q, number of a head's parameters).
+        points: (Q, 2) of the locations that they were generated at, in pixels.
+        ranges: (Q,) pixels that one unit of the relative coordinates stands for.
+    """
+
+    parameters: Tensor
+    points: Tensor
+    ranges: Tensor
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Heads":
+        return Heads(self.parameters[rows], self.points[rows], self.ranges[rows])
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The best cell of each heatmap.
+
+    Attributes:
+        cells: (Q, K) int64, row * W + column.
+        logits: (Q, K) there.
+        probability: (Q, K) there, by the softmax over the cells.
+    """
+
+    cells: Tensor
+    logits: Tensor
+    probability: Tensor
+
+
+class KeypointHead(nn.Module):
+    """Generates heads and applies them to F and relative coordinates.
+
+    Args:
+        channels: of the tower that heads are generated from.
+        widths: channels of F, of the layers between, and K.
+        kernel_size: of the convolution that generates.
+        ranges: per level the pixels that one unit of the relative coordinates stands for. They are saved
+            with the weights, which mean nothing without them.
+        stride: pixels per cell of F.
+    """
+
+    ranges: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        *,
+        kernel_size: int,
+        ranges: Sequence[float],
+        stride: int,
+    ) -> None:
+        super().__init__()
+        bases, *others = widths
+        self.layers = DynamicConv((2 + bases, *others))
+        self.stride = stride
+        self.controller = init_conv(
+            nn.Conv2d(channels, self.layers.num_parameters, kernel_size, padding=kernel_size // 2)
+        )
+        self.register_buffer("ranges", torch.tensor(ranges, dtype=torch.float32))
+
+    def generate(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Heads:
+        """The heads at the queries: the convolution, computed there alone.
+
+        Args:
+            tower_maps: one (N, C, H_l, W_l) per level.
+            locations: the R locations of these levels.
+            queries: Q of the N * R locations.
+        """
+        patches = gather_patches(tower_maps, locations, queries, self.controller.kernel_size[0])
+        weight, bias = self.controller.weight, self.controller.bias
+        with torch.autocast(patches.device.type, enabled=False):
+            parameters = F.linear(full_precision(patches).flatten(1), weight.flatten(1), bias)
+        return Heads(
+            parameters, locations.points[queries.index], self.ranges[locations.levels[queries.index]]
+        )
+
+    def forward(self, bases: Tensor, heads: Heads) -> Tensor:
+        """F of one picture, (C, H, W), and its Q heads -> (Q, K, H, W) logits, in full precision."""
+        bases = full_precision(bases)
+        relative = self.relative_coordinates(heads, (bases.shape[1], bases.shape[2]))
+        with torch.autocast(bases.device.type, enabled=False):
+            return self.layers(relative.to(bases.dtype), bases, heads.parameters)
+
+    def relative_coordinates(self, heads: Heads, size: tuple[int, int]) -> Tensor:
+        """(Q, 2, H, W): x and y of the head's location minus the cell's, in units of its level's range."""
+        cells = make_locations([size], [self.stride], heads.points.device).points
+        relative = (heads.points[:, :, None] - cells.T) / heads.ranges[:, None, None]
+        return relative.unflatten(2, size)
+
+    def peaks(self, bases: Tensor, heads: Heads, block: int = BLOCK) -> Peaks:
+        """The peaks of Q heads on F of one picture, (C, H, W).
+
+        The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
+        with the number of persons.
+        """
+        found = [
+            _peaks(self(bases, heads[start : start + block])) for start in range(0, max(len(heads), 1), block)
+        ]
+        return Peaks(*(torch.cat(values) for values in zip(*found, strict=True)))
+
+
+def _peaks(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(Q, K, H, W) -> cells, logits and probabilities, each (Q, K)."""
+    logits = logits.flatten(2)
+    best, cells = logits.max(dim=2)
+    return cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2)
+
+
+def gather_patches(tower_maps: list[Tensor], locations: Locations, queries: Queries, size: int) -> Tensor:
+    """What a convolution would see at the queries, zeros beyond the maps.
+
+    Args:
+        tower_maps: one (N, C, H_l, W_l) per level.
+        locations: the R locations of these levels.
+        queries: Q of the N * R locations.
+        size: side of the convolution, odd.
+
+    Returns:
+        (Q, C, size, size).
+    """
+    levels = locations.levels[queries.index]
+    window = torch.arange(size, device=levels.device)
+    patches = tower_maps[0].new_zeros(len(queries), tower_maps[0].shape[1], size, size)
+    for level, (tower_map, start) in enumerate(zip(tower_maps, locations.starts, strict=True)):
+        at = (levels == level).nonzero()[:, 0]
+        cells, width = queries.index[at] - start, tower_map.shape[3]
+        rows = (cells // width)[:, None, None] + window[:, None]
+        columns = (cells % width)[:, None, None] + window
+        padded = F.pad(tower_map, [size // 2] * 4)
+        # The chosen cells come first, the channels last.
+        patches[at] = padded[queries.images[at][:, None, None], :, rows, columns].movedim(3, 1)
+    return patches

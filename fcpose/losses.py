@@ -1,0 +1,152 @@
+"""The losses of FCPose beyond FCOS's own: of the heatmaps, and of the offsets that refine their peaks.
+
+Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, H and W the size of F.
+
+Each loss is a sum and a count that it is to be divided by. The count is exchanged with other processes
+first, by ``posecore.fcos.losses.mean_over_processes``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from posecore.fcos.locations import make_locations
+from posecore.heatmaps import Cells, keypoint_cells
+
+# The heatmaps of the released code are enlarged so many times before the softmax.
+UPSAMPLING = 4
+# The released expected distance: how fast it saturates, and what it is divided by.
+DISTANCE_SLOPE, DISTANCE_DIVISOR = 6.0, 12.0
+# Square pixels below the root of a distance, whose gradient would not be finite at zero.
+DISTANCE_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class KeypointBatch:
+    """What is predicted and what is true.
+
+    Attributes:
+        logits: (Q, K, H, W) heatmaps of the sampled positives.
+        weights: (Q,); those of a person's positives sum to one.
+        images: (Q,) int64.
+        boxes: (Q, 4) of their persons, corners in pixels.
+        keypoints: (Q, K, 3) of their persons, in pixels.
+        offsets: (N, K, 2, H, W), in pixels, from a cell's centre.
+        people: per picture the keypoints of all persons, (G, K, 3).
+        stride: pixels per cell.
+    """
+
+    logits: Tensor
+    weights: Tensor
+    images: Tensor
+    boxes: Tensor
+    keypoints: Tensor
+    offsets: Tensor
+    people: list[Tensor]
+    stride: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.logits.shape[2], self.logits.shape[3]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss before it is divided.
+
+    Attributes:
+        total: scalar with gradient.
+        count: scalar, what to divide it by.
+    """
+
+    total: Tensor
+    count: Tensor
+
+
+KeypointLoss = Callable[[KeypointBatch], Term]
+
+
+def cell_cross_entropy(batch: KeypointBatch) -> Term:
+    """Cross-entropy of the softmax over cells with each labelled keypoint's cell (equation 3).
+
+    A keypoint on the border of the picture belongs to the outermost cell. The mean is over labelled
+    keypoints; the positives of a person share its weight.
+    """
+    height, width = batch.size
+    cells = keypoint_cells(batch.keypoints, batch.size, batch.stride)
+    index = cells.rows.clamp(0, height - 1) * width + cells.columns.clamp(0, width - 1)
+    weights = (batch.keypoints[..., 2] > 0) * batch.weights[:, None]
+    return Term((_cross_entropy(batch.logits, index) * weights).sum(), weights.sum())
+
+
+def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
+    """As released: over cells four times finer; keypoints without a cell there do not count.
+
+    The sum over a person's keypoints is divided by K, whatever is labelled, and the mean is over persons.
+    """
+    logits = F.interpolate(batch.logits, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
+    cells = _fine_cells(batch)
+    index = torch.where(cells.inside, cells.rows * logits.shape[3] + cells.columns, 0)
+    losses = (_cross_entropy(logits, index) * cells.inside).sum(dim=1) / index.shape[1]
+    return Term((losses * batch.weights).sum(), batch.weights.sum())
+
+
+def squared_offset_error(batch: KeypointBatch) -> Term:
+    """Mean squared error of the offsets around each labelled keypoint, in cells.
+
+    The nine cells within one of the keypoint's own, as far as they are on the map, are to point at it.
+    The offsets do not know persons, so all persons of a picture count.
+    """
+    height, width = batch.size
+    around = torch.tensor([-1, 0, 1], device=batch.offsets.device)
+    total, count = batch.offsets.new_zeros(()), batch.weights.new_zeros(())
+    for offsets, persons in zip(batch.offsets, batch.people, strict=True):
+        cells = keypoint_cells(persons, batch.size, batch.stride)
+        rows = (cells.rows.clamp(0, height - 1)[..., None, None] + around[:, None]).expand(-1, -1, 3, 3)
+        columns = (cells.columns.clamp(0, width - 1)[..., None, None] + around).expand(-1, -1, 3, 3)
+        supervised = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        supervised &= (persons[..., 2] > 0)[..., None, None]
+        who, keypoints, *_ = supervised.nonzero(as_tuple=True)
+        rows, columns = rows[supervised], columns[supervised]
+        centers = (torch.stack([columns, rows], dim=1) + 0.5) * batch.stride
+        errors = offsets[keypoints, :, rows, columns] - (persons[who, keypoints, :2] - centers)
+        total = total + (errors / batch.stride).square().mean(dim=1).sum()
+        count = count + len(who)
+    return Term(total, count)
+
+
+def expected_distance(batch: KeypointBatch) -> Term:
+    """As released: how far the cells' refined positions are from the truth, averaged by the heatmap.
+
+    A distance d counts tanh(6 d / s) with s half the sum of the box's sides. The heatmap's softmax gets
+    gradient too. The sum over labelled keypoints is weighed as in :func:`upsampled_cross_entropy`, but not
+    divided by K.
+    """
+    probability = batch.logits.flatten(2).softmax(dim=2)
+    centers = make_locations([batch.size], [batch.stride], batch.offsets.device).points
+    where = batch.offsets.flatten(3) + centers.T  # (N, K, 2, H * W)
+    errors = where[batch.images] - batch.keypoints[..., :2, None]
+    distance = (errors.square().sum(dim=2) + DISTANCE_EPSILON).sqrt()
+    sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).sum(dim=1).clamp(min=1) / 2
+    saturated = torch.tanh(DISTANCE_SLOPE * distance / sides[:, None, None])
+    expected = (probability * saturated).sum(dim=2) * _fine_cells(batch).inside
+    losses = expected.sum(dim=1) * batch.weights / DISTANCE_DIVISOR
+    return Term(losses.sum(), batch.weights.sum())
+
+
+def _cross_entropy(logits: Tensor, index: Tensor) -> Tensor:
+    """(Q, K, H, W) logits and (Q, K) cells -> (Q, K)."""
+    losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), index.flatten(), reduction="none")
+    return losses.unflatten(0, index.shape)
+
+
+def _fine_cells(batch: KeypointBatch) -> Cells:
+    """Where keypoints lie on the enlarged heatmaps."""
+    height, width = batch.size
+    return keypoint_cells(
+        batch.keypoints, (UPSAMPLING * height, UPSAMPLING * width), batch.stride // UPSAMPLING
+    )

@@ -1,0 +1,118 @@
+"""The keypoint losses by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fcpose.losses import (
+    KeypointBatch,
+    cell_cross_entropy,
+    expected_distance,
+    squared_offset_error,
+    upsampled_cross_entropy,
+)
+
+HEIGHT, WIDTH, STRIDE = 4, 6, 8
+
+
+def batch(keypoints: list[list[tuple[float, float, float]]]) -> KeypointBatch:
+    """One positive per person, all in one picture; logits and offsets are 0."""
+    truth = torch.tensor(keypoints)
+    count, num_keypoints = truth.shape[:2]
+    return KeypointBatch(
+        logits=torch.zeros(count, num_keypoints, HEIGHT, WIDTH),
+        weights=torch.ones(count),
+        images=torch.zeros(count, dtype=torch.int64),
+        boxes=torch.tensor([[0.0, 0.0, 20.0, 20.0]]).repeat(count, 1),
+        keypoints=truth,
+        offsets=torch.zeros(1, num_keypoints, 2, HEIGHT, WIDTH),
+        people=[truth],
+        stride=STRIDE,
+    )
+
+
+def value(term) -> float:
+    return (term.total / term.count).item()
+
+
+@pytest.mark.parametrize(
+    ("point", "cell"),
+    [((0, 0), (0, 0)), ((7.99, 8), (1, 0)), ((48, 32), (3, 5)), ((47.9, 0), (0, 5)), ((-1, 40), (3, 0))],
+)
+def test_a_keypoint_is_in_the_cell_that_it_lies_in_or_the_outermost(point, cell) -> None:
+    one = batch([[(*point, 1.0)]])
+    one.logits[0, 0, cell[0], cell[1]] = 50
+    assert value(cell_cross_entropy(one)) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_mean_is_over_labelled_keypoints() -> None:
+    one = batch([[(1, 1, 1), (0, 0, 0)], [(0, 0, 0), (0, 0, 0)]])
+    assert value(cell_cross_entropy(one)) == pytest.approx(math.log(HEIGHT * WIDTH))
+    # As released: divided by K, and persons without labels count.
+    assert value(upsampled_cross_entropy(one)) == pytest.approx(math.log(16 * HEIGHT * WIDTH) / 4)
+
+
+def test_positives_of_a_person_share_its_weight() -> None:
+    two = batch([[(1, 1, 1)], [(1, 1, 1)]])
+    two.logits[0, 0, 0, 0] = 50
+    two = replace(two, weights=torch.tensor([0.25, 0.75]))
+    assert value(cell_cross_entropy(two)) == pytest.approx(0.75 * math.log(HEIGHT * WIDTH))
+
+
+def test_offsets_point_from_the_cells_around_to_the_keypoint() -> None:
+    one = batch([[(21.0, 14.0, 2.0)]])  # in row 1, column 2
+    for row in range(HEIGHT):
+        for column in range(WIDTH):
+            center = torch.tensor([8 * column + 4.0, 8 * row + 4.0])
+            one.offsets[0, 0, :, row, column] = torch.tensor([21.0, 14.0]) - center
+    term = squared_offset_error(one)
+    assert term.count == 9
+    assert term.total == pytest.approx(0)
+    one.offsets[0, 0, 0, 2, 3] += 8  # one cell off, in x, at one of nine
+    one.offsets[0, 0, 0, 3, 3] += 8  # too far away to count
+    assert value(squared_offset_error(one)) == pytest.approx(0.5 / 9)
+
+
+def test_offsets_in_a_corner_have_fewer_cells() -> None:
+    assert squared_offset_error(batch([[(1.0, 1.0, 1.0)]])).count == 4
+    assert squared_offset_error(batch([[(48.0, 32.0, 1.0)]])).count == 4
+    assert squared_offset_error(batch([[(1.0, 1.0, 0.0)]])).count == 0
+
+
+def test_expected_distance_is_zero_where_every_cell_is_right() -> None:
+    one = batch([[(20.0, 12.0, 1.0)]])
+    one.logits[0, 0, 1, 2] = 50  # whose centre the keypoint is
+    assert value(expected_distance(one)) == pytest.approx(0, abs=1e-4)
+    one.logits[0, 0, 1, 2] = -50
+    assert value(expected_distance(one)) > 0.05
+
+
+def test_an_exact_hit_has_a_finite_gradient() -> None:
+    one = batch([[(20.0, 12.0, 1.0)]])
+    one.offsets.requires_grad_()
+    one.logits.requires_grad_()
+    expected_distance(one).total.backward()
+    assert one.offsets.grad.isfinite().all()
+    assert one.logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "loss", [cell_cross_entropy, upsampled_cross_entropy, squared_offset_error, expected_distance]
+)
+def test_nobody_costs_nothing_and_has_a_gradient(loss) -> None:
+    none = replace(
+        batch([[(1.0, 1.0, 1.0)]]),
+        logits=torch.zeros(0, 1, HEIGHT, WIDTH, requires_grad=True),
+        weights=torch.zeros(0),
+        images=torch.zeros(0, dtype=torch.int64),
+        boxes=torch.zeros(0, 4),
+        keypoints=torch.zeros(0, 1, 3),
+        offsets=torch.zeros(2, 1, 2, HEIGHT, WIDTH, requires_grad=True),
+        people=[torch.zeros(0, 1, 3)] * 2,
+    )
+    term = loss(none)
+    assert term.total == 0
+    assert term.count == 0
+    term.total.backward()

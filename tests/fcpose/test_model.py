@@ -1,0 +1,242 @@
+"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from detectron2.structures import Instances
+from fcpose_oracle import tiny
+from people import sample
+from torch import nn
+from torch.testing import assert_close
+
+RELEASED = "official/R_50_3x.yaml"
+VARIANTS = {
+    "paper": ((), "R_50_1x.yaml"),
+    "released": ((), RELEASED),
+    "no offsets": (("MODEL.FCPOSE.OFFSETS", "none"), "R_50_1x.yaml"),
+    "auxiliary": (("MODEL.FCPOSE.AUXILIARY", True), "R_50_1x.yaml"),
+    "three levels": (
+        (
+            *("MODEL.FPN.TOP_LEVELS", 0, "MODEL.FCOS.IN_FEATURES", ("p3", "p4", "p5")),
+            *("MODEL.FCOS.SIZE_RANGES", (64, 128)),
+        ),
+        "R_50_1x.yaml",
+    ),
+    "two layers": (("MODEL.FCPOSE.DEPTH", 2), "R_50_1x.yaml"),
+}
+BASE_KEYS = {"loss_cls", "loss_box", "loss_centerness", "loss_heatmap", "loss_offset"}
+
+
+def model_of(variant: str) -> nn.Module:
+    overrides, config = VARIANTS[variant]
+    return tiny(*overrides, config=config)
+
+
+def everything(model: nn.Module) -> nn.Module:
+    """The same model, in evaluation mode, which takes every location for a person."""
+    model.how_to_decode = replace(model.how_to_decode, score_thresh=0.0, nms_thresh=0.9, limit=20)
+    with torch.no_grad():  # boxes with an area
+        model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+    return model.eval()
+
+
+def detections(model: nn.Module, batch: list[dict]) -> list[Instances]:
+    with torch.no_grad():
+        return [result["instances"] for result in model(batch)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+    model = model_of(variant).train()
+    keys = None
+    for counts in ([2, 0, 1], [0], [0, 0], [5]):
+        batch = [sample(i, count, (96 - 7 * i, 101)) for i, count in enumerate(counts)]
+        losses = model(batch)
+        assert keys in (None, list(losses))
+        keys = list(losses)
+        assert all(loss.isfinite() for loss in losses.values())
+        model.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert without == []
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    auxiliary = (
+        {"loss_auxiliary_coarse", "loss_auxiliary_fine"} if variant in ("released", "auxiliary") else set()
+    )
+    assert set(keys) == (BASE_KEYS | auxiliary) - ({"loss_offset"} if variant == "no offsets" else set())
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant: str) -> None:
+    losses = model_of(variant).train()([sample(0, 0)])
+    for name in ("loss_box", "loss_centerness", "loss_heatmap", "loss_offset"):
+        assert losses[name] == 0
+    assert losses["loss_cls"] > 0
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
+    """A person of one pixel, one without labels, keypoints on the border, labels that mean nothing."""
+    model = model_of(variant).train()
+    inputs = sample(0, 5, (96, 128))
+    people = inputs["instances"]
+    people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
+    people.gt_boxes.tensor[1] = torch.tensor([30.0, 30.0, 30.0, 30.0])
+    people.gt_keypoints.tensor[2, :, 2] = 0
+    people.gt_keypoints.tensor[2, :, :2] = float("nan")
+    people.gt_keypoints.tensor[3] = torch.tensor([128.0, 96.0, 2.0])
+    losses = model([inputs])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "no offsets"])
+def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+    model = everything(model_of(variant))
+    batch = [sample(i, 1) for i in range(3)]
+    for together, alone in zip(
+        detections(model, batch), [detections(model, [x])[0] for x in batch], strict=True
+    ):
+        assert len(together) == 20
+        assert_close(together.scores, alone.scores)
+        assert_close(together.pred_keypoints, alone.pred_keypoints, atol=1e-3, rtol=1e-4)
+        assert_close(together.pred_boxes.tensor, alone.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
+
+
+def test_pictures_without_a_detection_among_others() -> None:
+    model = everything(model_of("paper"))
+    model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
+    none = detections(model, [sample(0, 1), sample(1, 1)])
+    assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
+    assert none[0].pred_boxes.tensor.shape == (0, 4)
+
+
+def test_poses_come_back_in_the_original_picture() -> None:
+    model = everything(model_of("paper"))
+    inputs = sample(0, 1, (90, 121))
+    small = detections(model, [inputs])[0]
+    large = detections(model, [inputs | {"height": 180, "width": 363}])[0]
+    assert large.image_size == (180, 363)
+    assert small.pred_keypoints.shape == (20, 17, 3)
+    assert_close(large.pred_keypoints, small.pred_keypoints * torch.tensor([3.0, 2.0, 1.0]))
+    assert_close(large.pred_boxes.tensor, small.pred_boxes.tensor * torch.tensor([3.0, 2.0, 3.0, 2.0]))
+    assert large.pred_classes.unique().tolist() == [0]
+
+
+def test_the_third_value_is_a_probability_or_the_released_logit() -> None:
+    paper = detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
+    assert (paper > 0).all()
+    assert (paper <= 1).all()
+    model = everything(model_of("released"))
+    with torch.no_grad():
+        model.keypoint_head.controller.bias.fill_(0.5)
+    assert (detections(model, [sample(0, 1)])[0].pred_keypoints[..., 2] > 1).any()
+
+
+def test_offsets_refine_the_centres_of_cells() -> None:
+    model = everything(model_of("paper"))
+    with torch.no_grad():
+        model.offsets.conv.weight.zero_()
+        model.offsets.conv.bias.copy_(torch.tensor([0.25, -0.125]).repeat(17))
+    points = detections(model, [sample(0, 1)])[0].pred_keypoints[..., :2]
+    assert_close((points - torch.tensor([2.0, -1.0])) % 8, torch.full_like(points, 4.0))
+
+
+def test_detections_in_the_padding_are_dropped() -> None:
+    model = everything(model_of("paper"))
+    with torch.no_grad():  # boxes that reach a tenth of a cell
+        model.head.predictors["ltrb"].conv.weight.zero_()
+        model.head.predictors["ltrb"].conv.bias.fill_(0.1)
+    model.how_to_decode = replace(model.how_to_decode, limit=1000)
+    result = detections(model, [sample(0, 1, (65, 65)), sample(1, 1, (96, 128))])
+    assert len(result[1]) == 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2 + 1
+    assert 64 < len(result[0]) < len(result[1])
+    assert result[0].pred_boxes.nonempty().all()
+
+
+def test_the_auxiliary_branch_rests_at_test_time() -> None:
+    model = everything(model_of("released"))
+    model.auxiliary.forward = None
+    assert len(detections(model, [sample(0, 1)])[0]) == 20
+
+
+def test_inputs_stay_as_they_are() -> None:
+    model = model_of("released")
+    batch = [sample(0, 2), sample(1, 0)]
+    before = copy.deepcopy(batch)
+    model.train()(batch)
+    detections(model.eval(), batch)
+    for now, then in zip(batch, before, strict=True):
+        assert torch.equal(now["image"], then["image"])
+        assert torch.equal(now["instances"].gt_boxes.tensor, then["instances"].gt_boxes.tensor)
+        assert torch.equal(now["instances"].gt_keypoints.tensor, then["instances"].gt_keypoints.tensor)
+        assert now.keys() == then.keys()
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
+    skeleton = "coco_wholebody_133"
+    if num_keypoints == 5:
+        skeleton = str(tmp_path / "star.yaml")
+        tips = ["head", "left_hand", "right_hand", "left_foot", "right_foot"]
+        content = {
+            "name": "star",
+            "keypoints": tips,
+            "flip_pairs": [["left_hand", "right_hand"], ["left_foot", "right_foot"]],
+            "limbs": [["head", tip] for tip in tips[1:]],
+            "sigmas": [0.05] * 5,
+        }
+        Path(skeleton).write_text(yaml.safe_dump(content))
+    overrides, config = VARIANTS[variant]
+    model = tiny(*overrides, "DATASETS.SKELETON", skeleton, config=config)
+    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
+    sum(losses.values()).backward()
+    result = detections(everything(model), [sample(0, 1)])[0]
+    assert result.pred_keypoints.shape == (20, num_keypoints, 3)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_half_precision_trains_and_predicts(variant: str) -> None:
+    model = model_of(variant).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model([sample(0, 2), sample(1, 0)])
+        result = detections(everything(model), [sample(0, 2)])[0]
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    assert result.pred_keypoints.dtype == torch.float32
+    sum(losses.values()).backward()
+
+
+def test_a_person_is_learned_by_heart() -> None:
+    """A few steps on one picture lower every loss."""
+    model = model_of("paper").train()
+    batch = [sample(3, 1)]
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    history = []
+    for _ in range(30):
+        losses = model(batch)
+        history.append({name: loss.item() for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    assert history[-1]["loss_heatmap"] < 0.7 * history[0]["loss_heatmap"]
+    assert history[-1]["loss_offset"] < 0.7 * history[0]["loss_offset"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.FCPOSE.OFFSETS", "p2"),
+        ("MODEL.FCPOSE.HEATMAP_LOSS", "focal"),
+        ("MODEL.FCPOSE.OFFSET_LOSS", "l1"),
+        ("MODEL.FCPOSE.KEYPOINT_SCORE", "sigmoid"),
+    ],
+)
+def test_wrong_choices_name_the_key_and_the_options(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{key} must be one of '.*'{value}'"):
+        tiny(key, value)

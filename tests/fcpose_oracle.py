@@ -1,0 +1,91 @@
+"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+from oracles import arrays, load_fill
+from torch import Tensor
+
+from fcpose import FCPose
+from fcpose.official import convert
+from posecore.config import get_cfg
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "fcpose"
+
+
+def build(config: str, *overrides: object) -> FCPose:
+    """The model of a configuration under configs/fcpose, without weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
+    return build_model(cfg)
+
+
+TINY = (
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
+    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.FCPOSE.CONVS_DIM", 16),
+    *("MODEL.FCPOSE.NUM_CONVS", 1, "MODEL.FCPOSE.CHANNELS", 8, "MODEL.FCPOSE.WIDTH", 8),
+)
+
+
+def tiny(*overrides: object, config: str = "R_50_1x.yaml") -> FCPose:
+    """Small enough to train a step in a moment."""
+    return build(config, *TINY, *overrides)
+
+
+def official_state(shared: Path, case: dict) -> dict[str, Tensor]:
+    """A released state dict with the values of a case."""
+    fill = load_fill(shared)
+    state = {}
+    for entry in json.loads((shared / "oracles/fcpose/manifest.json").read_text())["entries"]:
+        if entry.get("keep"):
+            state[entry["name"]] = torch.tensor(entry["value"], dtype=getattr(torch, entry["dtype"]))
+        else:
+            state[entry["name"]] = torch.from_numpy(fill.parameter(entry["name"], entry["shape"]))
+    for change in case["parameter_overrides"]:
+        tensor, value = state[change["name"]], change["value"]
+        state[change["name"]] = tensor * value if change["op"] == "mul" else torch.full_like(tensor, value)
+    return state
+
+
+class Case:
+    """One folder of numbers.
+
+    Args:
+        shared: the folder of shared data.
+        name: of the case.
+        stage: "outputs" or "train_outputs".
+    """
+
+    def __init__(self, shared: Path, name: str, stage: str = "outputs") -> None:
+        folder = shared / "oracles" / "fcpose" / name
+        self.fill = load_fill(shared)
+        self.facts = json.loads((folder / "case.json").read_text())
+        self.inputs = arrays(folder / "inputs.npz")
+        self.state = official_state(shared, self.facts)
+        self.golden, self.about = arrays(folder / f"{stage}.npz"), self.facts[stage]
+
+    def uniform(self, name: str, shape: tuple[int, ...], *limits: float) -> Tensor:
+        return torch.from_numpy(self.fill.uniform(name, shape, *limits))
+
+    def normal(self, name: str, shape: tuple[int, ...], *scale: float) -> Tensor:
+        return torch.from_numpy(self.fill.normal(name, shape, *scale))
+
+    def model(self) -> FCPose:
+        model = build("official/R_50_3x.yaml")
+        model.load_state_dict(convert(self.state))
+        return model
+
+    def check(self, name: str, actual: Tensor, where: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        """Compares at the case's tolerance for float32; ``where`` picks the part that is compared."""
+        expected = self.golden[name]
+        assert actual.shape == expected.shape, name
+        actual, expected = where(actual.detach()), where(expected)
+        if "atol_f32" in self.about[name]:
+            worst = (actual - expected).abs().max().item()
+            assert worst <= self.about[name]["atol_f32"], f"{name}: {worst}"
+        else:
+            assert torch.equal(actual, expected.to(actual.dtype)), name
