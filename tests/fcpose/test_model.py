@@ -212,22 +212,6 @@ def test_half_precision_trains_and_predicts(variant: str) -> None:
     sum(losses.values()).backward()
 
 
-def test_a_person_is_learned_by_heart() -> None:
-    """A few steps on one picture lower every loss."""
-    model = model_of("paper").train()
-    batch = [sample(3, 1)]
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
-    history = []
-    for _ in range(30):
-        losses = model(batch)
-        history.append({name: loss.item() for name, loss in losses.items()})
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    assert history[-1]["loss_heatmap"] < 0.7 * history[0]["loss_heatmap"]
-    assert history[-1]["loss_offset"] < 0.7 * history[0]["loss_offset"]
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
     [
