@@ -104,7 +104,7 @@ def test_equals_the_reference(pictures, groups, group_channels, height, width, r
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("memory_format", FORMATS)
-@pytest.mark.parametrize("group_channels", [2, 16])
+@pytest.mark.parametrize("group_channels", [2, 16, 40])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_equals_the_reference_where_every_cell_is_read(device, memory_format, group_channels, dtype):
     value, points, images = example(2, 2, group_channels, 30, 20, 2400, dtype)
@@ -258,6 +258,7 @@ def test_cells_around_the_map_are_zeros_whatever_lies_in_memory(device, memory_f
         (1, 17, 2, 1, 8, 5),
         (2, 2, 0, 3, 3, 4),
         (1, 2, 3, 0, 4, 5),
+        (1, 2, 8, 0, 4, 5),
     ],
 )
 def test_empty_and_least_sizes(device, memory_format, pictures, groups, group_channels, height, width, rows):

@@ -1,0 +1,150 @@
+// Blocks of channels, as the CPU kernels of keypoint_sample share them out among threads and copy them.
+//
+// Letters as in ../keypoint_sample.h.
+
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <c10/core/CPUAllocator.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "../keypoint_sample.h"
+#include "transpose.h"
+
+namespace posecore {
+
+// With fewer numbers of the result or of its gradient than this a thread is not worth waiting for.
+constexpr int64_t numbers_per_thread = 1 << 17;
+
+// Neighbouring channels of one group on one picture.
+struct Block {
+  int64_t picture;
+  int64_t group;
+  int64_t part; // of the group's blocks
+  int64_t first, count; // its channels; the first counts from the start of the picture
+};
+
+// A block and where it lies in memory.
+template <typename scalar_t, typename Step>
+struct Channels {
+  Block block;
+  scalar_t* data; // the first channel's cell (0, 0)
+  int64_t row, column;
+  Step channel;
+
+  template <typename Cell>
+  scalar_t* at(const Cell& cell, int corner) const {
+    return data + cell.row(corner) * row + cell.column(corner) * column;
+  }
+};
+
+// All blocks, picture by picture, which threads share out where they do not share out rows. Their size is the
+// same for any number of threads.
+class Blocks {
+ public:
+  Blocks(const at::Tensor& maps, const at::Tensor& points, const at::Tensor& images)
+      : all_channels_(maps.size(1)), rows_(maps.size(0)) {
+    const int64_t channels = all_channels_ / points.size(1);
+    for (int64_t n = 0; n < maps.size(0); ++n) {
+      for (int64_t g = 0; g < points.size(1); ++g) {
+        for (int64_t c = 0; c < channels; c += most_channels) {
+          const int64_t count = std::min(most_channels, channels - c);
+          blocks_.push_back({n, g, c / most_channels, g * channels + c, count});
+        }
+      }
+    }
+    const int64_t* pictures = images.const_data_ptr<int64_t>();
+    for (int64_t q = 0; q < images.size(0); ++q) {
+      rows_[pictures[q]].push_back(q);
+    }
+  }
+
+  const Block& operator[](int64_t i) const {
+    return blocks_[i];
+  }
+
+  const std::vector<int64_t>& rows(const Block& block) const {
+    return rows_[block.picture];
+  }
+
+  // Calls body(begin, end) with ranges of blocks.
+  template <typename Body>
+  void share_out(const Body& body) const {
+    int64_t numbers = 1;
+    for (const auto& rows : rows_) {
+      numbers += rows.size() * all_channels_;
+    }
+    const int64_t size = blocks_.size();
+    at::parallel_for(0, size, size * numbers_per_thread / numbers + 1, body);
+  }
+
+  // Calls body(q) for the rows of a block. What they have in numbers (Q, C) lies too far apart for the
+  // processor to foresee, so it is told ahead.
+  template <typename scalar_t, typename Body>
+  void for_each_row(const Block& block, const scalar_t* numbers, const Body& body) const {
+    constexpr size_t ahead = 32, cache_line = 64 / sizeof(scalar_t);
+    const std::vector<int64_t>& rows = rows_[block.picture];
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (i + ahead < rows.size()) {
+        const scalar_t* later = numbers + rows[i + ahead] * all_channels_ + block.first;
+        for (int64_t c = 0; c < block.count; c += cache_line) {
+          __builtin_prefetch(later + c);
+        }
+      }
+      body(rows[i]);
+    }
+  }
+
+  static constexpr int64_t most_channels = 32;
+
+ private:
+  int64_t all_channels_;
+  std::vector<Block> blocks_;
+  std::vector<std::vector<int64_t>> rows_;
+};
+
+// A thread's memory for one block of maps at a time, channels_last. The maps are contiguous but for the
+// distances between channels and between pictures.
+template <typename scalar_t>
+class BlockCopy {
+ public:
+  explicit BlockCopy(const at::Tensor& maps)
+      : width_(maps.size(3)),
+        cells_(maps.size(2) * width_),
+        memory_(c10::GetCPUAllocator()->allocate(cells_ * Blocks::most_channels * sizeof(scalar_t))),
+        data_(static_cast<scalar_t*>(memory_.get())) {}
+
+  // What maps have in the block.
+  Channels<const scalar_t, One> read(const Block& block, const at::Tensor& maps) const {
+    const scalar_t* from = maps.const_data_ptr<scalar_t>() + offset(block, maps);
+    transpose(from, maps.stride(1), block.count, cells_, data_, block.count);
+    return {block, data_, width_ * block.count, block.count, One()};
+  }
+
+  Channels<scalar_t, One> zeros(const Block& block) const {
+    std::fill_n(data_, cells_ * block.count, scalar_t(0));
+    return {block, data_, width_ * block.count, block.count, One()};
+  }
+
+  // Replaces what maps have in the block.
+  template <typename to_t>
+  void write(const Block& block, const at::Tensor& maps) const {
+    to_t* to = maps.mutable_data_ptr<to_t>() + offset(block, maps);
+    transpose(data_, block.count, cells_, block.count, to, maps.stride(1));
+  }
+
+ private:
+  static int64_t offset(const Block& block, const at::Tensor& maps) {
+    return block.picture * maps.stride(0) + block.first * maps.stride(1);
+  }
+
+  int64_t width_, cells_;
+  at::DataPtr memory_;
+  scalar_t* data_;
+};
+
+} // namespace posecore
