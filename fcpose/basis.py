@@ -71,17 +71,20 @@ class TowerOffsets(nn.Module):
 
 
 class NoOffsets(nn.Module):
-    """A keypoint is the centre of its cell (Table 4, "none").
+    """A keypoint is the centre of its cell (Table 4, "none" and "deconv.").
 
     Args:
         num_keypoints: K.
+        factor: how many times larger than F the heatmaps are.
     """
 
-    def __init__(self, num_keypoints: int) -> None:
+    def __init__(self, num_keypoints: int, factor: int) -> None:
         super().__init__()
         self.num_keypoints = num_keypoints
+        self.factor = factor
 
     def forward(self, finest: Tensor, tower: Tensor) -> Tensor:
-        """-> (N, K, 2, H, W) of zeros."""
+        """-> (N, K, 2, factor * H, factor * W) of zeros."""
         count, _, height, width = finest.shape
-        return finest.new_zeros(1).expand(count, self.num_keypoints, 2, height, width)
+        size = (self.factor * height, self.factor * width)
+        return finest.new_zeros(1).expand(count, self.num_keypoints, 2, *size)

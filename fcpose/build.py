@@ -23,6 +23,9 @@ from posecore.fcos.head import FCOSHead, Predictor, classifier_conv
 from posecore.keypoints import load_skeleton
 from posecore.layers.tower import Tower, init_conv
 
+# How many times larger a deconvolution makes the heatmaps (Table 4): from 1/8 of the picture to 1/2.
+DECONVOLUTION = 4
+
 
 def model_parts(cfg: CfgNode) -> dict[str, Any]:
     """The arguments of ``FCPose`` as the configuration has them."""
@@ -48,6 +51,7 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
             # The last level's persons have no largest size but that of the picture.
             ranges=(*fcos.SIZE_RANGES, cfg.INPUT.MAX_SIZE_TRAIN),
             stride=stride,
+            factor=DECONVOLUTION if node.REFINEMENT == "deconvolution" else 1,
         ),
         "auxiliary": (
             AuxiliaryHeatmaps(node.CONVS_DIM, skeleton.num_keypoints, node.NORM) if node.AUXILIARY else None
@@ -93,9 +97,10 @@ def _offsets(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) ->
     options = {
         "p3": lambda: FinestOffsets(in_channels, num_keypoints, stride),
         "tower": lambda: TowerOffsets(cfg.MODEL.FCPOSE.CONVS_DIM, num_keypoints),
-        "none": lambda: NoOffsets(num_keypoints),
+        "deconvolution": lambda: NoOffsets(num_keypoints, DECONVOLUTION),
+        "none": lambda: NoOffsets(num_keypoints, 1),
     }
-    return choice(cfg, "MODEL.FCPOSE.OFFSETS", options)()
+    return choice(cfg, "MODEL.FCPOSE.REFINEMENT", options)()
 
 
 def _keypoint_losses(cfg: CfgNode) -> dict[str, tuple[KeypointLoss, float]]:
@@ -112,6 +117,11 @@ def _keypoint_losses(cfg: CfgNode) -> dict[str, tuple[KeypointLoss, float]]:
         {"squared": squared_offset_error, "expected_distance": expected_distance},
     )
     losses: dict[str, tuple[KeypointLoss, float]] = {"loss_heatmap": (heatmap, node.HEATMAP_WEIGHT)}
-    if node.OFFSETS != "none":
+    if node.REFINEMENT == "deconvolution" and node.HEATMAP_LOSS != "cells":
+        raise ValueError(
+            f"MODEL.FCPOSE.HEATMAP_LOSS must be 'cells' with MODEL.FCPOSE.REFINEMENT 'deconvolution', "
+            f"not {node.HEATMAP_LOSS!r}"
+        )
+    if node.REFINEMENT in ("p3", "tower"):
         losses["loss_offset"] = (offset, node.OFFSET_WEIGHT)
     return losses

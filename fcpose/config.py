@@ -21,9 +21,10 @@ def add_config(cfg: CfgNode) -> None:
     node.WIDTH = 32
     # Side of the convolution that generates it: 1 (the paper's) or 3 (as released).
     node.CONTROLLER_KERNEL = 1
-    # Where offsets that refine a peak come from: "p3" (one convolution on the first level), "tower" (the
-    # convolutions of F, as released) or "none" (a keypoint is the centre of its cell; Table 4).
-    node.OFFSETS = "p3"
+    # How peaks get finer than the cells of F (Table 4): by offsets from "p3" (one convolution on the first
+    # level) or from "tower" (the convolutions of F, as released); by "deconvolution" (heatmaps four times
+    # larger); or not, "none".
+    node.REFINEMENT = "p3"
     # At most so many positive locations of a batch train keypoints, spread over the persons.
     node.MAX_POSITIVES = 50
     # "cells" (cross-entropy over the cells of F) or "upsampled" (over four times finer ones, as released).

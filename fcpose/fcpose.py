@@ -42,7 +42,7 @@ class SharedMaps:
     Attributes:
         merged: (N, C', H, W), the levels joined.
         bases: (N, C, H, W), the map F.
-        offsets: (N, K, 2, H, W) from a cell's centre to the keypoint, in pixels.
+        offsets: (N, K, 2, H', W') from the centre of a heatmap's cell to the keypoint, in pixels.
     """
 
     merged: Tensor
@@ -62,7 +62,8 @@ class FCPose(PoseEstimator):
         head: with the towers "cls" and "box" and the predictors "cls", "ltrb" and "centerness".
         basis: from these levels to the tower of F.
         bases: from that tower to F.
-        offsets: from the finest level and that tower to (N, K, 2, H, W), pixels.
+        offsets: from the finest level and that tower to (N, K, 2, H', W'), pixels, H' and W' being the size
+            of the heatmaps.
         keypoint_head: generates heads at locations and applies them to F.
         auxiliary: heatmaps of all persons together, in training; or None.
         keypoint_losses: name -> the loss and its weight.
@@ -237,7 +238,7 @@ class FCPose(PoseEstimator):
             keypoints=_only_labelled(positives.keypoints[sample.index]),
             offsets=shared.offsets,
             people=people,
-            stride=self.keypoint_head.stride,
+            stride=self.keypoint_head.heatmap_stride,
         )
 
     def _auxiliary(self, shared: SharedMaps, people: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -258,7 +259,7 @@ class FCPose(PoseEstimator):
         """(M, K, 3) keypoints of one picture's M detections: x and y in pixels, confidence."""
         heads = self.keypoint_head.generate(output.towers["box"], locations, where)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
-        width, stride = shared.bases.shape[3], self.keypoint_head.stride
+        width, stride = shared.offsets.shape[4], self.keypoint_head.heatmap_stride
         columns, rows = peaks.cells % width, peaks.cells // width
         centers = (torch.stack([columns, rows], dim=-1) + 0.5) * stride
         each = torch.arange(peaks.cells.shape[1], device=self.device)

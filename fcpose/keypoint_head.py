@@ -66,6 +66,11 @@ class KeypointHead(nn.Module):
         ranges: per level the pixels that one unit of the relative coordinates stands for. They are saved
             with the weights, which mean nothing without them.
         stride: pixels per cell of F.
+        factor: how many times larger than F the heatmaps are, even or 1: a transposed convolution, the
+            same for all persons, enlarges them.
+
+    Attributes:
+        heatmap_stride: pixels per cell of the heatmaps.
     """
 
     ranges: Tensor
@@ -78,14 +83,20 @@ class KeypointHead(nn.Module):
         kernel_size: int,
         ranges: Sequence[float],
         stride: int,
+        factor: int = 1,
     ) -> None:
         super().__init__()
         bases, *others = widths
         self.layers = DynamicConv((2 + bases, *others))
-        self.stride = stride
+        self.stride, self.heatmap_stride = stride, stride // factor
         self.controller = init_conv(
             nn.Conv2d(channels, self.layers.num_parameters, kernel_size, padding=kernel_size // 2)
         )
+        self.enlarge: nn.Module = nn.Identity()
+        if factor > 1:
+            self.enlarge = nn.ConvTranspose2d(
+                widths[-1], widths[-1], 2 * factor, stride=factor, padding=factor // 2
+            )
         self.register_buffer("ranges", torch.tensor(ranges, dtype=torch.float32))
 
     def generate(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Heads:
@@ -105,11 +116,14 @@ class KeypointHead(nn.Module):
         )
 
     def forward(self, bases: Tensor, heads: Heads) -> Tensor:
-        """F of one picture, (C, H, W), and its Q heads -> (Q, K, H, W) logits, in full precision."""
+        """F of one picture, (C, H, W), and its Q heads -> (Q, K, factor * H, factor * W) logits.
+
+        In full precision also under autocast.
+        """
         bases = full_precision(bases)
         relative = self.relative_coordinates(heads, (bases.shape[1], bases.shape[2]))
         with torch.autocast(bases.device.type, enabled=False):
-            return self.layers(relative.to(bases.dtype), bases, heads.parameters)
+            return self.enlarge(self.layers(relative.to(bases.dtype), bases, heads.parameters))
 
     def relative_coordinates(self, heads: Heads, size: tuple[int, int]) -> Tensor:
         """(Q, 2, H, W): x and y of the head's location minus the cell's, in units of its level's range."""

@@ -1,6 +1,7 @@
 """The losses of FCPose beyond FCOS's own: of the heatmaps, and of the offsets that refine their peaks.
 
-Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, H and W the size of F.
+Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, H and W the size of the
+heatmaps, which is that of F unless they are enlarged.
 
 Each loss is a sum and a count that it is to be divided by. The count is exchanged with other processes
 first, by ``posecore.fcos.losses.mean_over_processes``.

@@ -17,7 +17,8 @@ RELEASED = "official/R_50_3x.yaml"
 VARIANTS = {
     "paper": ((), "R_50_1x.yaml"),
     "released": ((), RELEASED),
-    "no offsets": (("MODEL.FCPOSE.OFFSETS", "none"), "R_50_1x.yaml"),
+    "no offsets": (("MODEL.FCPOSE.REFINEMENT", "none"), "R_50_1x.yaml"),
+    "deconvolution": (("MODEL.FCPOSE.REFINEMENT", "deconvolution"), "R_50_1x.yaml"),
     "auxiliary": (("MODEL.FCPOSE.AUXILIARY", True), "R_50_1x.yaml"),
     "three levels": (
         (
@@ -31,6 +32,10 @@ VARIANTS = {
 BASE_KEYS = {"loss_cls", "loss_box", "loss_centerness", "loss_heatmap", "loss_offset"}
 
 
+def without_offsets(variant: str) -> set[str]:
+    return {"loss_offset"} if variant in ("no offsets", "deconvolution") else set()
+
+
 def model_of(variant: str) -> nn.Module:
     overrides, config = VARIANTS[variant]
     return tiny(*overrides, config=config)
@@ -39,8 +44,9 @@ def model_of(variant: str) -> nn.Module:
 def everything(model: nn.Module) -> nn.Module:
     """The same model, in evaluation mode, which takes every location for a person."""
     model.how_to_decode = replace(model.how_to_decode, score_thresh=0.0, nms_thresh=0.9, limit=20)
-    with torch.no_grad():  # boxes with an area
+    with torch.no_grad():  # boxes with an area, and heatmaps whose peaks are no matter of rounding
         model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+        model.keypoint_head.controller.weight.mul_(30)
     return model.eval()
 
 
@@ -67,7 +73,7 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     auxiliary = (
         {"loss_auxiliary_coarse", "loss_auxiliary_fine"} if variant in ("released", "auxiliary") else set()
     )
-    assert set(keys) == (BASE_KEYS | auxiliary) - ({"loss_offset"} if variant == "no offsets" else set())
+    assert set(keys) == (BASE_KEYS | auxiliary) - without_offsets(variant)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
@@ -95,7 +101,7 @@ def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "no offsets"])
+@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "deconvolution"])
 def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
     model = everything(model_of(variant))
     batch = [sample(i, 1) for i in range(3)]
@@ -145,6 +151,14 @@ def test_offsets_refine_the_centres_of_cells() -> None:
         model.offsets.conv.bias.copy_(torch.tensor([0.25, -0.125]).repeat(17))
     points = detections(model, [sample(0, 1)])[0].pred_keypoints[..., :2]
     assert_close((points - torch.tensor([2.0, -1.0])) % 8, torch.full_like(points, 4.0))
+
+
+@pytest.mark.parametrize(("variant", "cell"), [("no offsets", 8), ("deconvolution", 2)])
+def test_without_offsets_keypoints_are_centres_of_cells(variant: str, cell: int) -> None:
+    points = detections(everything(model_of(variant)), [sample(0, 1)])[0].pred_keypoints[..., :2]
+    assert_close(points % cell, torch.full_like(points, cell / 2))
+    assert points[..., 0].max() <= 128
+    assert points[..., 1].max() <= 96
 
 
 def test_detections_in_the_padding_are_dropped() -> None:
@@ -206,16 +220,18 @@ def test_half_precision_trains_and_predicts(variant: str) -> None:
     model = model_of(variant).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = model([sample(0, 2), sample(1, 0)])
-        result = detections(everything(model), [sample(0, 2)])[0]
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    assert result.pred_keypoints.dtype == torch.float32
     sum(losses.values()).backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = detections(everything(model), [sample(0, 2)])[0]
+    assert result.pred_keypoints.dtype == torch.float32
+    assert result.pred_keypoints.isfinite().all()
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("MODEL.FCPOSE.OFFSETS", "p2"),
+        ("MODEL.FCPOSE.REFINEMENT", "p2"),
         ("MODEL.FCPOSE.HEATMAP_LOSS", "focal"),
         ("MODEL.FCPOSE.OFFSET_LOSS", "l1"),
         ("MODEL.FCPOSE.KEYPOINT_SCORE", "sigmoid"),
@@ -224,3 +240,8 @@ def test_half_precision_trains_and_predicts(variant: str) -> None:
 def test_wrong_choices_name_the_key_and_the_options(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"{key} must be one of '.*'{value}'"):
         tiny(key, value)
+
+
+def test_a_deconvolution_goes_with_the_loss_over_cells() -> None:
+    with pytest.raises(ValueError, match=r"HEATMAP_LOSS must be 'cells' with .*not 'upsampled'"):
+        tiny("MODEL.FCPOSE.REFINEMENT", "deconvolution", "MODEL.FCPOSE.HEATMAP_LOSS", "upsampled")
