@@ -10,6 +10,7 @@ figures are medians.
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -30,15 +31,16 @@ def main() -> None:
 
     command = _add(commands, "model", model.run, rounds=7)
     command.add_argument(
-        "--persons", type=int, default=20, help="found in the picture (default: %(default)s)"
+        "--persons", type=int, nargs="+", default=[20], help="found in the picture (default: %(default)s)"
     )
     command.add_argument(
         "--configs",
         nargs="+",
-        default=["directpose/R_50_25ep.yaml"],
+        default=["directpose/R_50_25ep.yaml", "fcpose/R_50_1x.yaml"],
         metavar="CONFIG",
         help="ours, below configs/ (default: %(default)s)",
     )
+    command.add_argument("--plot", type=Path, help="picture of milliseconds over persons, to be written")
 
     args = parser.parse_args()
     args.run(args)

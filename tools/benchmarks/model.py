@@ -15,6 +15,7 @@ import detectron2.config
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks.timing import describe_machine, take_turns
@@ -23,6 +24,8 @@ from posecore.config import get_cfg
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PEER = "Keypoint R-CNN R-50-FPN"
 STEM_SCALE = 1e-4
+# Distance of our boxes' sides from their locations.
+BOX_CELLS = 4.0
 
 # Detectron2's keypoint_rcnn_R_50_FPN, whose file is part of its model zoo.
 KEYPOINT_RCNN: dict[str, Any] = {
@@ -45,8 +48,8 @@ KEYPOINT_RCNN: dict[str, Any] = {
 }
 
 
-def keypoint_rcnn(persons: int, device: str) -> nn.Module:
-    """Keypoint R-CNN that always finds so many persons."""
+def keypoint_rcnn(device: str) -> nn.Module:
+    """Keypoint R-CNN; :func:`find` sets how many persons it finds."""
     cfg = detectron2.config.get_cfg()
     cfg.merge_from_list([item for pair in KEYPOINT_RCNN.items() for item in pair])
     cfg.MODEL.DEVICE = device
@@ -55,7 +58,7 @@ def keypoint_rcnn(persons: int, device: str) -> nn.Module:
 
     def fixed_boxes(features: dict[str, Tensor], proposals: list[Instances]) -> list[Instances]:
         run_box_head(features, proposals)
-        return [people(proposal.image_size, persons, device) for proposal in proposals]
+        return [people(proposal.image_size, model.persons, device) for proposal in proposals]
 
     model.roi_heads._forward_box = fixed_boxes
     return quiet(model)
@@ -71,39 +74,73 @@ def people(image_size: tuple[int, int], count: int, device: str) -> Instances:
     return Instances(image_size, pred_boxes=Boxes(boxes), **fields)
 
 
-def ours(config: str, persons: int, device: str) -> nn.Module:
-    """One of our models that always finds so many persons, where its picture has candidates enough."""
+def ours(config: str, device: str) -> nn.Module:
+    """One of our models; :func:`find` sets how many persons it finds."""
     cfg = get_cfg()
     cfg.merge_from_file(str(CONFIGS / config))
     cfg.merge_from_list(["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
     model = build_model(cfg)
-    model.how_to_decode = dataclasses.replace(model.how_to_decode, score_thresh=0.0, limit=persons)
+    # Every location is a candidate and none hides another; boxes have an area.
+    model.how_to_decode = dataclasses.replace(model.how_to_decode, score_thresh=0.0, nms_thresh=1.0)
+    if "ltrb" in model.head.predictors:
+        nn.init.constant_(model.head.predictors["ltrb"].conv.bias, BOX_CELLS)
     return quiet(model)
 
 
 def quiet(model: nn.Module) -> nn.Module:
     with torch.no_grad():
-        model.backbone.bottom_up.stem.conv1.weight.mul_(STEM_SCALE)
+        stem = next(m for m in model.backbone.bottom_up.modules() if isinstance(m, nn.Conv2d))
+        stem.weight.mul_(STEM_SCALE)
     return model.eval()
 
 
+def find(model: nn.Module, persons: int) -> None:
+    """Sets how many persons the model finds in every picture."""
+    if hasattr(model, "how_to_decode"):
+        model.how_to_decode = dataclasses.replace(model.how_to_decode, limit=persons)
+    else:
+        model.persons = persons
+
+
 def run(args: argparse.Namespace) -> None:
-    """Prints median milliseconds per picture and their ratio to Keypoint R-CNN's."""
+    """Prints median milliseconds per picture and their ratio to Keypoint R-CNN's, by number of persons."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    models = {PEER: keypoint_rcnn(args.persons, args.device)}
-    models |= {config: ours(config, args.persons, args.device) for config in args.configs}
+    models = {PEER: keypoint_rcnn(args.device)}
+    models |= {config: ours(config, args.device) for config in args.configs}
     image = torch.randint(0, 256, (3, *args.size), dtype=torch.uint8)
 
-    def predict(model: nn.Module) -> int:
+    def predict(model: nn.Module, persons: int) -> int:
+        find(model, persons)
         return len(model([{"image": image}])[0]["instances"])
 
     with torch.no_grad():
-        found = {name: predict(model) for name, model in models.items()}
-        candidates = {name: lambda model=model: predict(model) for name, model in models.items()}
+        candidates = {
+            (name, persons): lambda model=model, persons=persons: predict(model, persons)
+            for name, model in models.items()
+            for persons in args.persons
+        }
+        for (name, persons), run_once in candidates.items():
+            if (found := run_once()) != persons:
+                raise RuntimeError(f"{name} finds {found} persons instead of {persons}")
         times = take_turns(candidates, args.rounds, args.device)
     print(f"{describe_machine(args.device)}; a picture of {args.size[0]} x {args.size[1]}")
     print(f"medians of {args.rounds} rounds, random weights")
     print(f"{'model':40}{'persons':>9}{'ms':>10}{'ratio':>8}")
-    for name, milliseconds in times.items():
-        print(f"{name:40}{found[name]:9}{milliseconds:10.0f}{milliseconds / times[PEER]:8.2f}")
+    for (name, persons), milliseconds in times.items():
+        print(f"{name:40}{persons:9}{milliseconds:10.0f}{milliseconds / times[PEER, persons]:8.2f}")
+    if args.plot:
+        plot(times, args.plot)
+
+
+def plot(times: dict[tuple[str, int], float], file: Path) -> None:
+    """Milliseconds over persons, a line per model (Figure 6 of FCPose's paper)."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in dict.fromkeys(name for name, _ in times):
+        points = [(persons, value) for (model, persons), value in times.items() if model == name]
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set(xlabel="persons in the picture", ylabel="milliseconds", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=110)

@@ -2,19 +2,22 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from statistics import median
+from typing import TypeVar
 
 import torch
 
+Name = TypeVar("Name", bound=Hashable)
 
-def take_turns(candidates: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
+
+def take_turns(candidates: dict[Name, Callable[[], object]], rounds: int, device: str) -> dict[Name, float]:
     """Median milliseconds of each candidate over so many rounds, in each of which every one runs once.
 
     On a GPU a run is twenty calls in a row, so that the figure is the card's time and not the launches'.
     """
     calls = 20 if device == "cuda" else 1
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+    times: dict[Name, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, run in candidates.items():
             start = _now(device)
