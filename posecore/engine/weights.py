@@ -125,7 +125,7 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if named and all(name.startswith("module.") for name in named):  # saved inside DistributedDataParallel
         named = {name.removeprefix("module."): weight for name, weight in named.items()}
     if "layer1.0.conv1.weight" in named:
-        named = {_torchvision_name(name): weight for name, weight in named.items()}
+        named = {torchvision_name(name): weight for name, weight in named.items()}
     if "conv1_w" in named:
         named = {name: weight for name, weight in named.items() if not name.endswith("_momentum")}
         named = dict(zip(convert_basic_c2_names(list(named)), named.values(), strict=True))
@@ -134,7 +134,7 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     return named
 
 
-def _torchvision_name(name: str) -> str:
+def torchvision_name(name: str) -> str:
     """A parameter's name in torchvision's ResNets -> in Detectron2's."""
     name = re.sub(r"^(conv1|bn1)\.", r"stem.\1.", name)
     name = re.sub(r"^layer(\d)\.", lambda match: f"res{int(match[1]) + 1}.", name)
