@@ -13,5 +13,6 @@ except ImportError as error:
     ) from error
 
 from posecore.ops.keypoint_sample import keypoint_sample
+from posecore.ops.ms_deform_attn import ms_deform_attn
 
-__all__ = ["keypoint_sample"]
+__all__ = ["keypoint_sample", "ms_deform_attn"]

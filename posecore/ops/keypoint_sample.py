@@ -7,6 +7,8 @@ and types under autocast. Letters as in ``posecore.ops``.
 import torch
 from torch import Tensor
 
+from posecore.ops.bilinear import bilinear
+
 
 def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
     """Reads maps at points, another point for each group of channels.
@@ -41,24 +43,16 @@ def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
 
 def keypoint_sample_reference(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
     """What :func:`keypoint_sample` computes, as four gathers of plain torch: slow, plain, for tests."""
-    (_, channels, height, width), (rows, groups, _) = value.shape, points.shape
+    channels, height, width = value.shape[1:]
+    groups = points.shape[1]
     maps = value.unflatten(1, (groups, channels // groups)).to(points.dtype)
-    points = points.where(points.isfinite().all(dim=-1, keepdim=True), -1)  # (-1, -1) is outside
-    x, y = (points - 0.5).unbind(dim=-1)  # (Q, G), now whole numbers at the centres of cells
-    left, top = x.floor(), y.floor()
+    group = torch.arange(groups, device=value.device)
 
-    total = maps.new_zeros(rows, groups, channels // groups)
-    for column, row, weight in (
-        (left, top, (left + 1 - x) * (top + 1 - y)),
-        (left + 1, top, (x - left) * (top + 1 - y)),
-        (left, top + 1, (left + 1 - x) * (y - top)),
-        (left + 1, top + 1, (x - left) * (y - top)),
-    ):
-        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-        i, j = row.where(inside, 0).long(), column.where(inside, 0).long()
-        corner = maps[images[:, None], torch.arange(groups, device=value.device), :, i, j]
-        total = total + (weight[..., None] * corner).where(inside[..., None], 0)
-    return total.flatten(1).to(value.dtype)
+    def read(row: Tensor, column: Tensor) -> Tensor:
+        return maps[images[:, None], group, :, row, column]
+
+    x, y = points.unbind(dim=-1)  # (Q, G)
+    return bilinear(read, x, y, height, width).flatten(1).to(value.dtype)
 
 
 @torch.library.register_fake("posecore::keypoint_sample")

@@ -1,0 +1,145 @@
+"""Deformable attention: a query looks at a few learned points of every level of a pyramid.
+
+Letters: N pictures, Q queries, E channels of queries and maps, R cells of all levels together, L levels,
+H heads, n reference points of a query, P points around each of them.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from posecore.layers.precision import full_precision
+from posecore.ops import ms_deform_attn
+
+# How the weights of a new layer are drawn; see DeformAttention.
+Init = Literal["zero", "xavier"]
+
+
+class DeformAttention(nn.Module, ABC):
+    """What both forms share: where a query looks, and how much it weighs what it sees there.
+
+    A new layer looks in H directions, head h at the angle 2 pi h / H, point p of each reference point
+    p + 1 cells away (Deformable DETR, supplement A.4).
+
+    Args:
+        channels: E.
+        heads: H; divides E.
+        levels: L.
+        points: P, on every level, for each head and reference point.
+        references: n.
+        init: "zero" starts the offsets and the weights of all queries equal, as Deformable DETR has it:
+            only the directions above, and equal weights. "xavier" draws the matrices behind both from
+            Xavier's uniform distribution instead, and the bias of the values too, taken as (H, E / H), as
+            Poseur's released code does.
+
+    Raises:
+        ValueError: the heads do not divide the channels, or ``init`` is unknown.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 8,
+        levels: int = 4,
+        points: int = 4,
+        references: int = 1,
+        init: Init = "zero",
+    ) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not split into {heads} heads")
+        if init not in ("zero", "xavier"):
+            raise ValueError(f"init must be 'zero' or 'xavier', got {init!r}")
+        self.heads, self.levels, self.points, self.references = heads, levels, points, references
+        places = heads * levels * references * points
+        self.sampling_offsets = nn.Linear(channels, 2 * places)
+        self.attention_weights = nn.Linear(channels, places)
+        self.value_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+        self._init_parameters(init)
+
+    @torch.no_grad()
+    def _init_parameters(self, init: Init) -> None:
+        for layer in (self.sampling_offsets, self.attention_weights, self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        if init == "xavier":
+            nn.init.xavier_uniform_(self.value_proj.bias.view(self.heads, -1))
+        else:
+            nn.init.zeros_(self.sampling_offsets.weight)
+            nn.init.zeros_(self.attention_weights.weight)
+
+        angle = torch.arange(self.heads) * (2 * math.pi / self.heads)
+        direction = torch.stack([angle.cos(), angle.sin()], dim=1)
+        direction = direction / direction.abs().amax(dim=1, keepdim=True)  # its larger part is 1 cell
+        distance = torch.arange(1, self.points + 1.0)
+        offsets = self.sampling_offsets.bias.view(self.heads, self.levels, self.references, self.points, 2)
+        offsets.copy_(direction[:, None, None, None] * distance[:, None])
+
+    def forward(
+        self, query: Tensor, references: Tensor, memory: Tensor, shapes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Gathers from the memory what each query asks for.
+
+        Args:
+            query: (N, Q, E), its positional encoding added.
+            references: (N, Q, n, 2) points (x, y), from 0 to 1 across the picture, the same for all levels;
+                they may lie outside.
+            memory: (N, R, E) the levels one after another, each row by row.
+            shapes: L pairs (height, width) of the levels.
+
+        Returns:
+            (N, Q, E), projected; dropout and the residual are the caller's.
+        """
+        offsets = full_precision(self.sampling_offsets(query))
+        offsets = offsets.unflatten(-1, (self.heads, self.levels, self.references, self.points, 2))
+        # Offsets are in cells of their level.
+        cells = torch.stack([offsets.new_tensor([width, height]) for height, width in shapes])
+        around = full_precision(references)[:, :, None, None, :, None]  # (N, Q, 1, 1, n, 1, 2)
+        locations = (around + offsets / cells[:, None, None]).flatten(4, 5)  # (N, Q, H, L, n * P, 2)
+
+        weights = (
+            full_precision(self.attention_weights(query)).unflatten(-1, (self.heads, -1)).softmax(dim=-1)
+        )
+        weights = weights.unflatten(-1, (self.levels, -1))  # (N, Q, H, L, n * P)
+        return self.output_proj(self.attend(memory, shapes, locations, weights))
+
+    @abstractmethod
+    def attend(
+        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Reads the memory (N, R, E) and projects the values of each head: (N, Q, E), heads joined."""
+
+
+class MSDeformAttention(DeformAttention):
+    """Multi-scale deformable attention (Deformable DETR, Section 4.1).
+
+    The whole memory is projected before it is read, so the cost grows with the maps, and what is read
+    outside of them lacks the bias of the projection.
+    """
+
+    def attend(
+        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+    ) -> Tensor:
+        value = self.value_proj(memory).unflatten(-1, (self.heads, -1))  # (N, R, H, E / H)
+        return ms_deform_attn(value, shapes, locations, weights).flatten(2)
+
+
+class EMSDeformAttention(DeformAttention):
+    """Efficient multi-scale deformable attention (Poseur, Section 3.3, eq. 1).
+
+    Every head reads the full-width memory, and only the sum of what it has read is projected, so the cost
+    does not depend on the size of the maps. The bias of the projection, which eq. 1 lacks and the released
+    code has, is added in full wherever the points lie. Has the parameters of :class:`MSDeformAttention`.
+    """
+
+    def attend(
+        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+    ) -> Tensor:
+        read = ms_deform_attn(memory.unsqueeze(2), shapes, locations, weights)  # (N, Q, H, E)
+        weight = self.value_proj.weight.unflatten(0, (self.heads, -1))  # (H, E / H, E)
+        return torch.einsum("nqhe,hde->nqhd", read, weight).flatten(2) + self.value_proj.bias

@@ -1,0 +1,42 @@
+"""One bilinear read in plain torch, as ``csrc/bilinear.h`` has it for the kernels."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def bilinear(
+    read: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, height: int, width: int
+) -> Tensor:
+    """Reads a map between the centres of its cells; cells outside of it count as zero.
+
+    Points are in cells: the centre of the cell in row i and column j is (j + 0.5, i + 0.5). Infinite
+    points and NaN are outside, and get no gradient.
+
+    Args:
+        read: takes rows and columns of cells, int64 and shaped as ``x``, and returns their values with
+            channels as the last axis, (*, C).
+        x: (*) points.
+        y: (*) points.
+        height: of the map.
+        width: of the map.
+
+    Returns:
+        (*, C).
+    """
+    finite = x.isfinite() & y.isfinite()
+    x, y = (axis.where(finite, -1) - 0.5 for axis in (x, y))  # now whole numbers at the centres of cells
+    left, top = x.floor(), y.floor()
+    to_right, to_bottom = x - left, y - top
+
+    def corner(column: Tensor, row: Tensor, weight: Tensor) -> Tensor:
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        values = read(row.where(inside, 0).long(), column.where(inside, 0).long())
+        return (weight[..., None] * values).where(inside[..., None], 0)
+
+    return (
+        corner(left, top, (1 - to_right) * (1 - to_bottom))
+        + corner(left + 1, top, to_right * (1 - to_bottom))
+        + corner(left, top + 1, (1 - to_right) * to_bottom)
+        + corner(left + 1, top + 1, to_right * to_bottom)
+    )
