@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posecore.fcos.locations import make_locations
-from posecore.heatmaps import Cells, keypoint_cells
+from posecore.heatmaps import Cells, cell_cross_entropy, cross_entropy_at, keypoint_cells
 
 # The heatmaps of the released code are enlarged so many times before the softmax.
 UPSAMPLING = 4
@@ -71,17 +71,14 @@ class Term:
 KeypointLoss = Callable[[KeypointBatch], Term]
 
 
-def cell_cross_entropy(batch: KeypointBatch) -> Term:
+def heatmap_cross_entropy(batch: KeypointBatch) -> Term:
     """Cross-entropy of the softmax over cells with each labelled keypoint's cell (equation 3).
 
-    A keypoint on the border of the picture belongs to the outermost cell. The mean is over labelled
-    keypoints; the positives of a person share its weight.
+    The mean is over labelled keypoints; the positives of a person share its weight.
     """
-    height, width = batch.size
-    cells = keypoint_cells(batch.keypoints, batch.size, batch.stride)
-    index = cells.rows.clamp(0, height - 1) * width + cells.columns.clamp(0, width - 1)
     weights = (batch.keypoints[..., 2] > 0) * batch.weights[:, None]
-    return Term((_cross_entropy(batch.logits, index) * weights).sum(), weights.sum())
+    losses = cell_cross_entropy(batch.logits, batch.keypoints, batch.stride)
+    return Term((losses * weights).sum(), weights.sum())
 
 
 def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
@@ -92,7 +89,7 @@ def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
     logits = F.interpolate(batch.logits, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
     cells = _fine_cells(batch)
     index = torch.where(cells.inside, cells.rows * logits.shape[3] + cells.columns, 0)
-    losses = (_cross_entropy(logits, index) * cells.inside).sum(dim=1) / index.shape[1]
+    losses = (cross_entropy_at(logits, index) * cells.inside).sum(dim=1) / index.shape[1]
     return Term((losses * batch.weights).sum(), batch.weights.sum())
 
 
@@ -137,12 +134,6 @@ def expected_distance(batch: KeypointBatch) -> Term:
     expected = (probability * saturated).sum(dim=2) * _fine_cells(batch).inside
     losses = expected.sum(dim=1) * batch.weights / DISTANCE_DIVISOR
     return Term(losses.sum(), batch.weights.sum())
-
-
-def _cross_entropy(logits: Tensor, index: Tensor) -> Tensor:
-    """(Q, K, H, W) logits and (Q, K) cells -> (Q, K)."""
-    losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), index.flatten(), reduction="none")
-    return losses.unflatten(0, index.shape)
 
 
 def _fine_cells(batch: KeypointBatch) -> Cells:

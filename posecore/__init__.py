@@ -4,12 +4,13 @@ Map, from the ground up; a module imports only what stands on its own line or ab
 
     ops                            the faces of the compiled operators in csrc/
     layers                         network parts that know nothing of poses
+    options                        keys whose value is one of a few words
     keypoints boxes heatmaps oks   what is true of poses whatever the method
     visualize frames               drawings of poses; where pictures come from
+    estimator backbones            the base meta-architecture; feature pyramids
     fcos                           the one-stage detector that three methods share
-    estimator backbones            the base meta-architecture; P3-P7 pyramids
-    data evaluation engine         datasets, metrics, training
-    predictor tta                  using a trained model
+    data evaluation engine tta     datasets, metrics, training, test-time augmentation
+    predictor                      using a trained model
     config                         get_cfg(): every key, of the core and of each method
     env                            what is installed, for bug reports
 

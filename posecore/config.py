@@ -4,16 +4,12 @@ A method is any installed package with an entry point in the group ``posecore.me
 point is a function ``add_config(cfg)``, and importing its module registers the model.
 """
 
-from collections.abc import Mapping
-from functools import reduce
 from importlib.metadata import entry_points
-from typing import TypeVar
 
 import detectron2.config
 from detectron2.config import CfgNode
 
 METHODS = "posecore.methods"
-Option = TypeVar("Option")
 
 
 def get_cfg() -> CfgNode:
@@ -26,18 +22,6 @@ def get_cfg() -> CfgNode:
     for method in sorted(entry_points(group=METHODS), key=lambda point: point.name):
         method.load()(cfg)
     return cfg
-
-
-def choice(cfg: CfgNode, key: str, options: Mapping[str, Option]) -> Option:
-    """What the value of a key stands for.
-
-    Raises:
-        ValueError: the value is none of the options; the message names the key and all of them.
-    """
-    value = reduce(getattr, key.split("."), cfg)
-    if value not in options:
-        raise ValueError(f"{key} must be one of {', '.join(map(repr, options))}, not {value!r}")
-    return options[value]
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -60,6 +44,8 @@ def _add_data(cfg: CfgNode) -> None:
     # DATALOADER.FILTER_EMPTY_ANNOTATIONS and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, are not read.
     cfg.DATASETS.MIN_KEYPOINTS = 1
 
+    # What samples are made of: "pictures", or a view that a method registers ("crops": one person each).
+    cfg.INPUT.VIEW = "pictures"
     # Which boxes a person trains with: "keypoints" (the least rectangle around the labelled
     # keypoints, one pixel wider on each side; a person without any is background) or "annotated".
     cfg.INPUT.BOXES = "keypoints"
@@ -144,3 +130,10 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.COCO_BACKEND = "hotcoco"
     # Pictures of the first test dataset that are drawn beside their truth after each evaluation.
     cfg.TEST.NUM_PREVIEWS = 8
+    # Test-time augmentation, for models that take whole pictures: poses found at every size of Detectron2's
+    # TEST.AUG.MIN_SIZES (no longer side above MAX_SIZE), with FLIP also mirrored, are merged into one set.
+    # The lesser of two poses is dropped if they are too similar by "oks" (object keypoint similarity; the
+    # area is that of the box around the keypoints) or by "box" (IoU of the boxes).
+    cfg.TEST.AUG.MERGE = "oks"
+    # The similarity above which it is.
+    cfg.TEST.AUG.NMS_THRESH = 0.7

@@ -1,4 +1,4 @@
-"""Keypoints as cells of a map: the one owner of the rule from pixels to cells.
+"""Keypoints as cells of a map and back: the one owner of the rule between pixels and cells.
 
 A keypoint lies in cell (floor(x / stride), floor(y / stride)): the one whose centre is nearest, since
 cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride.
@@ -6,6 +6,8 @@ cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride.
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,3 +39,50 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
     height, width = size
     inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height) & (keypoints[..., 2] > 0)
     return Cells(columns, rows, inside)
+
+
+def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor:
+    """Cross-entropy of the softmax over all cells with the cell of each keypoint (one-hot heatmaps).
+
+    A keypoint on the border of the picture belongs to the outermost cell.
+
+    Args:
+        logits: (Q, K, H, W), one map per keypoint.
+        keypoints: (Q, K, 3) in pixels, finite.
+        stride: pixels per cell.
+
+    Returns:
+        (Q, K); where a keypoint is not labelled, the value means nothing.
+    """
+    height, width = logits.shape[2:]
+    cells = keypoint_cells(keypoints, (height, width), stride)
+    index = cells.rows.clamp(0, height - 1) * width + cells.columns.clamp(0, width - 1)
+    return cross_entropy_at(logits, index)
+
+
+def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:
+    """(Q, K, H, W) logits and (Q, K) cells, row * W + column -> (Q, K)."""
+    losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), index.flatten(), reduction="none")
+    return losses.unflatten(0, index.shape)
+
+
+def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
+    """Centres of cells, shifted by what another map says there.
+
+    Args:
+        cells: (M, K) int64, row * W + column.
+        offsets: (K, 2, H, W) of one picture, from the centre of each cell, in pixels.
+        stride: pixels per cell.
+
+    Returns:
+        (M, K, 2), pixels.
+    """
+    columns, rows = cells % offsets.shape[3], cells // offsets.shape[3]
+    centers = (torch.stack([columns, rows], dim=-1) + 0.5) * stride
+    each = torch.arange(cells.shape[1], device=cells.device)
+    return centers + offsets[each, :, rows, columns]
+
+
+def only_labelled(keypoints: Tensor) -> Tensor:
+    """(..., K, 3) with zeros where nothing is labelled: there may be anything, and 0 * NaN is NaN."""
+    return torch.where(keypoints[..., 2:] > 0, keypoints, 0)

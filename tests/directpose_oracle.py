@@ -61,9 +61,10 @@ def locations(sizes: tuple[tuple[int, int], ...] = HEAD_SIZES) -> Locations:
 
 def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tensor]:
     """Per level (N, 2K, H, W), as the published heads give them."""
-    output, where = model._dense(features)
+    dense = model.dense(features)
+    where = dense.locations
     num_images = len(features[LEVELS[0]])
-    offsets = model._offsets(output, where, Queries.everywhere(num_images, len(where)))
+    offsets = model._offsets(dense, Queries.everywhere(num_images, len(where)))
     offsets = offsets.flatten(1).unflatten(0, (num_images, -1))
     sizes = [height * width for height, width in where.sizes]
     return [

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
+from detectron2.structures import Boxes
 from torch import Tensor
 from torchvision.ops import nms
 
 from posecore.fcos.locations import Locations
+from posecore.fcos.ltrb import ltrb_to_box
 from posecore.fcos.queries import Queries
 
 
@@ -54,6 +57,19 @@ def select(
     images = torch.cat([torch.full_like(index, image) for image, index in enumerate(chosen)])
     queries = Queries(images, torch.cat(chosen))
     return Candidates(queries, scores[queries.images, queries.index], counts)
+
+
+def boxes_at(ltrb: Tensor, locations: Locations, queries: Queries) -> Tensor:
+    """(Q, 4) predicted boxes in pixels, from (N, R, 4) distances in cells before the ReLU."""
+    cells = F.relu(ltrb[queries.images, queries.index])
+    return ltrb_to_box(locations.points[queries.index], cells * locations.strides[queries.index, None])
+
+
+def clipped(boxes: Tensor, size: tuple[int, int]) -> Boxes:
+    """(M, 4) boxes cut by the picture of that height and width; the tensor stays as it is."""
+    cut = Boxes(boxes)
+    cut.clip(size)
+    return cut
 
 
 def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, limit: int) -> Tensor:

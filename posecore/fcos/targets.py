@@ -1,4 +1,4 @@
-"""The ground truth at the positive locations of a batch: gathers from one matched index."""
+"""The ground truth of a batch at the locations: one matched index, and gathers from it."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,11 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from posecore.fcos.assign import BACKGROUND
+from posecore.fcos.assign import BACKGROUND, assign
 from posecore.fcos.locations import Locations
+from posecore.fcos.ltrb import box_to_ltrb, centerness
 from posecore.fcos.queries import Queries
+from posecore.fcos.settings import Training
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,45 @@ class Positives:
 
     def __len__(self) -> int:
         return len(self.queries)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the detector should say.
+
+    Attributes:
+        positive: (N, R) bool, which locations see a person.
+        positives: the truth at those P locations.
+        ltrb: (P, 4) their distances to the sides of the box, in pixels.
+        centerness: (P,).
+    """
+
+    positive: Tensor
+    positives: Positives
+    ltrb: Tensor
+    centerness: Tensor
+
+
+def make_targets(
+    locations: Locations, targets: list[Instances], num_keypoints: int, how: Training
+) -> Targets:
+    """Matches the locations to the persons of each picture.
+
+    Args:
+        locations: the R locations.
+        targets: per picture gt_boxes, and gt_keypoints where it has persons.
+        num_keypoints: K.
+        how: radius and size ranges.
+    """
+    matched = torch.stack(
+        [
+            assign(locations, target.gt_boxes.tensor, radius=how.center_radius, ranges=how.size_ranges)
+            for target in targets
+        ]
+    )
+    positives = gather_positives(matched, locations, targets, num_keypoints)
+    ltrb = box_to_ltrb(positives.points, positives.boxes)
+    return Targets(matched != BACKGROUND, positives, ltrb, centerness(ltrb))
 
 
 def gather_positives(

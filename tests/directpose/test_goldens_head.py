@@ -40,7 +40,8 @@ def test_head_outputs(shared: Path, case: str) -> None:
     model = filled(shared, config, manifest)
     features = head_inputs(shared)
     expected = arrays(folder / expected_file)
-    output, where = model._dense(features)
+    dense = model.dense(features)
+    where = dense.locations
     cells = [height * width for height, width in where.sizes]
 
     def compare(name: str, level: str, actual: torch.Tensor) -> None:
@@ -49,11 +50,11 @@ def test_head_outputs(shared: Path, case: str) -> None:
 
     keypoints = dense_keypoints(model, features)
     for index, level in enumerate(LEVELS):
-        compare("locator", level, model.keypoints.locator(output.towers["keypoint"][index])[0])
+        compare("locator", level, model.keypoints.locator(dense.towers["keypoint"][index])[0])
         compare("kps_offsets", level, keypoints[index][0])
         for name, ours in (("logits", "cls"), ("centerness", "centerness"), ("bbox_reg", "ltrb")):
-            if ours in output.maps:
-                flat = output.maps[ours].split(cells, dim=1)[index][0]
+            if ours in dense.maps:
+                flat = dense.maps[ours].split(cells, dim=1)[index][0]
                 values = flat.T.unflatten(1, where.sizes[index])
                 compare(name, level, values.relu() if ours == "ltrb" else values)
     heatmap = model.heatmap(features["p3"])[0]
@@ -114,7 +115,8 @@ def test_gradients(shared: Path) -> None:
     golden = json.loads((folder / "gradients.json").read_text())
     model = filled(shared, *CASES["authors"][:2])
     features = {level: value.requires_grad_() for level, value in head_inputs(shared).items()}
-    output, where = model._dense(features)
+    dense = model.dense(features)
+    where = dense.locations
     keypoints = dense_keypoints(model, features)
     cells = [height * width for height, width in where.sizes]
     total = torch.zeros(())
@@ -122,7 +124,7 @@ def test_gradients(shared: Path) -> None:
         size = where.sizes[index]
         maps = {"kps": keypoints[index]}
         for name, ours in (("logits", "cls"), ("centerness", "centerness")):
-            maps[name] = output.maps[ours].split(cells, dim=1)[index].transpose(1, 2).unflatten(2, size)
+            maps[name] = dense.maps[ours].split(cells, dim=1)[index].transpose(1, 2).unflatten(2, size)
         for name, values in maps.items():
             weight = torch.from_numpy(fill.normal(f"directpose/grad/{name}/{level}", tuple(values.shape)))
             total = total + (values * weight).sum()

@@ -12,7 +12,7 @@ from people import sample
 from torch import nn
 from torch.testing import assert_close
 
-from directpose.how import Decoding
+from posecore.fcos.settings import Decoding
 
 VARIANTS = {
     "kpalign": (),

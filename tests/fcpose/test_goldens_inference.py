@@ -27,7 +27,8 @@ def stages(case: Case) -> dict:
     with torch.no_grad():
         images = model.preprocess(inputs)
         features = model.backbone(images.tensor)
-        output, locations = model._dense(features)
+        dense = model.dense(features)
+        locations = dense.locations
         shared = model._shared(features)
         result = model(inputs)[0]["instances"]
         level, location = case.golden["fpn_levels"].long(), case.golden["locations"]
@@ -35,7 +36,7 @@ def stages(case: Case) -> dict:
         widths = torch.tensor([width for _, width in locations.sizes])
         index = torch.tensor(locations.starts)[level] + cells[:, 1] * widths[level] + cells[:, 0]
         queries = Queries(torch.zeros_like(index), index)
-        heads = model.keypoint_head.generate(output.towers["box"], locations, queries)
+        heads = model.keypoint_head.generate(dense.towers["box"], locations, queries)
         auxiliary = model.auxiliary(shared.merged)
         heatmaps = model.keypoint_head(shared.bases[0], heads)
     return locals()
@@ -43,7 +44,7 @@ def stages(case: Case) -> dict:
 
 def per_level(stages: dict, name: str) -> dict[str, Tensor]:
     sizes = stages["locations"].sizes
-    parts = stages["output"].maps[name].split([height * width for height, width in sizes], dim=1)
+    parts = stages["dense"].maps[name].split([height * width for height, width in sizes], dim=1)
     return {
         level: part.transpose(1, 2).unflatten(2, size)
         for level, part, size in zip(LEVELS, parts, sizes, strict=True)

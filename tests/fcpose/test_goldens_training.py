@@ -60,7 +60,8 @@ def step(case: Case) -> dict:
     averages = statistics.running_mean.clone(), statistics.running_var.clone()
     with torch.no_grad():
         features = model.backbone(model.preprocess(inputs).tensor)
-        output, locations = model._dense(features)
+        dense = model.dense(features)
+        locations = dense.locations
         shared = model._shared(features)
         targets = [x["instances"] for x in inputs]
         matched = torch.stack(
@@ -68,7 +69,7 @@ def step(case: Case) -> dict:
         )
         positives = gather_positives(matched, locations, targets, 17)
         at = positives.queries.images, positives.queries.index
-        confidence = [output.maps[name][at][:, 0].sigmoid() for name in ("cls", "centerness")]
+        confidence = [dense.maps[name][at][:, 0].sigmoid() for name in ("cls", "centerness")]
         sample = sample_positives(positives.persons, confidence[0] * confidence[1], limit=70)
         auxiliary = model.auxiliary(shared.merged)
     return locals()
@@ -103,7 +104,7 @@ def test_positives(case: Case, step: dict) -> None:
     case.check("pos_reg_targets", (ltrb / positives.strides[:, None])[order])
     case.check("pos_ctr_targets", centerness(ltrb)[order])
     for theirs, ours in (("cls_logits", "cls"), ("reg_pred", "ltrb"), ("ctr_logits", "centerness")):
-        values = step["output"].maps[ours][step["at"]][order]
+        values = step["dense"].maps[ours][step["at"]][order]
         values = values.relu() if ours == "ltrb" else values
         case.check(f"pos_{theirs}", values.reshape(golden[f"pos_{theirs}"].shape))
 
@@ -133,7 +134,7 @@ def test_heads_in_training(case: Case, step: dict) -> None:
     order, model, positives = in_their_order(case, step), step["model"], step["positives"]
     index = step["sample"].index[order]
     queries = Queries(positives.queries.images[index], positives.queries.index[index])
-    heads = model.keypoint_head.generate(step["output"].towers["box"], step["locations"], queries)
+    heads = model.keypoint_head.generate(step["dense"].towers["box"], step["locations"], queries)
     case.check("controller_params_slice", heads.parameters[:, ::16])
     maps = torch.cat(
         [

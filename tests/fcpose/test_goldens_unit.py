@@ -9,12 +9,12 @@ from fcpose_oracle import Case
 from torch import Tensor
 
 from fcpose import FCPose
-from fcpose.keypoint_head import Heads
 from fcpose.losses import KeypointBatch, expected_distance, upsampled_cross_entropy
 from fcpose.sampling import sample_positives
 from posecore.fcos.assign import assign
 from posecore.fcos.decode import select, suppress
 from posecore.fcos.head import flatten_levels
+from posecore.fcos.keypoint_network import Networks
 from posecore.fcos.locations import make_locations
 from posecore.fcos.losses import box_loss, centerness_loss, classification_loss
 from posecore.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
@@ -36,11 +36,11 @@ def model(case: Case) -> FCPose:
     return case.model()
 
 
-def heads_from(model: FCPose, features: Tensor, points: Tensor, levels: Tensor) -> Heads:
+def heads_from(model: FCPose, features: Tensor, points: Tensor, levels: Tensor) -> Networks:
     """Heads of (Q, 2304) unfolded patches."""
     controller = model.keypoint_head.controller
     parameters = torch.nn.functional.linear(features, controller.weight.flatten(1), controller.bias)
-    return Heads(parameters, points, model.keypoint_head.ranges[levels])
+    return Networks(parameters, points, model.keypoint_head.ranges[levels])
 
 
 @torch.no_grad()

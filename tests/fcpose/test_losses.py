@@ -8,8 +8,8 @@ import torch
 
 from fcpose.losses import (
     KeypointBatch,
-    cell_cross_entropy,
     expected_distance,
+    heatmap_cross_entropy,
     squared_offset_error,
     upsampled_cross_entropy,
 )
@@ -44,12 +44,12 @@ def value(term) -> float:
 def test_a_keypoint_is_in_the_cell_that_it_lies_in_or_the_outermost(point, cell) -> None:
     one = batch([[(*point, 1.0)]])
     one.logits[0, 0, cell[0], cell[1]] = 50
-    assert value(cell_cross_entropy(one)) == pytest.approx(0, abs=1e-6)
+    assert value(heatmap_cross_entropy(one)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_mean_is_over_labelled_keypoints() -> None:
     one = batch([[(1, 1, 1), (0, 0, 0)], [(0, 0, 0), (0, 0, 0)]])
-    assert value(cell_cross_entropy(one)) == pytest.approx(math.log(HEIGHT * WIDTH))
+    assert value(heatmap_cross_entropy(one)) == pytest.approx(math.log(HEIGHT * WIDTH))
     # As released: divided by K, and persons without labels count.
     assert value(upsampled_cross_entropy(one)) == pytest.approx(math.log(16 * HEIGHT * WIDTH) / 4)
 
@@ -58,7 +58,7 @@ def test_positives_of_a_person_share_its_weight() -> None:
     two = batch([[(1, 1, 1)], [(1, 1, 1)]])
     two.logits[0, 0, 0, 0] = 50
     two = replace(two, weights=torch.tensor([0.25, 0.75]))
-    assert value(cell_cross_entropy(two)) == pytest.approx(0.75 * math.log(HEIGHT * WIDTH))
+    assert value(heatmap_cross_entropy(two)) == pytest.approx(0.75 * math.log(HEIGHT * WIDTH))
 
 
 def test_offsets_point_from_the_cells_around_to_the_keypoint() -> None:
@@ -99,7 +99,7 @@ def test_an_exact_hit_has_a_finite_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [cell_cross_entropy, upsampled_cross_entropy, squared_offset_error, expected_distance]
+    "loss", [heatmap_cross_entropy, upsampled_cross_entropy, squared_offset_error, expected_distance]
 )
 def test_nobody_costs_nothing_and_has_a_gradient(loss) -> None:
     none = replace(

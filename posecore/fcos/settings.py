@@ -1,6 +1,10 @@
-"""How DirectPose trains and decodes: the numbers, without the networks."""
+"""How the detector trains and decodes: the numbers, without the networks."""
 
 from dataclasses import dataclass
+
+from detectron2.config import CfgNode
+
+from posecore.options import choice
 
 
 @dataclass(frozen=True)
@@ -11,12 +15,9 @@ class Training:
         center_radius: of the positive region, in strides.
         size_ranges: upper ends of the levels' box sizes in pixels, without the last level's.
         count_images: whether the classification loss is divided by positives plus pictures.
-        focal_alpha: weight of positives in both focal losses.
+        focal_alpha: weight of positives in focal losses.
         focal_gamma: their focusing exponent.
-        smooth_keypoints: smooth L1, persons weighted by their keypoints, instead of L1.
         giou_smoothing: area in cells added to intersection and union of boxes.
-        heatmap_one_per_cell: one keypoint type per heatmap cell.
-        heatmap_weight: of the heatmap loss.
     """
 
     center_radius: float = 1.5
@@ -24,10 +25,22 @@ class Training:
     count_images: bool = False
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
-    smooth_keypoints: bool = False
     giou_smoothing: float = 1.0
-    heatmap_one_per_cell: bool = False
-    heatmap_weight: float = 4.0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Training":
+        """What MODEL.FCOS asks for."""
+        fcos = cfg.MODEL.FCOS
+        return cls(
+            center_radius=fcos.CENTER_RADIUS,
+            size_ranges=tuple(fcos.SIZE_RANGES),
+            count_images=choice(
+                cfg, "MODEL.FCOS.CLS_DIVISOR", {"positives": False, "positives_and_images": True}
+            ),
+            focal_alpha=fcos.FOCAL_ALPHA,
+            focal_gamma=fcos.FOCAL_GAMMA,
+            giou_smoothing=fcos.GIOU_SMOOTHING,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,3 +58,14 @@ class Decoding:
     topk_per_level: int = 1000
     nms_thresh: float = 0.5
     limit: int = 100
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Decoding":
+        """What MODEL.FCOS and TEST ask for."""
+        fcos = cfg.MODEL.FCOS
+        return cls(
+            score_thresh=fcos.SCORE_THRESH,
+            topk_per_level=fcos.TOPK_PER_LEVEL,
+            nms_thresh=fcos.NMS_THRESH,
+            limit=cfg.TEST.DETECTIONS_PER_IMAGE,
+        )

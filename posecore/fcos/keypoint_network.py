@@ -1,6 +1,9 @@
-"""The keypoint head that is generated for every person, and the peaks of its heatmaps.
+"""Keypoint networks that are generated for every person, and the peaks of their heatmaps.
 
-Letters: N images, C channels, Q locations that heads are generated at, K keypoints, H and W the size of F.
+FCPose's keypoint heads (arXiv 2105.14185) and InsPose's KP-Nets (arXiv 2107.08982).
+
+Letters: N images, C channels, Q locations that networks are generated at, K keypoints, H and W the size of
+the map that all networks of a picture read.
 """
 
 from collections.abc import Sequence
@@ -21,11 +24,11 @@ BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Heads:
-    """Q generated heads.
+class Networks:
+    """Q generated networks.
 
     Attributes:
-        parameters: (Q, number of a head's parameters).
+        parameters: (Q, number of a network's parameters).
         points: (Q, 2) of the locations that they were generated at, in pixels.
         ranges: (Q,) pixels that one unit of the relative coordinates stands for.
     """
@@ -37,8 +40,8 @@ class Heads:
     def __len__(self) -> int:
         return len(self.parameters)
 
-    def __getitem__(self, rows: Tensor | slice) -> "Heads":
-        return Heads(self.parameters[rows], self.points[rows], self.ranges[rows])
+    def __getitem__(self, rows: Tensor | slice) -> "Networks":
+        return Networks(self.parameters[rows], self.points[rows], self.ranges[rows])
 
 
 @dataclass(frozen=True)
@@ -56,21 +59,18 @@ class Peaks:
     probability: Tensor
 
 
-class KeypointHead(nn.Module):
-    """Generates heads and applies them to F and relative coordinates.
+class KeypointNetworks(nn.Module):
+    """Generates networks and applies them to the shared map and relative coordinates.
 
     Args:
-        channels: of the tower that heads are generated from.
-        widths: channels of F, of the layers between, and K.
+        channels: of the tower that networks are generated from.
+        widths: channels of the shared map, of the layers between, and K.
         kernel_size: of the convolution that generates.
         ranges: per level the pixels that one unit of the relative coordinates stands for. They are saved
             with the weights, which mean nothing without them.
-        stride: pixels per cell of F.
-        factor: how many times larger than F the heatmaps are, even or 1: a transposed convolution, the
-            same for all persons, enlarges them.
-
-    Attributes:
-        heatmap_stride: pixels per cell of the heatmaps.
+        stride: pixels per cell of the shared map.
+        resize: from (Q, K, H, W) heatmaps to larger or smaller ones, the same for all persons.
+        heatmap_stride: pixels per cell of what ``resize`` returns; None for ``stride``.
     """
 
     ranges: Tensor
@@ -83,24 +83,21 @@ class KeypointHead(nn.Module):
         kernel_size: int,
         ranges: Sequence[float],
         stride: int,
-        factor: int = 1,
+        resize: nn.Module | None = None,
+        heatmap_stride: int | None = None,
     ) -> None:
         super().__init__()
-        bases, *others = widths
-        self.layers = DynamicConv((2 + bases, *others))
-        self.stride, self.heatmap_stride = stride, stride // factor
+        shared, *others = widths
+        self.layers = DynamicConv((2 + shared, *others))
+        self.stride, self.heatmap_stride = stride, heatmap_stride or stride
         self.controller = init_conv(
             nn.Conv2d(channels, self.layers.num_parameters, kernel_size, padding=kernel_size // 2)
         )
-        self.enlarge: nn.Module = nn.Identity()
-        if factor > 1:
-            self.enlarge = nn.ConvTranspose2d(
-                widths[-1], widths[-1], 2 * factor, stride=factor, padding=factor // 2
-            )
+        self.resize = resize or nn.Identity()
         self.register_buffer("ranges", torch.tensor(ranges, dtype=torch.float32))
 
-    def generate(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Heads:
-        """The heads at the queries: the convolution, computed there alone.
+    def generate(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Networks:
+        """The networks at the queries: the convolution, computed there alone.
 
         Args:
             tower_maps: one (N, C, H_l, W_l) per level.
@@ -111,34 +108,35 @@ class KeypointHead(nn.Module):
         weight, bias = self.controller.weight, self.controller.bias
         with torch.autocast(patches.device.type, enabled=False):
             parameters = F.linear(full_precision(patches).flatten(1), weight.flatten(1), bias)
-        return Heads(
+        return Networks(
             parameters, locations.points[queries.index], self.ranges[locations.levels[queries.index]]
         )
 
-    def forward(self, bases: Tensor, heads: Heads) -> Tensor:
-        """F of one picture, (C, H, W), and its Q heads -> (Q, K, factor * H, factor * W) logits.
+    def forward(self, shared: Tensor, networks: Networks) -> Tensor:
+        """The shared map of one picture, (C, H, W), and its Q networks -> (Q, K, H', W') logits.
 
         In full precision also under autocast.
         """
-        bases = full_precision(bases)
-        relative = self.relative_coordinates(heads, (bases.shape[1], bases.shape[2]))
-        with torch.autocast(bases.device.type, enabled=False):
-            return self.enlarge(self.layers(relative.to(bases.dtype), bases, heads.parameters))
+        shared = full_precision(shared)
+        relative = self.relative_coordinates(networks, (shared.shape[1], shared.shape[2]))
+        with torch.autocast(shared.device.type, enabled=False):
+            return self.resize(self.layers(relative.to(shared.dtype), shared, networks.parameters))
 
-    def relative_coordinates(self, heads: Heads, size: tuple[int, int]) -> Tensor:
-        """(Q, 2, H, W): x and y of the head's location minus the cell's, in units of its level's range."""
-        cells = make_locations([size], [self.stride], heads.points.device).points
-        relative = (heads.points[:, :, None] - cells.T) / heads.ranges[:, None, None]
+    def relative_coordinates(self, networks: Networks, size: tuple[int, int]) -> Tensor:
+        """(Q, 2, H, W): x and y of the network's location minus the cell's, in units of its level's range."""
+        cells = make_locations([size], [self.stride], networks.points.device).points
+        relative = (networks.points[:, :, None] - cells.T) / networks.ranges[:, None, None]
         return relative.unflatten(2, size)
 
-    def peaks(self, bases: Tensor, heads: Heads, block: int = BLOCK) -> Peaks:
-        """The peaks of Q heads on F of one picture, (C, H, W).
+    def peaks(self, shared: Tensor, networks: Networks, block: int = BLOCK) -> Peaks:
+        """The peaks of Q networks on the shared map of one picture, (C, H, W).
 
         The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
         with the number of persons.
         """
         found = [
-            _peaks(self(bases, heads[start : start + block])) for start in range(0, max(len(heads), 1), block)
+            _peaks(self(shared, networks[start : start + block]))
+            for start in range(0, max(len(networks), 1), block)
         ]
         return Peaks(*(torch.cat(values) for values in zip(*found, strict=True)))
 

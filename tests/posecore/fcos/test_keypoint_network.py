@@ -1,39 +1,39 @@
-"""Heads where they are generated, and peaks found in blocks."""
+"""Networks where they are generated, and peaks found in blocks."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from fcpose.keypoint_head import Heads, KeypointHead, gather_patches
 from posecore.fcos.head import flatten_levels
+from posecore.fcos.keypoint_network import KeypointNetworks, Networks, gather_patches
 from posecore.fcos.locations import make_locations
 from posecore.fcos.queries import Queries
 
 SIZES = ((4, 6), (2, 3), (1, 2))
 
 
-def head(kernel_size: int = 1, num_keypoints: int = 17) -> KeypointHead:
+def make(kernel_size: int = 1, num_keypoints: int = 17) -> KeypointNetworks:
     widths = (32, 32, 32, num_keypoints)
-    return KeypointHead(16, widths, kernel_size=kernel_size, ranges=(64, 128, 1333), stride=8)
+    return KeypointNetworks(16, widths, kernel_size=kernel_size, ranges=(64, 128, 1333), stride=8)
 
 
-def some_heads(count: int, keypoint_head: KeypointHead) -> Heads:
-    parameters = torch.randn(count, keypoint_head.layers.num_parameters)
-    return Heads(parameters, torch.rand(count, 2) * 100, torch.full((count,), 64.0))
+def some(count: int, generator: KeypointNetworks) -> Networks:
+    parameters = torch.randn(count, generator.layers.num_parameters)
+    return Networks(parameters, torch.rand(count, 2) * 100, torch.full((count,), 64.0))
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_heads_are_what_a_convolution_everywhere_would_give(kernel_size: int) -> None:
-    keypoint_head = head(kernel_size)
+def test_networks_are_what_a_convolution_everywhere_would_give(kernel_size: int) -> None:
+    generator = make(kernel_size)
     maps = [torch.randn(2, 16, *size) for size in SIZES]
     locations = make_locations(SIZES, (8, 16, 32))
     queries = Queries.everywhere(2, len(locations))
-    heads = keypoint_head.generate(maps, locations, queries)
-    everywhere = flatten_levels([keypoint_head.controller(level) for level in maps])
-    assert_close(heads.parameters, everywhere.flatten(0, 1))
-    assert torch.equal(heads.points, locations.points.repeat(2, 1))
-    assert heads.ranges.unique().tolist() == [64, 128, 1333]
+    networks = generator.generate(maps, locations, queries)
+    everywhere = flatten_levels([generator.controller(level) for level in maps])
+    assert_close(networks.parameters, everywhere.flatten(0, 1))
+    assert torch.equal(networks.points, locations.points.repeat(2, 1))
+    assert networks.ranges.unique().tolist() == [64, 128, 1333]
 
 
 def test_patches_carry_gradient_only_where_they_look() -> None:
@@ -47,8 +47,8 @@ def test_patches_carry_gradient_only_where_they_look() -> None:
 
 
 def test_relative_coordinates_point_from_the_cell_to_the_location() -> None:
-    heads = Heads(torch.zeros(1, 1), torch.tensor([[20.0, 4.0]]), torch.tensor([64.0]))
-    relative = head().relative_coordinates(heads, (2, 3))
+    networks = Networks(torch.zeros(1, 1), torch.tensor([[20.0, 4.0]]), torch.tensor([64.0]))
+    relative = make().relative_coordinates(networks, (2, 3))
     assert_close(relative[0, 0], torch.tensor([16.0, 8.0, 0.0]).expand(2, 3) / 64)
     assert_close(relative[0, 1], torch.tensor([[0.0], [-8.0]]).expand(2, 3) / 64)
 
@@ -57,27 +57,25 @@ def test_relative_coordinates_point_from_the_cell_to_the_location() -> None:
 @pytest.mark.parametrize("size", [(9, 13), (40, 40)])
 @torch.no_grad()
 def test_peaks_in_blocks_are_those_of_the_plain_form(count: int, size: tuple[int, int]) -> None:
-    keypoint_head = head()
-    bases, heads = torch.randn(32, *size), some_heads(count, keypoint_head)
-    logits = keypoint_head(bases, heads).flatten(2)
+    generator = make()
+    bases, networks = torch.randn(32, *size), some(count, generator)
+    logits = generator(bases, networks).flatten(2)
     for block in (1, 3, 16, 64):
-        peaks = keypoint_head.peaks(bases, heads, block)
+        peaks = generator.peaks(bases, networks, block)
         assert torch.equal(peaks.cells, logits.argmax(dim=2))
         assert_close(peaks.logits, logits.amax(dim=2))
         assert_close(peaks.probability, F.softmax(logits, dim=2).amax(dim=2))
 
 
 def test_no_more_than_a_block_of_heatmaps_exists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    keypoint_head = head()
+    generator = make()
     counts = []
-    layers = keypoint_head.layers
+    layers = generator.layers
 
     def counted(own: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         counts.append(len(own))
         return layers(own, *rest)
 
-    monkeypatch.setattr(keypoint_head, "layers", counted)
-    keypoint_head.peaks(
-        torch.randn(32, 4, 4), Heads(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40))
-    )
+    monkeypatch.setattr(generator, "layers", counted)
+    generator.peaks(torch.randn(32, 4, 4), Networks(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40)))
     assert counts == [16, 16, 8]
