@@ -1,0 +1,141 @@
+"""What every model that reads whole pictures must do; each method's tests call these on its models."""
+
+import copy
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from people import sample
+from support import in_processes
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.testing import assert_close
+
+STAR = {
+    "name": "star",
+    "keypoints": ["head", "left_hand", "right_hand", "left_foot", "right_foot"],
+    "flip_pairs": [["left_hand", "right_hand"], ["left_foot", "right_foot"]],
+    "limbs": [["head", tip] for tip in ("left_hand", "right_hand", "left_foot", "right_foot")],
+    "sigmas": [0.05] * 5,
+    "groups": [["head"], ["left_hand", "right_hand"], ["left_foot", "right_foot"]],
+}
+
+
+def skeleton_of(num_keypoints: int, folder: Path) -> str:
+    """A skeleton of 5 keypoints, written to the folder, or the shipped one of 133."""
+    if num_keypoints == 133:
+        return "coco_wholebody_133"
+    assert num_keypoints == len(STAR["keypoints"])
+    file = folder / "star.yaml"
+    file.write_text(yaml.safe_dump(STAR))
+    return str(file)
+
+
+def detections(model: nn.Module, batch: list[dict]) -> list[Instances]:
+    """What a model in evaluation mode finds."""
+    with torch.no_grad():
+        return [result["instances"] for result in model(batch)]
+
+
+def steps_are_sound(model: nn.Module) -> set[str]:
+    """Training steps on batches of all kinds have the same finite losses, and reach every parameter.
+
+    Returns:
+        The names of the losses.
+    """
+    model.train()
+    keys = None
+    for counts in ([2, 0, 1], [0], [0, 0], [5]):
+        losses = model([sample(i, count, (96 - 7 * i, 101)) for i, count in enumerate(counts)])
+        assert keys in (None, list(losses))
+        keys = list(losses)
+        assert all(loss.isfinite() for loss in losses.values())
+        model.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert without == []
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    return set(keys)
+
+
+def batches_are_their_pictures(model: nn.Module, batch: list[dict], count: int) -> None:
+    """A batch gives what its pictures give one by one, ``count`` detections each."""
+    alone = [detections(model, [inputs])[0] for inputs in batch]
+    for ours, own in zip(detections(model, batch), alone, strict=True):
+        assert len(ours) == count
+        assert_close(ours.scores, own.scores)
+        assert_close(ours.pred_keypoints, own.pred_keypoints, atol=1e-3, rtol=1e-4)
+        assert_close(ours.pred_boxes.tensor, own.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
+
+
+def poses_are_in_the_original_picture(model: nn.Module) -> tuple[Instances, Instances]:
+    """Detections scale with the original picture's size, which is what they are returned in.
+
+    Returns:
+        Those of a picture of 90 x 121 and of the same that was made from 180 x 363.
+    """
+    inputs = sample(0, 1, (90, 121))
+    small = detections(model, [inputs])[0]
+    large = detections(model, [inputs | {"height": 180, "width": 363}])[0]
+    assert large.image_size == (180, 363)
+    assert len(small)
+    assert_close(large.pred_keypoints, small.pred_keypoints * torch.tensor([3.0, 2.0, 1.0]))
+    assert_close(large.pred_boxes.tensor, small.pred_boxes.tensor * torch.tensor([3.0, 2.0, 3.0, 2.0]))
+    assert large.pred_classes.unique().tolist() == [0]
+    return small, large
+
+
+def inputs_stay(model: nn.Module) -> None:
+    """Neither training nor evaluation edits what comes in."""
+    batch = [sample(0, 2), sample(1, 0)]
+    before = copy.deepcopy(batch)
+    model.train()(batch)
+    detections(model.eval(), batch)
+    for now, then in zip(batch, before, strict=True):
+        assert now.keys() == then.keys()
+        assert torch.equal(now["image"], then["image"])
+        assert torch.equal(now["instances"].gt_boxes.tensor, then["instances"].gt_boxes.tensor)
+        assert torch.equal(now["instances"].gt_keypoints.tensor, then["instances"].gt_keypoints.tensor)
+
+
+def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[str, dict[str, Any]]:
+    """Losses and gradients of one step on pictures with so many persons, all or this process's share.
+
+    Args:
+        oracle: the module whose ``tiny(*overrides)`` makes the model.
+    """
+    torch.manual_seed(0)
+    model = importlib.import_module(oracle).tiny(*overrides).train()
+    batch = [sample(index, count) for index, count in enumerate(people)]
+    if share:
+        half = len(batch) // comm.get_world_size()
+        batch = batch[comm.get_rank() * half :][:half]
+        # Held by a name: the reduction of gradients ends with the wrapper.
+        wrapped = DistributedDataParallel(model)
+        losses = wrapped(batch)
+    else:
+        losses = model(batch)
+    sum(losses.values()).backward()
+    return {
+        "losses": {name: loss.item() for name, loss in losses.items()},
+        "gradients": {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
+    }
+
+
+def two_processes_are_one(oracle: str, overrides: tuple, people: list[int]) -> None:
+    """A step of two processes is the step of one on their joined batch."""
+    whole = step(oracle, overrides, people, share=False)
+    first, second = in_processes(step, 2, oracle, overrides, people, True)
+    for name, loss in whole["losses"].items():
+        mean = (first["losses"][name] + second["losses"][name]) / 2
+        assert mean == pytest.approx(loss, rel=1e-5, abs=1e-6)
+    assert first["gradients"].keys() == whole["gradients"].keys()
+    for name, gradient in whole["gradients"].items():
+        scale = gradient.abs().max().item()
+        assert_close(first["gradients"][name], gradient, rtol=1e-5, atol=1e-5 * max(scale, 1e-3))
+        assert torch.equal(first["gradients"][name], second["gradients"][name])
