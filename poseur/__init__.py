@@ -2,5 +2,6 @@
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from poseur.config import add_config
+from poseur.view import Crops
 
-__all__ = ["add_config"]
+__all__ = ["Crops", "add_config"]

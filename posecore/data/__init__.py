@@ -4,6 +4,8 @@ coco_json    annotation files in COCO's format, read and checked
 datasets     datasets by name; definition files
 augment      random changes of training pictures
 mapper       a dataset dict becomes a sample
+person_boxes boxes that somebody has found already
+view         what samples are made of: pictures, or what a method registers
 sampler      the order of the pictures, which can be taken up again
 loader       batches, by the configuration
 figures      jointed figures in random poses
@@ -16,16 +18,24 @@ from posecore.data.coco_json import read_coco
 from posecore.data.datasets import dataset_metadata, load_dataset, register, register_definitions
 from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
 from posecore.data.mapper import PoseMapper
+from posecore.data.person_boxes import PersonBoxes, read_detections
+from posecore.data.view import VIEWS, View, build_view, register_view
 
 __all__ = [
+    "VIEWS",
+    "PersonBoxes",
     "PoseMapper",
+    "View",
     "build_augmentations",
     "build_test_loader",
     "build_train_loader",
+    "build_view",
     "dataset_metadata",
     "load_dataset",
     "read_coco",
+    "read_detections",
     "register",
     "register_definitions",
+    "register_view",
     "train_dataset_dicts",
 ]

@@ -1,4 +1,4 @@
-"""From a configuration to batches: Detectron2's loaders over our datasets and mapper."""
+"""From a configuration to batches: Detectron2's loaders over our datasets, as INPUT.VIEW shows them."""
 
 import itertools
 import logging
@@ -9,17 +9,18 @@ from detectron2.data import build_detection_test_loader, build_detection_train_l
 from detectron2.utils import comm
 
 from posecore.data.datasets import load_dataset, register_definitions
-from posecore.data.mapper import PoseMapper
 from posecore.data.sampler import ResumableSampler
+from posecore.data.view import build_view
 from posecore.keypoints import load_skeleton
 
 logger = logging.getLogger(__name__)
 
 
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
-    """The pictures of all of DATASETS.TRAIN that training uses; their number is an epoch.
+    """What training goes through, from all of DATASETS.TRAIN; its length is an epoch.
 
-    Pictures with fewer than DATASETS.MIN_KEYPOINTS labelled keypoints are left out; with 0, none is.
+    By INPUT.VIEW pictures, or persons of them. Those with fewer than DATASETS.MIN_KEYPOINTS labelled
+    keypoints are left out.
 
     Raises:
         FileNotFoundError, ValueError: a dataset cannot be used, or nothing is left to train on.
@@ -32,13 +33,15 @@ def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     if any("annotations" not in record for record in dicts):
         raise ValueError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} holds a dataset without annotations")
     minimum = cfg.DATASETS.MIN_KEYPOINTS
-    kept = [record for record in dicts if _labelled(record) >= minimum]
-    logger.info("%d of %d training pictures have %d or more keypoints", len(kept), len(dicts), minimum)
-    if not kept:
+    records = build_view(cfg).train_records(dicts)
+    logger.info(
+        "%d training samples with %d or more keypoints from %d pictures", len(records), minimum, len(dicts)
+    )
+    if not records:
         raise ValueError(
-            f"no picture of {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labelled keypoints"
+            f"nothing in {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labelled keypoints"
         )
-    return kept
+    return records
 
 
 def build_train_loader(
@@ -53,7 +56,7 @@ def build_train_loader(
 
     Args:
         cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
-        mapper: from a dataset dict to a sample; :class:`PoseMapper` if None.
+        mapper: from such a dict to a sample; None for that of INPUT.VIEW.
         dicts: what :func:`train_dataset_dicts` returned, where it is at hand already.
         seed: of the order; None draws one that all processes share.
         first_batch: the batch of this order to begin with, where training goes on after a stop.
@@ -63,7 +66,8 @@ def build_train_loader(
         raise ValueError(
             f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', not '{cfg.DATALOADER.SAMPLER_TRAIN}'"
         )
-    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+    view = build_view(cfg)
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not view.same_shape
     sampler = ResumableSampler(
         len(dicts),
         seed=comm.shared_random_seed() if seed is None else seed,
@@ -73,7 +77,7 @@ def build_train_loader(
     )
     return build_detection_train_loader(
         dicts,
-        mapper=mapper or PoseMapper(cfg, is_train=True),
+        mapper=mapper or view.train_sample,
         sampler=sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=grouped,
@@ -89,15 +93,12 @@ def build_test_loader(
     Args:
         cfg: DATASETS.DEFINITIONS, DATASETS.SKELETON, DATALOADER.NUM_WORKERS, INPUT.
         name: the dataset.
-        mapper: from a dataset dict to a sample; :class:`PoseMapper` if None.
+        mapper: from a dataset dict to a sample; None for that of INPUT.VIEW.
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
+    view = build_view(cfg)
     return build_detection_test_loader(
-        load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON)),
-        mapper=mapper or PoseMapper(cfg, is_train=False),
+        view.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
+        mapper=mapper or view.test_sample,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
-
-
-def _labelled(record: dict) -> int:
-    return sum(person["num_keypoints"] for person in record["annotations"] if not person["iscrowd"])

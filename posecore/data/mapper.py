@@ -74,7 +74,7 @@ class PoseMapper:
             FileNotFoundError, ValueError: the picture is missing, broken or of another size than the
                 dataset says; the message names it.
         """
-        augmented = T.AugInput(_read_rgb(dataset_dict))
+        augmented = T.AugInput(read_rgb(dataset_dict))
         keypoints, augmented.boxes = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
         for augmentation in self.augmentations:
             transform = augmentation(augmented)
@@ -82,11 +82,10 @@ class PoseMapper:
             size = augmented.image.shape[:2]
             keypoints = self._move(keypoints, transform, size)
             augmented.boxes = augmented.boxes.clip(0, size[::-1] * 2)
-        image = augmented.image if self.image_format == "RGB" else augmented.image[:, :, ::-1]
         sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
-        sample["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        sample["image"] = as_tensor(augmented.image, self.image_format)
         if self.is_train:
-            sample["instances"] = _instances(keypoints, augmented.boxes, image.shape[:2])
+            sample["instances"] = _instances(keypoints, augmented.boxes, augmented.image.shape[:2])
         return sample
 
     def _people(self, dataset_dict: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +115,18 @@ class PoseMapper:
         return moved[:, list(self.skeleton.flip_indices)] if flips % 2 else moved
 
 
-def _read_rgb(dataset_dict: dict) -> np.ndarray:
-    """(H, W, 3) uint8."""
+def as_tensor(image: np.ndarray, image_format: str) -> torch.Tensor:
+    """(H, W, 3) RGB -> (3, H, W), a copy with the channels in the order "RGB" or "BGR"."""
+    ordered = image if image_format == "RGB" else image[:, :, ::-1]
+    return torch.from_numpy(ordered.transpose(2, 0, 1).copy())
+
+
+def read_rgb(dataset_dict: dict) -> np.ndarray:
+    """The picture of a dataset dict, (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError, ValueError: it is missing, broken or of another size than the dict says.
+    """
     file_name = dataset_dict["file_name"]
     try:
         image = detection_utils.read_image(file_name, "RGB")

@@ -110,7 +110,7 @@ class Trainer(TrainerBase):
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
         logger.info(
-            "%s with %.1f million parameters; %d iterations of %d pictures, %.2f epochs",
+            "%s with %.1f million parameters; %d iterations of %d samples, %.2f epochs",
             cfg.MODEL.META_ARCHITECTURE,
             sum(parameter.numel() for parameter in model.parameters()) / 1e6,
             cfg.SOLVER.MAX_ITER,

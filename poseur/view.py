@@ -1,0 +1,177 @@
+"""INPUT.VIEW "crops": training sees one person per sample, evaluation all persons of a picture at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import Boxes, Instances, Keypoints
+from torch import Tensor
+
+from posecore.boxes import enclosing_boxes
+from posecore.data.mapper import as_tensor, read_rgb
+from posecore.data.person_boxes import PersonBoxes
+from posecore.data.view import View, register_view
+from posecore.keypoints import Skeleton, load_skeleton
+from posecore.options import choice
+from poseur.augment import PixelChange, RegionChange, build_pixel_changes, build_region_changes
+from poseur.boxes import BoxSource, TruthBoxes, build_box_source
+from poseur.crops import CONTINUOUS, CropGeometry, Region, transform
+
+
+@register_view("crops")
+class Crops(View):
+    """Crops of persons.
+
+    A sample has ``crops`` (M, 3, h, w) uint8, ``crop_to_image`` (M, 2, 3), which takes points of a crop to
+    continuous pixels of the picture, ``boxes`` (M, 4), those of the persons in the picture, and
+    ``box_scores`` (M,); height and width of the picture; where it comes from a dataset file_name and
+    image_id. In training M = 1, and ``instances`` has one person in pixels of its crop: gt_keypoints
+    (1, K, 3), v = 0 and x = y = 0 where a keypoint is not labelled or outside the crop, gt_boxes and
+    gt_classes, 0. In evaluation M may be 0.
+
+    Args:
+        geometry: how crops are cut.
+        skeleton: tells how mirrored crops swap the keypoints.
+        truth: boxes of the annotations, from which training crops are cut.
+        source: boxes of evaluation.
+        region_changes: augmentation of what a training crop shows, in this order.
+        pixel_changes: augmentation of its pixels.
+        image_format: order of the crops' channels, "BGR" or "RGB".
+        min_keypoints: labelled keypoints that a training person must have; one is needed anyway.
+        min_score: boxes with a lower score are not cut out in evaluation.
+    """
+
+    same_shape = True
+    needs_boxes = True
+
+    def __init__(
+        self,
+        *,
+        geometry: CropGeometry,
+        skeleton: Skeleton,
+        truth: TruthBoxes,
+        source: BoxSource,
+        region_changes: Sequence[RegionChange],
+        pixel_changes: Sequence[PixelChange],
+        image_format: str,
+        min_keypoints: int,
+        min_score: float,
+    ) -> None:
+        if image_format not in ("BGR", "RGB"):
+            raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
+        self._geometry = geometry
+        self._skeleton = skeleton
+        self._truth = truth
+        self._source = source
+        self._region_changes = region_changes
+        self._pixel_changes = pixel_changes
+        self._image_format = image_format
+        self._min_keypoints = min_keypoints
+        self._min_score = min_score
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Crops":
+        node = cfg.INPUT.CROPS
+        if len(node.SIZE) != 2 or min(node.SIZE) < 1:
+            raise ValueError(f"INPUT.CROPS.SIZE must be height and width, in pixels, not {node.SIZE}")
+        geometry = CropGeometry(
+            size=tuple(node.SIZE),
+            padding=node.PADDING,
+            first_pixel=choice(cfg, "INPUT.CROPS.COORDINATES", {"continuous": CONTINUOUS, "indices": 0.0}),
+        )
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        truth = TruthBoxes(cfg.INPUT.BOXES, geometry, node.CLIP_BOXES)
+        return cls(
+            geometry=geometry,
+            skeleton=skeleton,
+            truth=truth,
+            source=build_box_source(cfg, truth),
+            region_changes=build_region_changes(cfg, skeleton),
+            pixel_changes=build_pixel_changes(cfg),
+            image_format=cfg.INPUT.FORMAT,
+            min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
+            min_score=node.MIN_SCORE,
+        )
+
+    def train_records(self, pictures: list[dict]) -> list[dict]:
+        return [
+            _origin(picture) | {"annotation": person, "box": box}
+            for picture in pictures
+            for person, box in self._truth.people(picture)
+            if person["num_keypoints"] >= self._min_keypoints
+        ]
+
+    def test_records(self, dataset: str, pictures: list[dict]) -> list[dict]:
+        found = self._source(dataset, pictures)
+        return [_origin(picture) | {"people": own} for picture, own in zip(pictures, found, strict=True)]
+
+    def train_sample(self, record: dict) -> dict[str, Any]:
+        image = read_rgb(record)
+        keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)
+        keypoints = self._geometry.in_image(keypoints)
+        region = self._geometry.region(record["box"])
+        for change in self._region_changes:
+            region = change(region, keypoints)
+        crop = self._geometry.cut(image, region)
+        for recolour in self._pixel_changes:
+            crop = recolour(crop)
+        boxes = PersonBoxes(record["box"][None], np.ones(1))
+        return {
+            **_origin(record),
+            **self._assemble([crop], [region], boxes),
+            "instances": self._instances(record["box"], keypoints, region),
+        }
+
+    def test_sample(self, record: dict) -> dict[str, Any]:
+        return _origin(record) | self.sample(read_rgb(record), record["people"])
+
+    def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
+        """
+        Raises:
+            ValueError: there are no boxes; of nobody, they are empty instead.
+        """
+        if boxes is None:
+            raise ValueError("crops are cut around persons: their boxes must be given")
+        has_area = (boxes.boxes[:, 2:] > boxes.boxes[:, :2]).all(axis=1)
+        kept = has_area & (boxes.scores >= self._min_score)
+        people = PersonBoxes(boxes.boxes[kept], boxes.scores[kept])
+        regions = [self._geometry.region(box) for box in people.boxes]
+        crops = [self._geometry.cut(image, region) for region in regions]
+        height, width = image.shape[:2]
+        return self._assemble(crops, regions, people) | {"height": height, "width": width}
+
+    def _assemble(
+        self, crops: list[np.ndarray], regions: list[Region], people: PersonBoxes
+    ) -> dict[str, Tensor]:
+        tensors = [as_tensor(crop, self._image_format) for crop in crops]
+        affines = np.array([self._geometry.crop_to_image(region) for region in regions])
+        return {
+            "crops": torch.stack(tensors) if tensors else torch.zeros(0, 3, *self._geometry.size).byte(),
+            "crop_to_image": torch.from_numpy(affines).float().view(-1, 2, 3),
+            "boxes": torch.from_numpy(people.boxes).float(),
+            "box_scores": torch.from_numpy(people.scores).float(),
+        }
+
+    def _instances(self, box: np.ndarray, keypoints: np.ndarray, region: Region) -> Instances:
+        """The person of a training crop: box (4,) and keypoints (K, 3) in the picture."""
+        affine = self._geometry.image_to_crop(region)
+        points = transform(keypoints[:, :2], affine)
+        labelled = self._geometry.inside(points) & (keypoints[:, 2] > 0)
+        moved = np.concatenate([points, keypoints[:, 2:]], axis=1) * labelled[:, None]
+        if region.mirrored:
+            moved = moved[list(self._skeleton.flip_indices)]
+        corners = transform(box[[[0, 1], [2, 1], [2, 3], [0, 3]]], affine)
+        boxes = Boxes(enclosing_boxes(torch.from_numpy(corners)).float()[None])
+        boxes.clip(self._geometry.size)
+        return Instances(
+            self._geometry.size,
+            gt_boxes=boxes,
+            gt_classes=torch.zeros(1, dtype=torch.int64),
+            gt_keypoints=Keypoints(torch.from_numpy(moved).float()[None]),
+        )
+
+
+def _origin(record: dict) -> dict[str, Any]:
+    return {key: record[key] for key in ("file_name", "image_id", "height", "width")}
