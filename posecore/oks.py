@@ -4,10 +4,30 @@ import torch
 from torch import Tensor
 
 
-def oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
-    """Similarity of each pose to each true one: mean over labelled keypoints of exp(-d^2 / (2 a (2 s)^2)).
+def paired_oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
+    """Similarity of poses to true ones: mean over labelled keypoints of exp(-d^2 / (2 a (2 s)^2)).
 
-    The formula of pycocotools' ``COCOeval.computeOks`` for persons with labelled keypoints.
+    The formula of pycocotools' ``COCOeval.computeOks`` for persons with labelled keypoints. First dimensions
+    broadcast.
+
+    Args:
+        poses: (..., K, 2), pixels.
+        truth: (..., K, 2), pixels.
+        areas: (...), of the persons, square pixels.
+        sigmas: (K,), the constants of the skeleton.
+        visible: (..., K), which keypoints of the truth are labelled.
+
+    Returns:
+        (...) in [0, 1]; 0 where no keypoint is labelled.
+    """
+    squared = (poses - truth).square().sum(dim=-1)
+    scale = 2 * (2 * sigmas).square() * (areas[..., None] + torch.finfo(torch.float64).eps)
+    weights = visible.to(squared.dtype)
+    return (torch.exp(-squared / scale) * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1)
+
+
+def oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
+    """Similarity of each pose to each true one, as :func:`paired_oks` has it.
 
     Args:
         poses: (A, K, 2), pixels.
@@ -19,10 +39,7 @@ def oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Te
     Returns:
         (A, B) in [0, 1]; 0 where no keypoint is labelled.
     """
-    squared = (poses[:, None] - truth[None]).square().sum(dim=-1)  # (A, B, K)
-    scale = 2 * (2 * sigmas).square() * (areas[..., None] + torch.finfo(torch.float64).eps)
-    weights = visible.to(squared.dtype)
-    return (torch.exp(-squared / scale) * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1)
+    return paired_oks(poses[:, None], truth, areas, sigmas, visible)
 
 
 def oks_nms(poses: Tensor, scores: Tensor, areas: Tensor, sigmas: Tensor, threshold: float) -> Tensor:
@@ -39,12 +56,12 @@ def oks_nms(poses: Tensor, scores: Tensor, areas: Tensor, sigmas: Tensor, thresh
         Indices of the kept poses, best first.
     """
     order = scores.argsort(descending=True, stable=True)
-    poses, areas = poses[order], areas[order]
-    pair_areas = (areas[:, None] + areas[None]) / 2
-    similar = oks(poses, poses, pair_areas, sigmas, poses.new_ones(poses.shape[:2])) > threshold
-    similar = similar.triu(diagonal=1).cpu()
-    kept = torch.ones(len(order), dtype=torch.bool)
-    for index in range(len(order)):
-        if kept[index]:
-            kept &= ~similar[index]
-    return order[kept.to(order.device)]
+    kept = [order[:0]]
+    while len(order):  # row by row: all pairs at once would take memory by the square of M
+        kept.append(order[:1])
+        best, order = order[:1], order[1:]
+        pair_areas = (areas[order] + areas[best]) / 2
+        every = poses.new_ones(poses.shape[1])
+        similar = paired_oks(poses[order], poses[best], pair_areas, sigmas, every)
+        order = order[~(similar > threshold)]
+    return torch.cat(kept)

@@ -5,21 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
+from posecore.data.person_boxes import PersonBoxes
+from posecore.data.view import View, build_view
 from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.tta import with_tta
 
 
 class Predictor:
     """Turns pictures into poses.
 
     Args:
-        model: any :class:`~posecore.estimator.PoseEstimator`; put into evaluation mode.
-        resize: what a picture goes through first.
-        image_format: order of the channels that the model takes, "BGR" or "RGB".
+        model: any :class:`~posecore.estimator.PoseEstimator`, with its test-time augmentation
+            (:class:`~posecore.tta.PoseEstimatorWithTTA`) or without; put into evaluation mode.
+        view: what the model sees of a picture.
+        detector: finds the persons (class 0) for a model that looks at one at a time; it need not find
+            poses. None where boxes are given with the pictures, or not needed.
 
     Example::
 
@@ -30,33 +34,44 @@ class Predictor:
         poses.pred_keypoints, poses.scores
     """
 
-    def __init__(self, model: nn.Module, resize: T.Augmentation, image_format: str) -> None:
+    def __init__(self, model: nn.Module, view: View, detector: "Predictor | None" = None) -> None:
         self.model = model.eval()
-        self.resize = resize
-        self.image_format = image_format
+        self.view = view
+        self.detector = detector
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Predictor":
-        """The model of ``cfg`` with the weights of MODEL.WEIGHTS, and the resize of its evaluation."""
+    def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
+        """The model of ``cfg`` with the weights of MODEL.WEIGHTS, used as its evaluation would."""
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-        resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
-        return cls(model, resize, cfg.INPUT.FORMAT)
+        cfg, model = with_tta(cfg, model)
+        return cls(model, build_view(cfg), detector)
 
-    def __call__(self, image: np.ndarray) -> Instances:
-        """The poses of one (H, W, 3) uint8 RGB picture, in its pixels; on the CPU."""
-        return self.batch([image])[0]
+    def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
+        """The poses of one (H, W, 3) uint8 RGB picture, in its pixels; on the CPU.
+
+        Args:
+            boxes: its persons, for a model that looks at one at a time; None to have them detected.
+
+        Raises:
+            ValueError: such a model has neither boxes nor a detector.
+        """
+        return self.batch([image], None if boxes is None else [boxes])[0]
 
     @torch.no_grad()
-    def batch(self, images: Sequence[np.ndarray]) -> list[Instances]:
+    def batch(
+        self, images: Sequence[np.ndarray], boxes: Sequence[PersonBoxes] | None = None
+    ) -> list[Instances]:
         """The same for several pictures at once; they may differ in size."""
-        results = self.model([self._prepare(image) for image in images])
+        if boxes is None and self.view.needs_boxes:
+            boxes = self._detect(images)
+        people = [None] * len(images) if boxes is None else boxes
+        results = self.model([self.view.sample(*pair) for pair in zip(images, people, strict=True)])
         return [result["instances"].to("cpu") for result in results]
 
-    def _prepare(self, image: np.ndarray) -> dict:
-        height, width = image.shape[:2]
-        resized = self.resize.get_transform(image).apply_image(image)
-        if self.image_format == "BGR":
-            resized = resized[:, :, ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))
-        return {"image": tensor, "height": height, "width": width}
+    def _detect(self, images: Sequence[np.ndarray]) -> list[PersonBoxes]:
+        if self.detector is None:
+            raise ValueError(
+                "this model looks at one person at a time: give their boxes, or a detector that finds them"
+            )
+        return [PersonBoxes.from_instances(found) for found in self.detector.batch(images)]

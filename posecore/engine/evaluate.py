@@ -6,20 +6,28 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
 from torch import nn
 
-from posecore.data import build_test_loader, load_dataset, register_definitions
-from posecore.evaluation import COCOPoseEvaluator
+from posecore.data import build_test_loader, dataset_metadata, load_dataset, register_definitions
+from posecore.evaluation import (
+    COCOPoseEvaluator,
+    CrowdPoseEvaluator,
+    MPIIEvaluator,
+    PoseEvaluator,
+    WholeBodyEvaluator,
+)
 from posecore.evaluation.previews import Previews
-from posecore.keypoints import load_skeleton
+from posecore.keypoints import Skeleton, load_skeleton
+from posecore.tta import with_tta
 
 
 def evaluate(cfg: CfgNode, model: nn.Module) -> dict:
-    """Runs a model on every dataset of DATASETS.TEST, in all processes together.
+    """Runs a model on every dataset of DATASETS.TEST, in all processes together, augmented as TEST.AUG says.
 
     Returns:
         In the main process metrics by task, or by dataset and task where there are several datasets.
     """
+    pictures, model = with_tta(cfg, model)
     results = {
-        name: inference_on_dataset(model, build_test_loader(cfg, name), build_evaluator(cfg, name))
+        name: inference_on_dataset(model, build_test_loader(pictures, name), build_evaluator(cfg, name))
         for name in cfg.DATASETS.TEST
     }
     return results if len(results) != 1 else results[cfg.DATASETS.TEST[0]]
@@ -33,15 +41,21 @@ def build_evaluator(cfg: CfgNode, name: str) -> DatasetEvaluators:
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-    output = Path(cfg.OUTPUT_DIR)
-    scores = COCOPoseEvaluator(
-        name,
-        skeleton,
-        tasks=cfg.TEST.TASKS,
-        backend=cfg.TEST.COCO_BACKEND,
-        output_dir=output / "inference" / name,
-    )
+    scores = _scores(cfg, name, skeleton)
     if name != cfg.DATASETS.TEST[0]:
         return DatasetEvaluators([scores])
     records = load_dataset(name, skeleton)[: cfg.TEST.NUM_PREVIEWS]
-    return DatasetEvaluators([scores, Previews(records, skeleton, output / "previews.png")])
+    return DatasetEvaluators([scores, Previews(records, skeleton, Path(cfg.OUTPUT_DIR) / "previews.png")])
+
+
+def _scores(cfg: CfgNode, name: str, skeleton: Skeleton) -> PoseEvaluator:
+    """By the kind of the dataset."""
+    kind = dataset_metadata(name).get("evaluator_type", "coco")
+    output_dir = Path(cfg.OUTPUT_DIR) / "inference" / name
+    if kind == "mpii":
+        return MPIIEvaluator(name, skeleton, output_dir=output_dir)
+    coco = {"tasks": cfg.TEST.TASKS, "backend": cfg.TEST.COCO_BACKEND, "output_dir": output_dir}
+    if kind == "crowdpose":
+        return CrowdPoseEvaluator(name, skeleton, borders=cfg.TEST.CROWD_BORDERS, **coco)
+    evaluator = {"coco": COCOPoseEvaluator, "coco_wholebody": WholeBodyEvaluator}[kind]
+    return evaluator(name, skeleton, **coco)
