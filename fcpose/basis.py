@@ -4,11 +4,27 @@ Letters: N images, K keypoints, H and W the size of the finest level.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from posecore.layers.tower import Tower, init_conv
 from posecore.layers.upsample import aligned_upsample
+
+
+@dataclass(frozen=True)
+class SharedMaps:
+    """What all persons of a picture share.
+
+    Attributes:
+        merged: (N, C', H, W), the levels joined.
+        bases: (N, C, H, W), the map F.
+        offsets: (N, K, 2, H', W') from the centre of a heatmap's cell to the keypoint, in pixels.
+    """
+
+    merged: Tensor
+    bases: Tensor
+    offsets: Tensor
 
 
 class Basis(nn.Module):

@@ -12,8 +12,10 @@ from fcpose.losses import (
     expected_distance,
     heatmap_cross_entropy,
     squared_offset_error,
+    squared_own_offset_error,
     upsampled_cross_entropy,
 )
+from fcpose.refinement import PersonalRefinement, SharedRefinement
 from posecore.fcos.build import (
     box_predictor,
     centerness_predictor,
@@ -44,6 +46,7 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "bases": nn.Conv2d(node.CONVS_DIM, node.CHANNELS, 1),
         "offsets": _offsets(cfg, in_channels, num_keypoints, stride),
         "keypoint_head": _keypoint_head(cfg, num_keypoints, stride),
+        "refinement": _refinement(cfg, num_keypoints, stride),
         "auxiliary": AuxiliaryHeatmaps(node.CONVS_DIM, num_keypoints, node.NORM) if node.AUXILIARY else None,
         "auxiliary_weight": node.AUXILIARY_WEIGHT,
         "keypoint_losses": _keypoint_losses(cfg),
@@ -75,12 +78,30 @@ def _keypoint_head(cfg: CfgNode, num_keypoints: int, stride: int) -> KeypointNet
         fcos.CHANNELS,
         (node.CHANNELS, *[node.WIDTH] * (node.DEPTH - 1), num_keypoints),
         kernel_size=node.CONTROLLER_KERNEL,
-        # The last level's persons have no largest size but that of the picture.
-        ranges=(*fcos.SIZE_RANGES, cfg.INPUT.MAX_SIZE_TRAIN),
+        ranges=_ranges(cfg),
         stride=stride,
         resize=enlarge,
         heatmap_stride=heatmap_stride,
     )
+
+
+def _ranges(cfg: CfgNode) -> tuple[float, ...]:
+    """Largest sizes of the levels' persons; those of the last have none but that of the picture."""
+    return (*cfg.MODEL.FCOS.SIZE_RANGES, cfg.INPUT.MAX_SIZE_TRAIN)
+
+
+def _refinement(cfg: CfgNode, num_keypoints: int, stride: int) -> nn.Module:
+    node = cfg.MODEL.FCPOSE
+    if node.REFINEMENT != "per_person":
+        return SharedRefinement()
+    networks = KeypointNetworks(
+        cfg.MODEL.FCOS.CHANNELS,
+        (node.CHANNELS, 2 * num_keypoints),
+        kernel_size=node.CONTROLLER_KERNEL,
+        ranges=_ranges(cfg),
+        stride=stride,
+    )
+    return PersonalRefinement(networks)
 
 
 def _offsets(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) -> nn.Module:
@@ -89,6 +110,8 @@ def _offsets(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) ->
         "tower": lambda: TowerOffsets(cfg.MODEL.FCPOSE.CONVS_DIM, num_keypoints),
         "deconvolution": lambda: NoOffsets(num_keypoints, DECONVOLUTION),
         "none": lambda: NoOffsets(num_keypoints, 1),
+        # What a person has of its own needs no map.
+        "per_person": lambda: NoOffsets(num_keypoints, 1),
     }
     return choice(cfg, "MODEL.FCPOSE.REFINEMENT", options)()
 
@@ -106,12 +129,17 @@ def _keypoint_losses(cfg: CfgNode) -> dict[str, tuple[KeypointLoss, float]]:
         "MODEL.FCPOSE.OFFSET_LOSS",
         {"squared": squared_offset_error, "expected_distance": expected_distance},
     )
+    needed = {"deconvolution": ("HEATMAP_LOSS", "cells"), "per_person": ("OFFSET_LOSS", "squared")}
+    if node.REFINEMENT in needed:
+        key, value = needed[node.REFINEMENT]
+        if node[key] != value:
+            raise ValueError(
+                f"MODEL.FCPOSE.{key} must be {value!r} with MODEL.FCPOSE.REFINEMENT {node.REFINEMENT!r}, "
+                f"not {node[key]!r}"
+            )
+    if node.REFINEMENT == "per_person":
+        offset = squared_own_offset_error
     losses: dict[str, tuple[KeypointLoss, float]] = {"loss_heatmap": (heatmap, node.HEATMAP_WEIGHT)}
-    if node.REFINEMENT == "deconvolution" and node.HEATMAP_LOSS != "cells":
-        raise ValueError(
-            f"MODEL.FCPOSE.HEATMAP_LOSS must be 'cells' with MODEL.FCPOSE.REFINEMENT 'deconvolution', "
-            f"not {node.HEATMAP_LOSS!r}"
-        )
-    if node.REFINEMENT in ("p3", "tower"):
+    if node.REFINEMENT not in ("none", "deconvolution"):
         losses["loss_offset"] = (offset, node.OFFSET_WEIGHT)
     return losses

@@ -22,8 +22,9 @@ def add_config(cfg: CfgNode) -> None:
     # Side of the convolution that generates it: 1 (the paper's) or 3 (as released).
     node.CONTROLLER_KERNEL = 1
     # How peaks get finer than the cells of F (Table 4): by offsets from "p3" (one convolution on the first
-    # level) or from "tower" (the convolutions of F, as released); by "deconvolution" (heatmaps four times
-    # larger); or not, "none".
+    # level) or from "tower" (the convolutions of F, as released), which all persons share; by offsets that a
+    # layer generated "per_person" gives (Table 5); by "deconvolution" (heatmaps four times larger); or not,
+    # "none".
     node.REFINEMENT = "p3"
     # At most so many positive locations of a batch train keypoints, spread over the persons.
     node.MAX_POSITIVES = 50

@@ -5,7 +5,7 @@ candidates, K keypoints, H and W the size of the map F.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from fcpose.auxiliary import AuxiliaryHeatmaps, auxiliary_loss, auxiliary_targets
-from fcpose.basis import Basis
+from fcpose.basis import Basis, SharedMaps
 from fcpose.build import model_parts
 from fcpose.losses import KeypointBatch, KeypointLoss
 from fcpose.sampling import sample_positives
@@ -25,23 +25,8 @@ from posecore.fcos.keypoint_network import KeypointNetworks
 from posecore.fcos.losses import detection_losses, detection_totals, mean_over_processes
 from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.heatmaps import only_labelled, refined_points
+from posecore.heatmaps import cell_centers, only_labelled
 from posecore.layers.precision import full_precision
-
-
-@dataclass(frozen=True)
-class SharedMaps:
-    """What all persons of a picture share.
-
-    Attributes:
-        merged: (N, C', H, W), the levels joined.
-        bases: (N, C, H, W), the map F.
-        offsets: (N, K, 2, H', W') from the centre of a heatmap's cell to the keypoint, in pixels.
-    """
-
-    merged: Tensor
-    bases: Tensor
-    offsets: Tensor
 
 
 @META_ARCH_REGISTRY.register()
@@ -55,6 +40,7 @@ class FCPose(FCOSEstimator):
         offsets: from the finest level and that tower to (N, K, 2, H', W'), pixels, H' and W' being the size
             of the heatmaps.
         keypoint_head: generates heads at locations and applies them to F.
+        refinement: from these maps, the detector's, queries and (Q, K, n) cells to (Q, K, n, 2) offsets.
         auxiliary: heatmaps of all persons together, in training; or None.
         auxiliary_weight: of each of their two losses.
         keypoint_losses: name -> the loss and its weight.
@@ -73,6 +59,7 @@ class FCPose(FCOSEstimator):
         bases: nn.Module,
         offsets: nn.Module,
         keypoint_head: KeypointNetworks,
+        refinement: nn.Module,
         auxiliary: AuxiliaryHeatmaps | None,
         auxiliary_weight: float = 0.2,
         keypoint_losses: Mapping[str, tuple[KeypointLoss, float]],
@@ -86,6 +73,7 @@ class FCPose(FCOSEstimator):
         self.bases = bases
         self.offsets = offsets
         self.keypoint_head = keypoint_head
+        self.refinement = refinement
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
         self.keypoint_losses = keypoint_losses
@@ -193,6 +181,7 @@ class FCPose(FCOSEstimator):
             boxes=positives.boxes[sample.index],
             keypoints=only_labelled(positives.keypoints[sample.index]),
             offsets=shared.offsets,
+            read_offsets=partial(self.refinement, shared, dense, chosen),
             people=people,
             stride=self.keypoint_head.heatmap_stride,
         )
@@ -213,6 +202,7 @@ class FCPose(FCOSEstimator):
         """(M, K, 3) keypoints of one picture's M detections: x and y in pixels, confidence."""
         heads = self.keypoint_head.generate(dense.towers["box"], dense.locations, where)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
-        points = refined_points(peaks.cells, shared.offsets[image], self.keypoint_head.heatmap_stride)
+        centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)
+        points = centers + self.refinement(shared, dense, where, peaks.cells[..., None])[:, :, 0]
         confidence = peaks.logits if self.keypoint_logits else peaks.probability
         return torch.cat([points, confidence[..., None]], dim=-1)

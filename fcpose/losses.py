@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posecore.fcos.locations import make_locations
-from posecore.heatmaps import Cells, cell_cross_entropy, cross_entropy_at, keypoint_cells
+from posecore.heatmaps import Cells, cell_centers, cell_cross_entropy, cross_entropy_at, keypoint_cells
 
 # The heatmaps of the released code are enlarged so many times before the softmax.
 UPSAMPLING = 4
@@ -36,6 +36,8 @@ class KeypointBatch:
         boxes: (Q, 4) of their persons, corners in pixels.
         keypoints: (Q, K, 3) of their persons, in pixels.
         offsets: (N, K, 2, H, W), in pixels, from a cell's centre.
+        read_offsets: from (Q, K, n) cells, row * W + column, to the (Q, K, n, 2) offsets of the sampled
+            positives there, which may be each person's own.
         people: per picture the keypoints of all persons, (G, K, 3).
         stride: pixels per cell.
     """
@@ -46,6 +48,7 @@ class KeypointBatch:
     boxes: Tensor
     keypoints: Tensor
     offsets: Tensor
+    read_offsets: Callable[[Tensor], Tensor]
     people: list[Tensor]
     stride: int
 
@@ -99,22 +102,28 @@ def squared_offset_error(batch: KeypointBatch) -> Term:
     The nine cells within one of the keypoint's own, as far as they are on the map, are to point at it.
     The offsets do not know persons, so all persons of a picture count.
     """
-    height, width = batch.size
-    around = torch.tensor([-1, 0, 1], device=batch.offsets.device)
     total, count = batch.offsets.new_zeros(()), batch.weights.new_zeros(())
     for offsets, persons in zip(batch.offsets, batch.people, strict=True):
-        cells = keypoint_cells(persons, batch.size, batch.stride)
-        rows = (cells.rows.clamp(0, height - 1)[..., None, None] + around[:, None]).expand(-1, -1, 3, 3)
-        columns = (cells.columns.clamp(0, width - 1)[..., None, None] + around).expand(-1, -1, 3, 3)
-        supervised = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        supervised &= (persons[..., 2] > 0)[..., None, None]
-        who, keypoints, *_ = supervised.nonzero(as_tuple=True)
-        rows, columns = rows[supervised], columns[supervised]
-        centers = (torch.stack([columns, rows], dim=1) + 0.5) * batch.stride
-        errors = offsets[keypoints, :, rows, columns] - (persons[who, keypoints, :2] - centers)
-        total = total + (errors / batch.stride).square().mean(dim=1).sum()
+        cells, supervised = _cells_around(persons, batch.size, batch.stride)
+        who, keypoints, _ = supervised.nonzero(as_tuple=True)
+        chosen = cells[supervised]
+        found = offsets.flatten(2)[keypoints, :, chosen]
+        truth = persons[who, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
+        total = total + ((found - truth) / batch.stride).square().mean(dim=1).sum()
         count = count + len(who)
     return Term(total, count)
+
+
+def squared_own_offset_error(batch: KeypointBatch) -> Term:
+    """As :func:`squared_offset_error`, of the offsets that each sampled positive has for its own person.
+
+    The positives of a person share its weight.
+    """
+    cells, supervised = _cells_around(batch.keypoints, batch.size, batch.stride)
+    truth = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
+    errors = ((batch.read_offsets(cells) - truth) / batch.stride).square().mean(dim=-1)
+    weights = supervised * batch.weights[:, None, None]
+    return Term((errors * weights).sum(), weights.sum())
 
 
 def expected_distance(batch: KeypointBatch) -> Term:
@@ -134,6 +143,28 @@ def expected_distance(batch: KeypointBatch) -> Term:
     expected = (probability * saturated).sum(dim=2) * _fine_cells(batch).inside
     losses = expected.sum(dim=1) * batch.weights / DISTANCE_DIVISOR
     return Term(losses.sum(), batch.weights.sum())
+
+
+def _cells_around(keypoints: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
+    """The nine cells within one of each keypoint's own, moved onto the map, and which of them count.
+
+    Args:
+        keypoints: (G, K, 3).
+        size: (H, W).
+        stride: pixels per cell.
+
+    Returns:
+        (G, K, 9) int64 cells, row * W + column, and (G, K, 9) bool: on the map, of a labelled keypoint.
+    """
+    height, width = size
+    own = keypoint_cells(keypoints, size, stride)
+    around = torch.arange(-1, 2, device=keypoints.device)
+    rows = own.rows.clamp(0, height - 1)[..., None, None] + around[:, None]
+    columns = own.columns.clamp(0, width - 1)[..., None, None] + around
+    counts = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    counts = counts & (keypoints[..., 2] > 0)[..., None, None]
+    cells = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    return cells.flatten(2), counts.flatten(2)
 
 
 def _fine_cells(batch: KeypointBatch) -> Cells:

@@ -66,6 +66,11 @@ def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:
     return losses.unflatten(0, index.shape)
 
 
+def cell_centers(cells: Tensor, width: int, stride: int) -> Tensor:
+    """(...,) int64 cells, row * ``width`` + column -> (..., 2) their centres, pixels."""
+    return (torch.stack([cells % width, cells // width], dim=-1) + 0.5) * stride
+
+
 def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
     """Centres of cells, shifted by what another map says there.
 
@@ -77,10 +82,9 @@ def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
     Returns:
         (M, K, 2), pixels.
     """
-    columns, rows = cells % offsets.shape[3], cells // offsets.shape[3]
-    centers = (torch.stack([columns, rows], dim=-1) + 0.5) * stride
+    width = offsets.shape[3]
     each = torch.arange(cells.shape[1], device=cells.device)
-    return centers + offsets[each, :, rows, columns]
+    return cell_centers(cells, width, stride) + offsets[each, :, cells // width, cells % width]
 
 
 def only_labelled(keypoints: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from fcpose.losses import (
     expected_distance,
     heatmap_cross_entropy,
     squared_offset_error,
+    squared_own_offset_error,
     upsampled_cross_entropy,
 )
 
@@ -28,6 +29,7 @@ def batch(keypoints: list[list[tuple[float, float, float]]]) -> KeypointBatch:
         boxes=torch.tensor([[0.0, 0.0, 20.0, 20.0]]).repeat(count, 1),
         keypoints=truth,
         offsets=torch.zeros(1, num_keypoints, 2, HEIGHT, WIDTH),
+        read_offsets=lambda cells: torch.zeros(*cells.shape, 2),
         people=[truth],
         stride=STRIDE,
     )
@@ -99,7 +101,14 @@ def test_an_exact_hit_has_a_finite_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "loss", [heatmap_cross_entropy, upsampled_cross_entropy, squared_offset_error, expected_distance]
+    "loss",
+    [
+        heatmap_cross_entropy,
+        upsampled_cross_entropy,
+        squared_offset_error,
+        squared_own_offset_error,
+        expected_distance,
+    ],
 )
 def test_nobody_costs_nothing_and_has_a_gradient(loss) -> None:
     none = replace(
@@ -110,9 +119,30 @@ def test_nobody_costs_nothing_and_has_a_gradient(loss) -> None:
         boxes=torch.zeros(0, 4),
         keypoints=torch.zeros(0, 1, 3),
         offsets=torch.zeros(2, 1, 2, HEIGHT, WIDTH, requires_grad=True),
+        read_offsets=lambda cells: torch.zeros(*cells.shape, 2, requires_grad=True),
         people=[torch.zeros(0, 1, 3)] * 2,
     )
     term = loss(none)
     assert term.total == 0
     assert term.count == 0
     term.total.backward()
+
+
+def test_each_person_answers_for_its_own_offsets() -> None:
+    two = batch([[(12, 12, 1)], [(1, 1, 1)]])
+    asked = []
+
+    def read(cells: torch.Tensor) -> torch.Tensor:
+        asked.append(cells)
+        return torch.zeros(*cells.shape, 2)
+
+    two = replace(two, read_offsets=read, weights=torch.tensor([1.0, 0.5]))
+    term = squared_own_offset_error(two)
+    # Nine cells around the first, of which the keypoint's own is right; four of the second are on the map.
+    first = 6 * (1 + 0) / 2 + 6 * (0 + 1) / 2  # six of nine are one cell beside it in x, six in y
+    near, far = (-3 / 8) ** 2, (11 / 8) ** 2
+    second = (2 * near + 2 * far) / 2 + (2 * near + 2 * far) / 2
+    assert term.count.item() == 9 + 0.5 * 4
+    assert term.total.item() == pytest.approx(first + 0.5 * second)
+    assert asked[0].shape == (2, 1, 9)
+    assert asked[0][0, 0].tolist() == [0, 1, 2, 6, 7, 8, 12, 13, 14]

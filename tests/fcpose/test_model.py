@@ -24,6 +24,7 @@ VARIANTS = {
     "released": ((), RELEASED),
     "no offsets": (("MODEL.FCPOSE.REFINEMENT", "none"), "R_50_1x.yaml"),
     "deconvolution": (("MODEL.FCPOSE.REFINEMENT", "deconvolution"), "R_50_1x.yaml"),
+    "per person": (("MODEL.FCPOSE.REFINEMENT", "per_person"), "R_50_1x.yaml"),
     "auxiliary": (("MODEL.FCPOSE.AUXILIARY", True), "R_50_1x.yaml"),
     "three levels": (
         (
@@ -89,7 +90,7 @@ def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "deconvolution"])
+@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "deconvolution", "per person"])
 def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
     model = everything(model_of(variant))
     batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
