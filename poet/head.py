@@ -1,0 +1,72 @@
+"""The prediction heads: from decoder states to classes and poses.
+
+Letters: L decoder layers, N pictures, Q queries, D width, C classes and "no object", K keypoints.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from poet.codec import PoseCodec, Poses
+from posecore.layers.precision import full_precision
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the queries say, after each decoder layer.
+
+    Attributes:
+        logits: (L, N, Q, C + 1), "no object" last.
+        poses: (L, N, Q) of them.
+    """
+
+    logits: Tensor
+    poses: Poses
+
+    def __getitem__(self, layers: slice) -> "Predictions":
+        """Those of some layers."""
+        return Predictions(self.logits[layers], self.poses[layers])
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them.
+
+    Args:
+        widths: of the input, of each hidden layer, of the output.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., first width) -> (..., last width)."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.relu(layer(x))
+        return last(x)
+
+
+class PoseHead(nn.Module):
+    """One linear layer for the class and three for the pose, shared by all decoder layers.
+
+    All numbers of a pose go through a sigmoid.
+
+    Args:
+        width: D.
+        num_classes: C.
+        codec: tells what the numbers mean.
+    """
+
+    def __init__(self, width: int, num_classes: int, codec: PoseCodec) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(width, num_classes + 1)
+        self.regressor = MLP(width, width, width, codec.num_values)
+        self.codec = codec
+
+    def forward(self, states: Tensor) -> Predictions:
+        """(L, N, Q, D) -> predictions, in full precision."""
+        vectors = full_precision(self.regressor(states)).sigmoid()
+        return Predictions(full_precision(self.classifier(states)), self.codec.split(vectors))

@@ -1,0 +1,121 @@
+"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances, Keypoints
+from oracles import arrays, load_fill
+from torch import Tensor
+
+from poet import POET
+from poet.codec import PoseCodec
+from poet.head import Predictions
+from poet.official import convert
+from posecore.config import get_cfg
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "poet"
+
+
+def build(config: str, *overrides: object) -> POET:
+    """The model of a configuration under configs/poet, without weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
+    return build_model(cfg)
+
+
+TINY = (
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+    *("MODEL.POET.WIDTH", 32, "MODEL.POET.HEADS", 4, "MODEL.POET.FEED_FORWARD", 64),
+    *("MODEL.POET.ENCODER_LAYERS", 1, "MODEL.POET.DECODER_LAYERS", 2, "MODEL.POET.NUM_QUERIES", 6),
+)
+
+
+def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
+    """Small enough to train a step in a moment."""
+    return build(config, *TINY, *overrides)
+
+
+def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json") -> dict[str, Tensor]:
+    """A released state dict with the values of a case."""
+    fill = load_fill(shared)
+    gains = [(re.compile(rule["pattern"]), rule["gain"]) for rule in case["parameters"]["gains"]]
+    state = {}
+    for entry in json.loads((shared / "oracles/poet" / manifest).read_text())["entries"]:
+        values = torch.from_numpy(fill.parameter(entry["name"], entry["shape"], entry["dtype"]))
+        gain = next((gain for pattern, gain in gains if pattern.fullmatch(entry["name"])), 1.0)
+        state[entry["name"]] = values * gain
+    return state
+
+
+class Case:
+    """One folder of numbers that a whole model gave.
+
+    Args:
+        shared: the folder of shared data.
+        name: of the case.
+        manifest: of the released state dict.
+    """
+
+    def __init__(self, shared: Path, name: str, manifest: str = "manifest_r50.json") -> None:
+        folder = shared / "oracles" / "poet" / name
+        self.fill = load_fill(shared)
+        self.facts = json.loads((folder / "case.json").read_text())
+        self.golden = arrays(folder / "outputs.npz")
+        self.state = official_state(shared, self.facts, manifest)
+
+    def model(self, config: str = "official/R_50.yaml") -> POET:
+        """For pictures that are normalised already."""
+        unchanged = ("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0])
+        queries = ("MODEL.POET.NUM_QUERIES", self.facts["num_queries"])
+        model = build(config, *unchanged, *queries)
+        model.load_state_dict(convert(self.state))
+        return model.eval()
+
+    def batch(self) -> list[dict]:
+        """The pictures, and the sizes that their poses are wanted in."""
+        return [
+            {
+                "image": torch.from_numpy(self.fill.normal(entry["name"], entry["shape"])),
+                "height": height,
+                "width": width,
+            }
+            for entry, (height, width) in zip(
+                self.facts["inputs"], self.facts["postprocess_target_sizes_h_w"], strict=True
+            )
+        ]
+
+    def check(self, name: str, actual: Tensor) -> None:
+        """Compares at the case's tolerance."""
+        expected, about = self.golden[name], self.facts["arrays"][name]
+        assert actual.shape == expected.shape, name
+        if about.get("exact"):
+            assert torch.equal(actual, expected), name
+        else:
+            torch.testing.assert_close(
+                actual.detach(),
+                expected,
+                atol=about["atol"],
+                rtol=about["rtol"],
+                msg=lambda m: f"{name}: {m}",
+            )
+
+
+def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions:
+    """(L, N, Q, 3) and (L, N, Q, 2 + 3K) as the model would hand them on."""
+    codec = PoseCodec((vectors.shape[-1] - 2) // 3)
+    return Predictions(logits, codec.split(vectors))
+
+
+def people(annotations: Tensor, size: tuple[int, int]) -> Instances:
+    """(P, K, 3) annotations in the pixels of a picture of (height, width); boxes are the whole picture."""
+    count = len(annotations)
+    return Instances(
+        size,
+        gt_boxes=Boxes(torch.tensor([0.0, 0.0, size[1], size[0]]).repeat(count, 1)),
+        gt_classes=torch.zeros(count, dtype=torch.int64),
+        gt_keypoints=Keypoints(annotations.float()),
+    )
