@@ -1,8 +1,9 @@
 """Whose boxes crops are cut from: the truth's, those of a detector's file, or a detector's own."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,31 @@ from poseur.crops import CropGeometry
 
 logger = logging.getLogger(__name__)
 
-# From the name of a dataset and its pictures to the persons of each.
-BoxSource = Callable[[str, list[dict]], list[PersonBoxes]]
+NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+
+
+class BoxSource(ABC):
+    """Knows or finds the persons of a dataset's pictures."""
+
+    @abstractmethod
+    def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
+        """The persons of each picture.
+
+        Args:
+            dataset: one of DATASETS.TEST.
+            pictures: its records, as :func:`posecore.data.load_dataset` returns them.
+        """
+
+    @abstractmethod
+    def check(self, dataset: str) -> None:
+        """
+        Raises:
+            FileNotFoundError, ValueError: the boxes of this dataset cannot be had.
+        """
 
 
 @dataclass(frozen=True)
-class TruthBoxes:
+class TruthBoxes(BoxSource):
     """The boxes of the persons that a dataset's annotations know.
 
     Crowds, persons without labelled keypoints and boxes without area are left out.
@@ -59,6 +79,9 @@ class TruthBoxes:
         boxes = [np.array([box for _, box in self.people(picture)]).reshape(-1, 4) for picture in pictures]
         return [PersonBoxes(own, np.ones(len(own))) for own in boxes]
 
+    def check(self, dataset: str) -> None:
+        pass
+
     def people(self, picture: dict) -> list[tuple[dict, np.ndarray]]:
         """The annotations of the persons of a dataset dict, each with its box (4,)."""
         people = [
@@ -78,7 +101,7 @@ class TruthBoxes:
 
 
 @dataclass(frozen=True)
-class FileBoxes:
+class FileBoxes(BoxSource):
     """The boxes that a detector has written in COCO's result format.
 
     Attributes:
@@ -88,19 +111,23 @@ class FileBoxes:
     files: dict[str, str]
 
     def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
-        """
-        Raises:
-            FileNotFoundError, ValueError: a file is missing or wrong.
-        """
-        if dataset not in self.files:
-            raise ValueError(f"INPUT.CROPS.BOX_FILES has no file for dataset '{dataset}': {self.files}")
+        self.check(dataset)
         image_ids = [picture["image_id"] for picture in pictures]
         found = read_detections(self.files[dataset], image_ids)
         return [found.get(image_id, NOBODY) for image_id in image_ids]
 
+    def check(self, dataset: str) -> None:
+        if dataset not in self.files:
+            raise ValueError(
+                f"INPUT.CROPS.BOX_FILES needs a file for each of DATASETS.TEST; '{dataset}' has none of "
+                f"{list(self.files.values())}"
+            )
+        if not Path(self.files[dataset]).is_file():
+            raise FileNotFoundError(f"INPUT.CROPS.BOX_FILES: {self.files[dataset]} does not exist")
 
-@dataclass
-class DetectorBoxes:
+
+@dataclass(frozen=True)
+class DetectorBoxes(BoxSource):
     """The boxes that a model finds, each process looking at its share of the pictures.
 
     It looks at them again whenever it is asked. For repeated evaluations let it write a file once:
@@ -108,22 +135,19 @@ class DetectorBoxes:
 
     Attributes:
         config_file: of any model of this project or of Detectron2 whose class 0 is persons.
-        weights: as MODEL.WEIGHTS can be; "" for the configuration's own.
+        weights: as MODEL.WEIGHTS can be.
         device: where it runs.
     """
 
     config_file: str
     weights: str
     device: str
-    _predictor: Predictor | None = field(default=None, repr=False)
 
     def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
-        """
-        Raises:
-            UsageError: the configuration is missing or wrong.
-            CheckpointError: the weights are.
-        """
-        detector = self._load()
+        self.check(dataset)
+        overrides = ["MODEL.WEIGHTS", self.weights, "MODEL.DEVICE", self.device]
+        cfg = merge_config(get_cfg(), self.config_file, overrides)
+        detector = Predictor.from_config(cfg)
         rank, size = comm.get_rank(), comm.get_world_size()
         own = [PersonBoxes.from_instances(detector(read_rgb(picture))) for picture in pictures[rank::size]]
         shares = comm.all_gather(own)
@@ -131,45 +155,22 @@ class DetectorBoxes:
         logger.info("%s: %d persons detected by %s", dataset, sum(map(len, found)), self.config_file)
         return found
 
-    def _load(self) -> Predictor:
-        if self._predictor is None:
-            weights = ["MODEL.WEIGHTS", self.weights] if self.weights else []
-            cfg = merge_config(get_cfg(), self.config_file, [*weights, "MODEL.DEVICE", self.device])
-            self._predictor = Predictor.from_config(cfg)
-        return self._predictor
-
-
-NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+    def check(self, dataset: str) -> None:
+        if not Path(self.config_file).is_file():
+            raise FileNotFoundError(
+                "INPUT.CROPS.DETECTOR.CONFIG_FILE must be a detector's configuration, not "
+                f"'{self.config_file}'"
+            )
+        if not self.weights:
+            raise ValueError("INPUT.CROPS.DETECTOR.WEIGHTS must be the weights of the detector")
 
 
 def build_box_source(cfg: CfgNode, truth: TruthBoxes) -> BoxSource:
-    """What INPUT.CROPS.BOXES asks for.
-
-    Raises:
-        FileNotFoundError, ValueError: a key is wrong, or a file that it names does not exist.
-    """
+    """What INPUT.CROPS.BOXES asks for."""
+    node = cfg.INPUT.CROPS
     options: dict[str, Callable[[], BoxSource]] = {
         "truth": lambda: truth,
-        "file": lambda: _file_boxes(cfg),
-        "detector": lambda: _detector(cfg),
+        "file": lambda: FileBoxes(dict(zip(cfg.DATASETS.TEST, node.BOX_FILES, strict=False))),
+        "detector": lambda: DetectorBoxes(node.DETECTOR.CONFIG_FILE, node.DETECTOR.WEIGHTS, cfg.MODEL.DEVICE),
     }
     return choice(cfg, "INPUT.CROPS.BOXES", options)()
-
-
-def _file_boxes(cfg: CfgNode) -> FileBoxes:
-    names, files = cfg.DATASETS.TEST, cfg.INPUT.CROPS.BOX_FILES
-    if len(names) != len(files):
-        raise ValueError(
-            f"INPUT.CROPS.BOX_FILES needs a file for each of DATASETS.TEST {names}, not {tuple(files)}"
-        )
-    return FileBoxes(dict(zip(names, files, strict=True)))
-
-
-def _detector(cfg: CfgNode) -> DetectorBoxes:
-    node = cfg.INPUT.CROPS.DETECTOR
-    if not Path(node.CONFIG_FILE).is_file():
-        raise FileNotFoundError(
-            f"INPUT.CROPS.DETECTOR.CONFIG_FILE must be the detector's configuration; there is no file "
-            f"'{node.CONFIG_FILE}'"
-        )
-    return DetectorBoxes(node.CONFIG_FILE, node.WEIGHTS, cfg.MODEL.DEVICE)

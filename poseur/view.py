@@ -107,6 +107,9 @@ class Crops(View):
         found = self._source(dataset, pictures)
         return [_origin(picture) | {"people": own} for picture, own in zip(pictures, found, strict=True)]
 
+    def check(self, dataset: str) -> None:
+        self._source.check(dataset)
+
     def train_sample(self, record: dict) -> dict[str, Any]:
         image = read_rgb(record)
         keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)

@@ -6,11 +6,17 @@
 The output folder gets a drawing of every picture under its name, a film of every video, and poses.json:
 a list with, per picture, its name, its number in the video, and per person the score, the box
 (x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
+
+A model that looks at one person at a time (Poseur) needs their boxes: from a detector, any model of this
+project or of Detectron2 (--detector-config, --detector-weights), or from a file (--boxes), which is a
+poses.json of the same pictures or detections in COCO's result format whose image_id is the picture's name
+without its ending, or the number that this name is.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 from detectron2.structures import Instances
 
 from posecore.config import get_cfg
+from posecore.data import PersonBoxes, read_detections
 from posecore.engine.setup import UsageError, merge_config
 from posecore.engine.weights import CheckpointError
 from posecore.frames import Frame, read_frames
@@ -44,9 +51,17 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a person (default 0.3)")
+    parser.add_argument("--detector-config", help="configuration of a detector of persons")
+    parser.add_argument("--detector-weights", help="its weights")
+    parser.add_argument("--boxes", type=Path, help="file with boxes of persons, instead of a detector")
     parser.add_argument("--show", action="store_true", help="show a window too; needs opencv-python; q stops")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if bool(args.detector_config) != bool(args.detector_weights):
+        parser.error("--detector-config and --detector-weights go together")
+    if args.detector_config and args.boxes:
+        parser.error("boxes come from --boxes or from --detector-config, not from both")
+    return args
 
 
 class Drawings:
@@ -79,6 +94,61 @@ class Drawings:
             self.film = None
 
 
+def boxes_by_frame(file: Path) -> Callable[[Frame], PersonBoxes]:
+    """The boxes that a file holds for a picture: a poses.json, or detections in COCO's result format.
+
+    Raises:
+        FileNotFoundError, ValueError: it is neither.
+    """
+    content = json.loads(file.read_bytes()) if file.is_file() else None
+    if isinstance(content, list) and any("people" in item for item in content):
+        found = {(item["name"], item["number"]): _people(item["people"]) for item in content}
+        return lambda frame: _look_up(found, (frame.name, frame.number), file)
+    detected = read_detections(file)
+    nobody = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+
+    def by_image_id(frame: Frame) -> PersonBoxes:
+        stem = Path(frame.name).stem
+        # Detectors write nothing of a picture without anybody, but then its name must at least be a number.
+        return detected.get(int(stem), nobody) if stem.isdigit() else _look_up(detected, stem, file)
+
+    return by_image_id
+
+
+def _people(people: list[dict[str, Any]]) -> PersonBoxes:
+    boxes = np.array([person["box"] for person in people], dtype=float).reshape(-1, 4)
+    return PersonBoxes(boxes, np.array([person["score"] for person in people], dtype=float))
+
+
+def _look_up(found: dict[Any, PersonBoxes], key: Any, file: Path) -> PersonBoxes:
+    if key not in found:
+        raise UsageError(f"--boxes: {file} has nothing of picture {key}; it has {list(found)[:5]}")
+    return found[key]
+
+
+def build_predictor(args: argparse.Namespace) -> Predictor:
+    """The model, with a detector if one is asked for.
+
+    Raises:
+        UsageError: the model needs boxes and there are none, or has no use for them.
+    """
+    cfg = merge_config(get_cfg(), args.config_file, args.opts)
+    if not args.detector_config:
+        predictor = Predictor.from_config(cfg)
+    else:
+        overrides = ["MODEL.WEIGHTS", args.detector_weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
+        detector = Predictor.from_config(merge_config(get_cfg(), args.detector_config, overrides))
+        predictor = Predictor.from_config(cfg, detector)
+    if predictor.view.needs_boxes != bool(args.boxes or args.detector_config):
+        raise UsageError(
+            "this model looks at one person at a time: give --boxes, or --detector-config and "
+            "--detector-weights"
+            if predictor.view.needs_boxes
+            else "this model finds persons by itself: it takes no boxes and no detector"
+        )
+    return predictor
+
+
 def as_json(frame: Frame, poses: Instances, skeleton: Skeleton) -> dict[str, Any]:
     """What poses.json says of one picture."""
     people = []
@@ -92,15 +162,15 @@ def as_json(frame: Frame, poses: Instances, skeleton: Skeleton) -> dict[str, Any
 
 def main() -> None:
     args = parse_args()
-    cfg = merge_config(get_cfg(), args.config_file, args.opts)
-    predictor = Predictor.from_config(cfg)
+    predictor = build_predictor(args)
+    find_boxes = boxes_by_frame(args.boxes) if args.boxes else lambda frame: None
     skeleton = predictor.model.skeleton
     args.output.mkdir(parents=True, exist_ok=True)
     drawings, records = Drawings(args.output), []
     frames = (frame for source in args.input for frame in read_frames(source))
     try:
         for frame in tqdm(frames, unit="picture"):
-            poses = predictor(frame.image)
+            poses = predictor(frame.image, find_boxes(frame))
             poses = poses[poses.scores >= args.threshold]
             drawing = draw_poses(frame.image, poses, skeleton)
             drawings.write(frame, drawing)

@@ -54,6 +54,14 @@ class View(ABC):
         """
 
     @abstractmethod
+    def check(self, dataset: str) -> None:
+        """Whether :meth:`test_records` of a dataset could work, as far as that shows at once.
+
+        Raises:
+            FileNotFoundError, ValueError: it could not; a training need not start.
+        """
+
+    @abstractmethod
     def train_sample(self, record: dict) -> dict[str, Any]:
         """One of :meth:`train_records`, read and augmented."""
 
@@ -136,6 +144,9 @@ class Pictures(View):
 
     def test_records(self, dataset: str, pictures: list[dict]) -> list[dict]:
         return pictures
+
+    def check(self, dataset: str) -> None:
+        pass
 
     def train_sample(self, record: dict) -> dict[str, Any]:
         return self._train_mapper(record)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
-from posecore.data import build_train_loader, train_dataset_dicts
+from posecore.data import build_train_loader, build_view, train_dataset_dicts
 from posecore.engine import random_state
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.evaluate import build_evaluator, evaluate
@@ -104,8 +104,10 @@ class Trainer(TrainerBase):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds model, data, optimiser and schedule."""
         dicts = train_dataset_dicts(cfg)
-        for name in cfg.DATASETS.TEST:
-            build_evaluator(cfg, name)  # what is wrong with a test set should not show after the training
+        view = build_view(cfg)
+        for name in cfg.DATASETS.TEST:  # what is wrong with a test set should not show after the training
+            build_evaluator(cfg, name)
+            view.check(name)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
