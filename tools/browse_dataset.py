@@ -39,7 +39,8 @@ def main() -> None:
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     pictures, captions = [], []
     for (sample,) in itertools.islice(build_train_loader(cfg), options.count):
-        image = sample["image"].permute(1, 2, 0).numpy()
+        image = sample["image"] if "image" in sample else sample["crops"][0]
+        image = image.permute(1, 2, 0).numpy()
         image = image if cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1]
         scale = options.width / image.shape[1]
         pictures.append(draw_poses(image, sample["instances"], skeleton, scale=scale))

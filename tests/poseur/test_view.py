@@ -1,0 +1,301 @@
+"""The view "crops": records, samples, and that both say where a person is."""
+
+import copy
+import itertools
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from behaviour import skeleton_of
+from numpy.testing import assert_allclose
+from torch.testing import assert_close
+
+from posecore.config import get_cfg
+from posecore.data import (
+    PersonBoxes,
+    build_test_loader,
+    build_train_loader,
+    build_view,
+    load_dataset,
+    train_dataset_dicts,
+)
+from posecore.data.synthetic import make_dataset
+from posecore.keypoints import load_skeleton
+
+HANDS = {
+    "name": "hands",
+    "keypoints": ["left", "right", "chin"],
+    "flip_pairs": [["left", "right"]],
+    "limbs": [],
+    "sigmas": [0.1, 0.1, 0.1],
+}
+# Of the person in COCO's pixels: a red, a green and a blue dot.
+LEFT, RIGHT, CHIN = (60, 40.25), (95.5, 35), (80, 71)
+SIZE = (96, 72)
+
+
+def make_cfg(*overrides):
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        [
+            *(
+                "MODEL.DEVICE",
+                "cpu",
+                "INPUT.VIEW",
+                "crops",
+                "INPUT.BOXES",
+                "annotated",
+                "INPUT.FORMAT",
+                "RGB",
+            ),
+            *("INPUT.CROPS.SIZE", SIZE, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2),
+            *overrides,
+        ]
+    )
+    return cfg
+
+
+@pytest.fixture
+def dots(tmp_path):
+    """Picture 1 has a person with a dot at each of three keypoints, a crowd and somebody unlabelled."""
+    rows, columns = np.mgrid[:110, :150]
+    spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
+    picture = (250 * np.stack(spots, axis=-1)).round().astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "1.png"), picture[..., ::-1])
+    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((60, 50, 3), np.uint8))
+    keypoints = [value for point in (LEFT, RIGHT, CHIN) for value in (*point, 2)]
+    person = {"category_id": 1, "image_id": 1, "iscrowd": 0, "bbox": [50, 25, 60, 60], "area": 1000}
+    people = [
+        person | {"id": 1, "keypoints": keypoints, "num_keypoints": 3},
+        person | {"id": 2, "keypoints": keypoints, "num_keypoints": 3, "iscrowd": 1},
+        person | {"id": 3, "keypoints": [0] * 9, "num_keypoints": 0},
+        person | {"id": 4, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
+        person
+        | {"id": 5, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
+    ]
+    images = [
+        {"id": 1, "file_name": "1.png", "height": 110, "width": 150},
+        {"id": 2, "file_name": "2.png", "height": 60, "width": 50},
+    ]
+    category = {"id": 1, "name": "person", "keypoints": HANDS["keypoints"]}
+    content = {"images": images, "annotations": people, "categories": [category]}
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    (tmp_path / "hands.yaml").write_text(yaml.safe_dump(HANDS))
+    definition = {"name": "dots", "annotations": "truth.json", "images": ".", "skeleton": "hands.yaml"}
+    (tmp_path / "dots.yaml").write_text(yaml.safe_dump(definition))
+    return make_cfg(
+        *("DATASETS.DEFINITIONS", (str(tmp_path / "dots.yaml"),), "DATASETS.TRAIN", ("dots",)),
+        *("DATASETS.TEST", ("dots",), "DATASETS.SKELETON", str(tmp_path / "hands.yaml")),
+    )
+
+
+def find_dot(image, channel):
+    """Continuous pixels of an image (3, H, W)."""
+    weights = image[channel].double()
+    rows, columns = torch.meshgrid(*(torch.arange(size) + 0.5 for size in weights.shape), indexing="ij")
+    return torch.stack([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
+
+
+def in_picture(points, crop_to_image):
+    return points @ crop_to_image[:, :2].T + crop_to_image[:, 2]
+
+
+def test_who_is_trained_with(dots):
+    records = train_dataset_dicts(dots)
+    assert [record["annotation"]["id"] for record in records] == [1, 5]
+    assert records[1]["box"].tolist() == [0, 90, 20, 110], "cut at the border"
+    dots.DATASETS.MIN_KEYPOINTS = 2
+    assert [record["annotation"]["id"] for record in train_dataset_dicts(dots)] == [1]
+    dots.DATASETS.MIN_KEYPOINTS = 4
+    with pytest.raises(ValueError, match=r"DATASETS\.MIN_KEYPOINTS = 4"):
+        train_dataset_dicts(dots)
+
+
+def test_nobody_is_needed_to_have_a_keypoint_by_key(dots):
+    dots.DATASETS.MIN_KEYPOINTS = 0
+    assert len(train_dataset_dicts(dots)) == 2
+
+
+@pytest.mark.parametrize(("clip", "box"), [(True, [0, 90, 20, 110]), (False, [-20, 90, 20, 130])])
+def test_boxes_are_cut_or_not(dots, clip, box):
+    dots.INPUT.CROPS.CLIP_BOXES = clip
+    records = train_dataset_dicts(dots)
+    assert records[-1]["box"].tolist() == box
+    assert len(records) == (2 if clip else 3)  # of a box beside the picture nothing is left
+
+
+def test_boxes_around_the_keypoints(dots):
+    dots.INPUT.BOXES = "keypoints"
+    record = train_dataset_dicts(dots)[0]
+    assert_allclose(record["box"], [59.5, 34.5, 97, 72.5])
+
+
+@pytest.mark.parametrize("coordinates", ["continuous", "indices"])
+def test_augmented_keypoints_are_where_the_pixels_are(dots, coordinates):
+    dots.INPUT.CROPS.COORDINATES = coordinates
+    dots.INPUT.CROPS.SHIFT.PROB = 0.5
+    dots.INPUT.CROPS.HALF_BODY.MIN_KEYPOINTS = 2
+    view = build_view(dots)
+    record = train_dataset_dicts(dots)[0]
+    before = copy.deepcopy(record)
+    mirrored = set()
+    checked = 0
+    for _ in range(60):
+        sample = view.train_sample(record)
+        assert sample["crops"].shape == (1, 3, *SIZE)
+        assert sample["crops"].dtype == torch.uint8
+        (keypoints,) = sample["instances"].gt_keypoints.tensor
+        (affine,) = sample["crop_to_image"]
+        is_mirrored = bool(torch.linalg.det(affine[:, :2]) < 0)
+        mirrored.add(is_mirrored)
+        for index, (channel, place) in enumerate(zip((0, 1, 2), (LEFT, RIGHT, CHIN), strict=True)):
+            swapped = (1, 0, 2)[index] if is_mirrored else index
+            x, y, v = keypoints[swapped].tolist()
+            if v == 0:
+                assert (x, y) == (0, 0)
+                continue
+            assert v == 2
+            assert_close(
+                in_picture(keypoints[swapped, :2], affine), torch.tensor(place) + 0.5, atol=1e-3, rtol=0
+            )
+            if min(x, y, SIZE[1] - x, SIZE[0] - y) > 20:  # the whole dot is in the crop
+                shift = 0.0 if coordinates == "continuous" else 0.5
+                found = find_dot(sample["crops"][0], channel).float() - shift
+                assert_close(found, torch.tensor([x, y]), atol=0.25, rtol=0)
+                checked += 1
+    assert mirrored == {True, False}
+    assert checked > 30
+    assert record["annotation"] == before["annotation"]
+    assert np.array_equal(record["box"], before["box"])
+
+
+def test_what_a_training_sample_holds(dots):
+    dots.merge_from_list(
+        ["INPUT.RANDOM_FLIP", "none", "INPUT.CROPS.SCALE", 0.0, "INPUT.CROPS.ROTATION.PROB", 0.0]
+    )
+    sample = build_view(dots).train_sample(train_dataset_dicts(dots)[0])
+    assert (sample["height"], sample["width"], sample["image_id"]) == (110, 150, 1)
+    assert sample["file_name"].endswith("1.png")
+    assert sample["boxes"].tolist() == [[50, 25, 110, 85]]
+    assert sample["box_scores"].tolist() == [1]
+    # 60 pixels are 75 in the region, and that 72 in the crop.
+    instances = sample["instances"]
+    assert instances.image_size == SIZE
+    assert_close(instances.gt_boxes.tensor, torch.tensor([[7.2, 19.2, 64.8, 76.8]]))
+    assert instances.gt_classes.tolist() == [0]
+    expected = (torch.tensor(LEFT) + 0.5 - torch.tensor([80.0, 55])) * 0.96 + torch.tensor([36.0, 48])
+    assert_close(instances.gt_keypoints.tensor[0, 0], torch.tensor([*expected.tolist(), 2]))
+    bgr = copy.deepcopy(dots)
+    bgr.INPUT.FORMAT = "BGR"
+    other = build_view(bgr).train_sample(train_dataset_dicts(dots)[0])
+    assert torch.equal(other["crops"].flip(1), sample["crops"])
+
+
+def test_seeds_decide(dots):
+    dots.merge_from_list(["INPUT.CROPS.COLOR", True, "INPUT.CROPS.CUTOUT", True])
+    view, (record, _) = build_view(dots), train_dataset_dicts(dots)
+    crops = []
+    for seed in (3, 3, 4):
+        np.random.seed(seed)
+        crops.append(view.train_sample(record)["crops"])
+    assert torch.equal(crops[0], crops[1])
+    assert not torch.equal(crops[0], crops[2])
+
+
+def test_evaluation_sees_all_persons_of_each_picture(dots):
+    first, second = (batch[0] for batch in build_test_loader(dots, "dots"))
+    assert first["crops"].shape == (2, 3, *SIZE)
+    assert first["boxes"].tolist() == [[50, 25, 110, 85], [0, 90, 20, 110]]
+    assert first["box_scores"].tolist() == [1, 1]
+    for channel, place in ((0, LEFT), (1, RIGHT), (2, CHIN)):
+        found = find_dot(first["crops"][0], channel).float()
+        assert_close(
+            in_picture(found, first["crop_to_image"][0]), torch.tensor(place) + 0.5, atol=0.15, rtol=0
+        )
+    assert "instances" not in first
+    assert (second["image_id"], second["height"], second["width"]) == (2, 60, 50)
+    assert second["crops"].shape == (0, 3, *SIZE)
+    assert second["crops"].dtype == torch.uint8
+    assert second["crop_to_image"].shape == (0, 2, 3)
+    assert second["boxes"].shape == (0, 4)
+    assert second["box_scores"].shape == (0,)
+
+
+def test_a_picture_from_memory(dots):
+    view = build_view(dots)
+    image = np.random.default_rng(0).integers(0, 256, (80, 70, 3), dtype=np.uint8)
+    boxes = PersonBoxes(np.array([[1.0, 2, 30, 60], [5, 5, 5, 20], [0, 0, 9, 9]]), np.array([0.9, 0.8, 0.1]))
+    assert view.needs_boxes
+    assert len(view.sample(image, boxes)["crops"]) == 2, "one has no area"
+    dots.INPUT.CROPS.MIN_SCORE = 0.2
+    sample = build_view(dots).sample(image, boxes)
+    assert sample["boxes"].tolist() == [[1, 2, 30, 60]]
+    assert_close(sample["box_scores"], torch.tensor([0.9]))
+    assert (sample["height"], sample["width"]) == (80, 70)
+    with pytest.raises(ValueError, match="their boxes must be given"):
+        view.sample(image)
+
+
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_any_skeleton_and_size(tmp_path, num_keypoints):
+    skeleton = skeleton_of(num_keypoints, tmp_path)
+    definition = make_dataset(tmp_path, num_images=3, size=(90, 70), people=(1, 2), skeleton=skeleton)
+    cfg = make_cfg(
+        *("DATASETS.DEFINITIONS", (str(definition),), "DATASETS.TRAIN", ("synthetic_train",)),
+        *("DATASETS.SKELETON", skeleton, "INPUT.CROPS.SIZE", (49, 64)),
+    )
+    for sample, _ in itertools.islice(build_train_loader(cfg), 3):
+        assert sample["crops"].shape == (1, 3, 49, 64)
+        keypoints = sample["instances"].gt_keypoints.tensor
+        assert keypoints.shape == (1, num_keypoints, 3)
+        inside = (keypoints[..., :2] >= 0) & (keypoints[..., :2] <= torch.tensor([64, 49]))
+        assert inside.all()
+        original = torch.tensor(_keypoints(cfg, sample))
+        affine = sample["crop_to_image"][0]
+        back = in_picture(keypoints[0, :, :2], affine)
+        if torch.linalg.det(affine[:, :2]) < 0:
+            back = back[list(load_skeleton(skeleton).flip_indices)]
+            keypoints = keypoints[:, list(load_skeleton(skeleton).flip_indices)]
+        shown = keypoints[0, :, 2] > 0
+        distance = (original[:, shown, :2] - back[shown]).norm(dim=2).amax(dim=1)
+        assert distance.min() < 1e-2, "one person of the picture is the one in the crop"
+
+
+def _keypoints(cfg, sample):
+    """(n, K, 3) of the persons in the picture of a sample."""
+    skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+    records = {record["image_id"]: record for record in load_dataset("synthetic_train", skeleton)}
+    people = records[sample["image_id"]]["annotations"]
+    return np.array([person["keypoints"] for person in people], np.float32).reshape(
+        len(people), skeleton.num_keypoints, 3
+    )
+
+
+def test_an_epoch_is_every_person_once(tmp_path):
+    definition = make_dataset(tmp_path, num_images=6, size=(60, 80), people=(0, 3))
+    cfg = make_cfg("DATASETS.DEFINITIONS", (str(definition),), "DATASETS.TRAIN", ("synthetic_train",))
+    records = train_dataset_dicts(cfg)
+    assert len({record["image_id"] for record in records}) < len(records)
+    cfg.SOLVER.IMS_PER_BATCH = len(records)
+    for batch in itertools.islice(build_train_loader(cfg), 2):
+        boxes = sorted((sample["image_id"], *sample["boxes"][0].tolist()) for sample in batch)
+        assert_allclose(boxes, sorted((record["image_id"], *record["box"]) for record in records), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["INPUT.CROPS.SIZE", (256,)], r"INPUT\.CROPS\.SIZE must be height and width"),
+        (["INPUT.CROPS.COORDINATES", "pixels"], r"INPUT\.CROPS\.COORDINATES must be one of 'continuous'"),
+        (["INPUT.CROPS.BOXES", "guess"], r"INPUT\.CROPS\.BOXES must be one of 'truth'"),
+        (["INPUT.BOXES", "none"], r"INPUT\.BOXES must be"),
+        (["INPUT.FORMAT", "GBR"], r"INPUT\.FORMAT must be"),
+    ],
+)
+def test_wrong_keys_are_named(dots, overrides, message):
+    dots.merge_from_list(overrides)
+    with pytest.raises(ValueError, match=message):
+        build_view(dots)
