@@ -67,16 +67,30 @@ def _add_model(cfg: CfgNode) -> None:
     # of stride 2: 0, 1 or 2.
     cfg.MODEL.FPN.TOP_LEVELS = 2
 
-    # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_fcos_timm_fpn_backbone".
+    # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_fcos_timm_fpn_backbone" (a pyramid
+    # on them) or "build_timm_backbone" (the maps themselves).
     cfg.MODEL.TIMM = CfgNode()
     # Name as in timm.list_models(), e.g. "dla34", "hrnet_w32", "convnext_tiny".
     cfg.MODEL.TIMM.NAME = ""
-    # Strides of the maps that the pyramid starts from.
+    # Strides of the maps that are taken.
     cfg.MODEL.TIMM.STRIDES = (8, 16, 32)
     # "incre" or "": where HRNets give their maps (timm's feature_location); others ignore it.
     cfg.MODEL.TIMM.FEATURE_LOCATION = ""
+    # The last map goes through the 1x1 convolution that MobileNets and EfficientNets have before their
+    # classifier (320 -> 1280 channels).
+    cfg.MODEL.TIMM.HEAD_CONV = False
     # "BN" (trained), "FrozenBN" or "SyncBN" for the backbone's BatchNorms.
     cfg.MODEL.TIMM.NORM = "BN"
+
+    # HRFormer, for MODEL.BACKBONE.NAME "build_hrformer_backbone".
+    cfg.MODEL.HRFORMER = CfgNode()
+    # "T", "S" or "B".
+    cfg.MODEL.HRFORMER.SIZE = "S"
+    # Probability that the last block's residuals are left out in training (stochastic depth); it rises
+    # linearly from 0 at the first block.
+    cfg.MODEL.HRFORMER.DROP_PATH = 0.1
+    # "BN" (trained), "FrozenBN" or "SyncBN".
+    cfg.MODEL.HRFORMER.NORM = "BN"
 
     # The one-stage detector that DirectPose, FCPose and InsPose stand on.
     cfg.MODEL.FCOS = CfgNode()

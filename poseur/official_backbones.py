@@ -22,6 +22,73 @@ def _resnet(name: str) -> str | None:
     return torchvision_name(name) if _RESNET.fullmatch(name) else None
 
 
+_HRNET = re.compile(r"(conv[12]|bn[12]|layer1|transition[123]|stage[234])\..+")
+
+
+def _hrnet(name: str) -> str | None:
+    """mmpose's HRNet -> timm's, which has the same names."""
+    return f"body.{name}" if _HRNET.fullmatch(name) else None
+
+
+_MOBILENET_ENDS = {"conv1.conv": "conv_stem", "conv1.bn": "bn1", "conv2.conv": "conv_head", "conv2.bn": "bn2"}
+# The convolutions of an inverted residual and the norms behind them; the first stage's has no expansion.
+_MOBILENET_FIRST = {"0.conv": "conv_dw", "0.bn": "bn1", "1.conv": "conv_pw", "1.bn": "bn2"}
+_MOBILENET_BLOCK = {
+    **{"0.conv": "conv_pw", "0.bn": "bn1", "1.conv": "conv_dw", "1.bn": "bn2"},
+    **{"2.conv": "conv_pwl", "2.bn": "bn3"},
+}
+
+
+def _mobilenet(name: str) -> str | None:
+    """mmcls's MobileNetV2 -> timm's."""
+    module, _, leaf = name.rpartition(".")
+    if module in _MOBILENET_ENDS:
+        return f"body.{_MOBILENET_ENDS[module]}.{leaf}"
+    match = re.fullmatch(r"layer([1-7])\.(\d+)\.conv\.(\d\.(?:conv|bn))", module)
+    parts = _MOBILENET_FIRST if match and match[1] == "1" else _MOBILENET_BLOCK
+    if match is None or match[3] not in parts:
+        return None
+    return f"body.blocks.{int(match[1]) - 1}.{match[2]}.{parts[match[3]]}.{leaf}"
+
+
+_HRFORMER_STEM = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "stem.3", "bn2": "stem.4"}
+_HRFORMER_ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
+_HRFORMER_MLP = {"fc1": 0, "norm1": 1, "dw3x3": 3, "norm2": 4, "fc2": 6, "norm3": 7}
+
+
+def _hrformer(name: str) -> str | None:
+    """HRFormer's own code -> :mod:`posecore.backbones.hrformer`."""
+    if name.endswith(".attn.attn.relative_position_index"):
+        return ""  # a constant of relative positions, which are switched off
+    module, _, leaf = name.rpartition(".")
+    if module in _HRFORMER_STEM:
+        return f"{_HRFORMER_STEM[module]}.{leaf}"
+    if name.startswith("layer1."):
+        return name
+    if match := re.fullmatch(r"transition1\.0\.(\d)", module):
+        return f"enter.{match[1]}.{leaf}"
+    if match := re.fullmatch(r"transition([123])\.(\d)\.0\.(\d)", module):
+        return f"starts.{int(match[1]) - 1}.{match[3]}.{leaf}" if match[1] == match[2] else None
+    if match := re.fullmatch(r"stage([234])\.(\d+)\.(.+)", module):
+        part = _hrformer_module(match[3])
+        return part and f"stages.{int(match[1]) - 2}.{match[2]}.{part}.{leaf}"
+    return None
+
+
+def _hrformer_module(name: str) -> str | None:
+    if match := re.fullmatch(r"fuse_layers\.(\d)\.(.+)", name):
+        return f"fusions.{match[1]}.paths.{match[2]}"
+    match = re.fullmatch(r"(branches\.\d\.\d+)\.(norm[12]|attn\.attn|mlp)(?:\.(\w+))?", name)
+    if match is None:
+        return None
+    block, part, layer = match.groups()
+    if part == "attn.attn":
+        return f"{block}.attention.{_HRFORMER_ATTENTION[layer]}" if layer in _HRFORMER_ATTENTION else None
+    if part == "mlp":
+        return f"{block}.mlp.{_HRFORMER_MLP[layer]}" if layer in _HRFORMER_MLP else None
+    return name if layer is None else None
+
+
 @dataclass(frozen=True)
 class _Family:
     """Backbones that share their names.
@@ -38,7 +105,12 @@ class _Family:
     translate: Callable[[str], str | None]
 
 
-_FAMILIES = (_Family("ResNet", "layer1.0.conv1.weight", _resnet),)
+_FAMILIES = (
+    _Family("HRFormer", "stage2.0.branches.0.0.attn.attn.q_proj.weight", _hrformer),
+    _Family("HRNet", "stage2.0.branches.0.0.conv1.weight", _hrnet),
+    _Family("MobileNetV2", "layer1.0.conv.0.conv.weight", _mobilenet),
+    _Family("ResNet", "layer1.0.conv1.weight", _resnet),
+)
 
 
 def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:

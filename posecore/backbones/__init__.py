@@ -1,6 +1,16 @@
-"""Feature pyramids by name; importing this package registers them with Detectron2."""
+"""Backbones and feature pyramids by name; importing this package registers them with Detectron2."""
 
+from posecore.backbones.hrformer import HRFormer, build_hrformer_backbone
+from posecore.backbones.resnet import build_torchvision_resnet_backbone
 from posecore.backbones.resnet_fpn import build_fcos_resnet_fpn_backbone
-from posecore.backbones.timm import TimmBackbone, build_fcos_timm_fpn_backbone
+from posecore.backbones.timm import TimmBackbone, build_fcos_timm_fpn_backbone, build_timm_backbone
 
-__all__ = ["TimmBackbone", "build_fcos_resnet_fpn_backbone", "build_fcos_timm_fpn_backbone"]
+__all__ = [
+    "HRFormer",
+    "TimmBackbone",
+    "build_fcos_resnet_fpn_backbone",
+    "build_fcos_timm_fpn_backbone",
+    "build_hrformer_backbone",
+    "build_timm_backbone",
+    "build_torchvision_resnet_backbone",
+]

@@ -6,19 +6,16 @@ from typing import Any
 import timm
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
 from torch import Tensor, nn
 
+from posecore.backbones.norms import convert_norms
 from posecore.backbones.pyramid import build_pyramid
 
-# What becomes of the model's BatchNorms, by MODEL.TIMM.NORM.
-_CONVERT_NORM = {
-    "BN": lambda model: model,
-    "FrozenBN": FrozenBatchNorm2d.convert_frozen_batchnorm,
-    "SyncBN": nn.SyncBatchNorm.convert_sync_batchnorm,
-}
+# The layers of MobileNets and EfficientNets that timm counts to the classifier.
+_HEAD_CONV = ("conv_head", "bn2")
 
 
 class TimmBackbone(Backbone):
@@ -30,11 +27,13 @@ class TimmBackbone(Backbone):
         norm: "BN" (trained), "FrozenBN" or "SyncBN".
         in_channels: channels of the picture.
         feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
+        head_conv: the last map goes through the 1x1 convolution before the classifier (MobileNets and
+            EfficientNets, 320 -> 1280 channels).
 
     Maps are named ``stride8``, ``stride16``, ...
 
     Raises:
-        ValueError: timm has no such model, or it has no map of a wanted stride.
+        ValueError: timm has no such model, it has no map of a wanted stride, or no such convolution.
     """
 
     def __init__(
@@ -44,10 +43,9 @@ class TimmBackbone(Backbone):
         norm: str = "BN",
         in_channels: int = 3,
         feature_location: str = "",
+        head_conv: bool = False,
     ) -> None:
         super().__init__()
-        if norm not in _CONVERT_NORM:
-            raise ValueError(f"MODEL.TIMM.NORM must be one of {sorted(_CONVERT_NORM)}, got {norm!r}")
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5] if name else []
             raise ValueError(f"MODEL.TIMM.NAME {name!r} is no timm model; near it: {near}")
@@ -63,31 +61,70 @@ class TimmBackbone(Backbone):
             )
         # The deepest map of each stride: features further along see more.
         indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
-        self._shapes = {
-            f"stride{stride}": ShapeSpec(channels=every.channels()[index], stride=stride)
-            for index, stride in zip(indices, strides, strict=True)
-        }
         # Asking for these maps alone drops the layers behind them.
         kept = [every.out_indices[index] for index in indices]
+        channels = [every.channels()[index] for index in indices]
         body = timm.create_model(name, features_only=True, in_chans=in_channels, out_indices=kept, **options)
-        self.body = _CONVERT_NORM[norm](body)
+        if name.startswith("hrnet"):
+            _freeze_unread(body, kept)
+        self._behind = _HEAD_CONV if head_conv else ()
+        if head_conv:
+            channels[-1] = _add_head_conv(body, name)
+        self.body = convert_norms(body, norm, "MODEL.TIMM.NORM")
+        self._shapes = {
+            f"stride{stride}": ShapeSpec(channels=width, stride=stride)
+            for width, stride in zip(channels, strides, strict=True)
+        }
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) -> {name: (N, C_s, H / s, W / s)}."""
-        return dict(zip(self._shapes, self.body(image), strict=True))
+        maps = self.body(image)
+        for layer in self._behind:
+            maps[-1] = self.body.get_submodule(layer)(maps[-1])
+        return dict(zip(self._shapes, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return self._shapes
 
 
+def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
+    """Does not train what serves maps that nobody asked for.
+
+    The last fusion of an HRNet makes all of its maps whatever is asked for, and parameters without a
+    gradient stop distributed training. They stay, so that published weights fit.
+    """
+    for index, fusion in enumerate(hrnet.stage4[-1].fuse_layers):
+        if index + 1 not in kept:  # map 0 is the stem's
+            fusion.requires_grad_(False)
+            if hrnet.incre_modules is not None:
+                hrnet.incre_modules[index].requires_grad_(False)
+
+
+def _add_head_conv(body: nn.Module, name: str) -> int:
+    """Adds the layers before the classifier under timm's names; returns their channels."""
+    whole: Any = timm.create_model(name, num_classes=0)
+    for layer in _HEAD_CONV:
+        if not hasattr(whole, layer):
+            raise ValueError(f"MODEL.TIMM.HEAD_CONV: {name} has no {layer} before its classifier")
+        body.add_module(layer, whole.get_submodule(layer))
+    return whole.num_features
+
+
 @BACKBONE_REGISTRY.register()
-def build_fcos_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """The timm model MODEL.TIMM.NAME and FPN on its maps of MODEL.TIMM.STRIDES."""
-    body = TimmBackbone(
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The timm model MODEL.TIMM.NAME itself, its maps of MODEL.TIMM.STRIDES."""
+    return TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         strides=tuple(cfg.MODEL.TIMM.STRIDES),
         norm=cfg.MODEL.TIMM.NORM,
         in_channels=input_shape.channels,
         feature_location=cfg.MODEL.TIMM.FEATURE_LOCATION,
+        head_conv=cfg.MODEL.TIMM.HEAD_CONV,
     )
+
+
+@BACKBONE_REGISTRY.register()
+def build_fcos_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """The timm model MODEL.TIMM.NAME and FPN on its maps of MODEL.TIMM.STRIDES."""
+    body = build_timm_backbone(cfg, input_shape)
     return build_pyramid(cfg, body, list(body.output_shape()))

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_backbone
 from torch import nn
 
@@ -55,12 +54,49 @@ def test_any_timm_backbone_trains_every_weight(name: str) -> None:
     assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
-def test_timm_norms() -> None:
+@pytest.mark.parametrize("strides", [(8, 16, 32), (4, 8, 16, 32)])
+@pytest.mark.parametrize("location", ["", "incre"])
+def test_hrnet_trains_what_its_maps_depend_on(strides: tuple[int, ...], location: str) -> None:
+    """Distributed training stops at a trained parameter without a gradient."""
+    with torch.device("meta"):
+        backbone = TimmBackbone("hrnet_w18_small", strides=strides, feature_location=location)
+        sum(feature.sum() for feature in backbone(torch.zeros(1, 3, 64, 64)).values()).backward()
+    trained = {name: p for name, p in backbone.named_parameters() if p.requires_grad}
+    assert [name for name, parameter in trained.items() if parameter.grad is None] == []
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    unread = ("body.stage4.0.fuse_layers.0.", "body.incre_modules.0.")
+    assert all(name.startswith(unread) for name in frozen)
+    assert bool(frozen) == (4 not in strides)
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN"])
+def test_norms_keep_the_activations_in_them(norm: str) -> None:
+    """timm's MobileNets have ReLU6 inside of their BatchNorms."""
+    torch.manual_seed(0)
+    plain = TimmBackbone("mobilenetv2_050", strides=(4, 32), head_conv=True).eval()
+    other = TimmBackbone("mobilenetv2_050", strides=(4, 32), head_conv=True, norm=norm).eval()
+    other.load_state_dict(plain.state_dict(), strict=norm != "FrozenBN")  # constants count no batches
+    image = torch.randn(1, 3, 64, 64)
+    for name, expected in plain(image).items():
+        torch.testing.assert_close(other(image)[name], expected)
+    last = plain(image)["stride32"]
+    assert last.min() >= 0
+    assert last.max() <= 6
+
+
+def test_frozen_and_synchronised_norms() -> None:
     frozen = TimmBackbone("resnet10t", norm="FrozenBN")
-    assert any(isinstance(module, FrozenBatchNorm2d) for module in frozen.modules())
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
+    assert not any("bn" in name for name, _ in frozen.named_parameters())
     synced = TimmBackbone("resnet10t", norm="SyncBN")
     assert any(isinstance(module, nn.SyncBatchNorm) for module in synced.modules())
+
+
+def test_plain_backbone_is_the_one_below_the_pyramid() -> None:
+    settings = ("MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.STRIDES", (8, 16))
+    plain = pyramid(*settings, "MODEL.BACKBONE.NAME", "build_timm_backbone")
+    over = pyramid(*settings, *TIMM)
+    assert [shape.stride for shape in plain.output_shape().values()] == [8, 16]
+    assert list(plain.state_dict()) == list(over.bottom_up.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -70,6 +106,7 @@ def test_timm_norms() -> None:
         ({"name": ""}, "MODEL.TIMM.NAME"),
         ({"name": "resnet10t", "strides": (8, 64)}, "MODEL.TIMM.STRIDES"),
         ({"name": "resnet10t", "norm": "GN"}, "MODEL.TIMM.NORM"),
+        ({"name": "resnet10t", "head_conv": True}, "MODEL.TIMM.HEAD_CONV"),
     ],
 )
 def test_wrong_settings_name_the_key(arguments: dict, message: str) -> None:
