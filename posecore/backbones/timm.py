@@ -15,7 +15,7 @@ from posecore.backbones.norms import convert_norms
 from posecore.backbones.pyramid import build_pyramid
 
 # The layers of MobileNets and EfficientNets that timm counts to the classifier.
-_HEAD_CONV = ("conv_head", "bn2")
+HEAD_CONV = ("conv_head", "bn2")
 
 
 class TimmBackbone(Backbone):
@@ -67,7 +67,7 @@ class TimmBackbone(Backbone):
         body = timm.create_model(name, features_only=True, in_chans=in_channels, out_indices=kept, **options)
         if name.startswith("hrnet"):
             _freeze_unread(body, kept)
-        self._behind = _HEAD_CONV if head_conv else ()
+        self._behind = HEAD_CONV if head_conv else ()
         if head_conv:
             channels[-1] = _add_head_conv(body, name)
         self.body = convert_norms(body, norm, "MODEL.TIMM.NORM")
@@ -103,7 +103,7 @@ def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
 def _add_head_conv(body: nn.Module, name: str) -> int:
     """Adds the layers before the classifier under timm's names; returns their channels."""
     whole: Any = timm.create_model(name, num_classes=0)
-    for layer in _HEAD_CONV:
+    for layer in HEAD_CONV:
         if not hasattr(whole, layer):
             raise ValueError(f"MODEL.TIMM.HEAD_CONV: {name} has no {layer} before its classifier")
         body.add_module(layer, whole.get_submodule(layer))

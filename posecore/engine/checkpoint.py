@@ -186,7 +186,8 @@ def _check_backbone(
         # Caffe2's files have the statistics folded into the affine part; Detectron2's FrozenBN starts as
         # the identity that goes with this.
         absent = [name for name in absent if not name.endswith(("running_mean", "running_var"))]
-    stages = {name.removeprefix(prefix).split(".")[0] for name in weights if name not in unknown}
+    known = [name for name in weights if name not in unknown and _is_weight(name)]
+    stages = {name.removeprefix(prefix).split(".")[0] for name in known}
     deeper = [name for name in unknown if name.removeprefix(prefix).split(".")[0] in stages]
     for names, what in ((absent, "it lacks"), (deeper, "it also has"), (shapes, "shapes differ:")):
         if names:

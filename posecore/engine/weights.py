@@ -24,6 +24,8 @@ from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
+from posecore.backbones.timm import HEAD_CONV
+
 
 class CheckpointError(ValueError):
     """Weights that cannot be read, or do not fit the model."""
@@ -83,9 +85,12 @@ def _from_torchvision(name: str) -> dict[str, Tensor]:
 
 def _from_timm(name: str) -> dict[str, Tensor]:
     try:
-        return timm.create_model(name, pretrained=True, features_only=True).state_dict()
+        features = timm.create_model(name, pretrained=True, features_only=True).state_dict()
+        whole = timm.create_model(name, pretrained=True).state_dict()
     except RuntimeError as error:
         raise CheckpointError(f"MODEL.WEIGHTS timm://{name}: {error}") from error
+    head_conv = {key: weight for key, weight in whole.items() if key.split(".")[0] in HEAD_CONV}
+    return head_conv | features
 
 
 _CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
@@ -124,7 +129,8 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: {wrong[0]!r} is no weight, but {named[wrong[0]]!r}")
     if named and all(name.startswith("module.") for name in named):  # saved inside DistributedDataParallel
         named = {name.removeprefix("module."): weight for name, weight in named.items()}
-    if "layer1.0.conv1.weight" in named:
+    # Other networks begin like torchvision's ResNets; those of timm keep its names here.
+    if {name.split(".")[0] for name in named} <= _RESNET_PARTS and not source.startswith("timm://"):
         named = {torchvision_name(name): weight for name, weight in named.items()}
     if "conv1_w" in named:
         named = {name: weight for name, weight in named.items() if not name.endswith("_momentum")}
@@ -132,6 +138,9 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if "stem.conv1.weight" in named:
         named = {name: weight for name, weight in named.items() if not re.match(r"(stem\.)?fc\d*\.", name)}
     return named
+
+
+_RESNET_PARTS = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
 
 
 def torchvision_name(name: str) -> str:

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_resnet_backbone
 from support import core_cfg
 
+from posecore.backbones import TimmBackbone
+from posecore.engine.checkpoint import fit_weights
 from posecore.engine.weights import CheckpointError, load_pickle, read_checkpoint
 
 
@@ -60,10 +63,23 @@ def test_names_that_torchvision_does_not_have(name):
         read_checkpoint(f"torchvision://{name}")
 
 
-def test_weights_of_timm_by_name(monkeypatch):
-    body = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))
-    monkeypatch.setattr("timm.create_model", lambda name, **options: body if options["pretrained"] else None)
-    assert read_checkpoint("timm://dla34")["model"].keys() == {"0.weight", "0.bias"}
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet10t", {}), ("hrnet_w18_small", {}), ("mobilenetv2_035", {"head_conv": True})],
+)
+def test_weights_of_timm_fit_its_backbones(monkeypatch, name, options):
+    create = timm.create_model
+    asked = []
+
+    def without_download(name, pretrained=False, **options):
+        asked.append(pretrained)
+        return create(name, **options)
+
+    model = torch.nn.ModuleDict({"backbone": TimmBackbone(name, **options)}).state_dict()
+    monkeypatch.setattr(timm, "create_model", without_download)
+    weights = read_checkpoint(f"timm://{name}")["model"]
+    assert all(asked)
+    assert fit_weights(weights, model, name, strict=True).keys() == model.keys()
 
 
 def test_names_that_timm_does_not_have():
