@@ -53,8 +53,20 @@ def _add_data(cfg: CfgNode) -> None:
     # the window starts up to half its size before the person's corner, and is padded with black;
     # "relative_range": it reaches the person's centre).
     cfg.INPUT.CROP.ON_PERSON = True
-    # Rotation about the picture's centre by an angle uniform in [-ROTATION, ROTATION] degrees.
+    # How often pictures are cropped.
+    cfg.INPUT.CROP.PROB = 1.0
+    # One more type, "absolute_range", as in DETR: the shorter side becomes one of RESIZE pixels, then a
+    # window anywhere is cut whose sides are uniform in [SIZE[0], SIZE[1]], or as large as the picture; the
+    # usual resize follows.
+    cfg.INPUT.CROP.RESIZE = (400, 500, 600)
+    # Rotation about the picture's centre by an angle uniform in [-ROTATION, ROTATION] degrees, and how often.
     cfg.INPUT.ROTATION = 0.0
+    cfg.INPUT.ROTATION_PROB = 1.0
+    # How often a share of large cells of the picture goes black (coarse dropout).
+    cfg.INPUT.COARSE_DROPOUT_PROB = 0.0
+    # How the longer side is rounded when a picture is resized: "nearest" (Detectron2) or "down" (torchvision,
+    # DETR).
+    cfg.INPUT.RESIZE_ROUNDING = "nearest"
     # Colour changes: each factor is uniform in [1 - value, 1 + value]; 0 leaves it out.
     cfg.INPUT.COLOR = CfgNode()
     cfg.INPUT.COLOR.BRIGHTNESS = 0.0
@@ -138,10 +150,14 @@ def _add_solver(cfg: CfgNode) -> None:
 
 
 def _add_test(cfg: CfgNode) -> None:
-    # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own.
+    # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own. Neither this nor
+    # COCO_BACKEND is read for MPII, which has a measure of its own.
     cfg.TEST.TASKS = ("keypoints",)
     # Who computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
+    # CrowdPose: the crowd index at which a picture is medium and at which it is hard, as in its paper; its
+    # evaluation code, where published figures come from, has (0.2, 0.8).
+    cfg.TEST.CROWD_BORDERS = (0.1, 0.8)
     # Pictures of the first test dataset that are drawn beside their truth after each evaluation.
     cfg.TEST.NUM_PREVIEWS = 8
     # Test-time augmentation, for models that take whole pictures: poses found at every size of Detectron2's

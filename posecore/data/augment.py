@@ -8,6 +8,16 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import PadTransform
 
+from posecore.options import choice
+
+# Coarse dropout, as the authors of POET have it: the share of a coarse grid's cells that go black, the
+# grid's size as a share of the picture's, its least number of rows and columns, and how often each colour
+# has cells of its own.
+DROPOUT_SHARES = (0.05, 0.2)
+GRID_SHARES = (0.015, 0.03)
+GRID_MINIMUM = 3
+DROPOUT_BY_COLOUR = 0.5
+
 
 class CropToSize(T.Augmentation):
     """Cuts a window of fixed size; pictures that are smaller get black borders at the right and bottom.
@@ -65,32 +75,91 @@ class CropShare(T.Augmentation):
         return T.CropTransform(left, top, size[1], size[0])
 
 
+class ResizeRoundingDown(T.ResizeShortestEdge):
+    """Detectron2's resize, but for the longer side, which is rounded down, as torchvision and DETR have it.
+
+    Where the longer side would be above its limit, the shorter one becomes the nearest whole number that
+    keeps the picture's shape.
+    """
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        height, width = image.shape[:2]
+        shorter, longer = sorted((height, width))
+        sizes = self.short_edge_length
+        side = np.random.randint(sizes[0], sizes[1] + 1) if self.is_range else np.random.choice(sizes)
+        if side == 0:  # Detectron2's word for no resize
+            return T.NoOpTransform()
+        if longer / shorter * side > self.max_size:
+            side = round(self.max_size * shorter / longer)
+        other = int(side * longer / shorter)
+        new = (side, other) if height <= width else (other, side)
+        return T.ResizeTransform(height, width, *new, self.interp)
+
+
+class BlackCells(T.Transform):
+    """Blackens the cells of a coarse grid; points stay.
+
+    Args:
+        keep: (H, W, 1 or 3) bool, of the size of the picture.
+    """
+
+    def __init__(self, keep: np.ndarray) -> None:
+        super().__init__()
+        self.keep = keep
+
+    def apply_image(self, image: np.ndarray) -> np.ndarray:
+        return image * self.keep
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        return coords
+
+
+class CoarseDropout(T.Augmentation):
+    """Blackens a random share of large cells, half of the times for each colour on its own.
+
+    Labels of keypoints do not change (arXiv 2103.12115, "Implementation details").
+    """
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        share, scale = np.random.uniform(*DROPOUT_SHARES), np.random.uniform(*GRID_SHARES)
+        rows, columns = (max(int(side * scale), GRID_MINIMUM) for side in image.shape[:2])
+        colours = image.shape[2] if np.random.rand() < DROPOUT_BY_COLOUR else 1
+        grid = np.random.rand(rows, columns, colours) >= share
+        height, width = image.shape[:2]
+        # The cell that each row and column of the picture lies in.
+        down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
+        return BlackCells(grid[down[:, None], across])
+
+
+RESIZES = {"nearest": T.ResizeShortestEdge, "down": ResizeRoundingDown}
+
+
+def evaluation_resize(cfg: CfgNode) -> T.Augmentation:
+    """The resize of pictures that poses are sought in."""
+    resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
+    return resize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
+
+
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """What INPUT asks for; in evaluation the resize alone.
 
-    The order is that of the papers' code: a relative crop on the original picture, then the resize, then
-    the rotation, then an absolute crop (so its pixels are those that the network sees), then the flip.
-    Colours come last; they expect RGB.
+    Rotation and dropout come first, so that the corners of crops stay pictures. The rest is in the order of
+    the papers' code: a relative crop, or one of the range of sizes, then the resize, then an absolute crop
+    (so its pixels are those that the network sees), then the flip. Colours come last; they expect RGB.
     """
     settings = cfg.INPUT
     if not is_train:
-        return [T.ResizeShortestEdge(settings.MIN_SIZE_TEST, settings.MAX_SIZE_TEST, "choice")]
-    steps = [
-        T.ResizeShortestEdge(
-            settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING
-        )
-    ]
+        return [evaluation_resize(cfg)]
+    steps: list[T.Augmentation] = []
     if settings.ROTATION > 0:
-        steps.append(T.RandomRotation([-settings.ROTATION, settings.ROTATION], expand=False))
-    if settings.CROP.ENABLED:
-        if settings.CROP.TYPE == "relative_range":
-            steps.insert(0, CropShare(settings.CROP.SIZE, settings.CROP.ON_PERSON))
-        elif settings.CROP.TYPE == "absolute":
-            steps.append(CropToSize(settings.CROP.SIZE, settings.CROP.ON_PERSON))
-        else:
-            raise ValueError(
-                f"INPUT.CROP.TYPE must be 'relative_range' or 'absolute', not '{settings.CROP.TYPE}'"
-            )
+        rotation = T.RandomRotation([-settings.ROTATION, settings.ROTATION], expand=False)
+        steps.append(_sometimes(rotation, settings.ROTATION_PROB))
+    if settings.COARSE_DROPOUT_PROB > 0:
+        steps.append(_sometimes(CoarseDropout(), settings.COARSE_DROPOUT_PROB))
+    before, after = _crops(cfg)
+    resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
+    sizes = settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING
+    steps += [*before, resize(*sizes), *after]
     if settings.RANDOM_FLIP == "horizontal":
         steps.append(T.RandomFlip())
     elif settings.RANDOM_FLIP != "none":
@@ -103,3 +172,25 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         if strength > 0:
             steps.append(change(1 - strength, 1 + strength))
     return steps
+
+
+def _crops(cfg: CfgNode) -> tuple[list[T.Augmentation], list[T.Augmentation]]:
+    """What comes before and after the resize."""
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return [], []
+    if crop.TYPE == "relative_range":
+        return [_sometimes(CropShare(crop.SIZE, crop.ON_PERSON), crop.PROB)], []
+    if crop.TYPE == "absolute":
+        return [], [_sometimes(CropToSize(crop.SIZE, crop.ON_PERSON), crop.PROB)]
+    if crop.TYPE == "absolute_range":
+        resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)(crop.RESIZE, sample_style="choice")
+        cut = T.AugmentationList([resize, T.RandomCrop(crop.TYPE, crop.SIZE)])
+        return [_sometimes(cut, crop.PROB)], []
+    raise ValueError(
+        f"INPUT.CROP.TYPE must be 'relative_range', 'absolute' or 'absolute_range', not '{crop.TYPE}'"
+    )
+
+
+def _sometimes(augmentation: T.Augmentation, probability: float) -> T.Augmentation:
+    return T.RandomApply(augmentation, probability) if probability < 1 else augmentation

@@ -11,6 +11,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from posecore.data.augment import evaluation_resize
 from posecore.data.mapper import PoseMapper, as_tensor
 from posecore.data.person_boxes import PersonBoxes
 from posecore.options import choice
@@ -134,7 +135,7 @@ class Pictures(View):
         return cls(
             train_mapper=PoseMapper(cfg, is_train=True),
             test_mapper=PoseMapper(cfg, is_train=False),
-            resize=T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice"),
+            resize=evaluation_resize(cfg),
             image_format=cfg.INPUT.FORMAT,
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
         )

@@ -5,7 +5,13 @@ import pytest
 from detectron2.data import transforms as T
 from support import core_cfg
 
-from posecore.data.augment import CropShare, CropToSize, build_augmentations
+from posecore.data.augment import (
+    CoarseDropout,
+    CropShare,
+    CropToSize,
+    ResizeRoundingDown,
+    build_augmentations,
+)
 
 
 def painted(points, size=(90, 120)):
@@ -40,12 +46,20 @@ def apply(augmentations, image, boxes=None):
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6]],
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [70, 140]],
         [
+            *("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute_range", "INPUT.CROP.SIZE", [90, 200]),
+            *("INPUT.CROP.RESIZE", (100, 120), "INPUT.CROP.PROB", 0.7, "INPUT.RESIZE_ROUNDING", "down"),
+        ],
+        ["INPUT.ROTATION", 25.0, "INPUT.ROTATION_PROB", 0.5],
+        [
             *("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6], "INPUT.ROTATION", 10.0),
             *("INPUT.MIN_SIZE_TRAIN", (60, 99), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
             *("INPUT.RANDOM_FLIP", "horizontal"),
         ],
     ],
-    ids=["smaller", "larger", "rotation", "flip", "relative crop", "absolute crop", "all"],
+    ids=[
+        *("smaller", "larger", "rotation", "flip", "relative crop", "absolute crop", "crop of a range"),
+        *("rotation at times", "all"),
+    ],
 )
 def test_points_go_with_the_picture(overrides):
     cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (90,), "INPUT.RANDOM_FLIP", "none", *overrides)
@@ -84,9 +98,9 @@ def test_evaluation_only_resizes():
     assert apply([resize], painted([], (60, 80)))[0].image.shape == (30, 40, 3)
 
 
-def test_relative_crops_come_before_the_resize_and_absolute_ones_after():
+def test_rotation_comes_first_relative_crops_before_the_resize_and_absolute_ones_after():
     kinds = {}
-    for kind, size in (("relative_range", [0.5, 0.5]), ("absolute", [32, 32])):
+    for kind, size in (("relative_range", [0.5, 0.5]), ("absolute_range", [32, 64]), ("absolute", [32, 32])):
         cfg = core_cfg(
             "INPUT.CROP.ENABLED",
             True,
@@ -98,8 +112,11 @@ def test_relative_crops_come_before_the_resize_and_absolute_ones_after():
             5.0,
         )
         kinds[kind] = [type(step).__name__ for step in build_augmentations(cfg, True)]
-    assert kinds["relative_range"] == ["CropShare", "ResizeShortestEdge", "RandomRotation", "RandomFlip"]
-    assert kinds["absolute"] == ["ResizeShortestEdge", "RandomRotation", "CropToSize", "RandomFlip"]
+    assert kinds["relative_range"] == ["RandomRotation", "CropShare", "ResizeShortestEdge", "RandomFlip"]
+    assert kinds["absolute_range"] == [
+        *("RandomRotation", "AugmentationList", "ResizeShortestEdge", "RandomFlip")
+    ]
+    assert kinds["absolute"] == ["RandomRotation", "ResizeShortestEdge", "CropToSize", "RandomFlip"]
 
 
 def test_absolute_crops_start_before_the_corner_of_a_person():
@@ -203,3 +220,49 @@ def test_colours():
 def test_settings_nobody_knows(overrides, message):
     with pytest.raises(ValueError, match=message):
         build_augmentations(core_cfg(*overrides), is_train=True)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((480, 640), (800, 1066)), ((640, 480), (1066, 800))])
+def test_the_longer_side_can_be_rounded_down(size, expected):
+    image = painted([], size)
+    assert apply([ResizeRoundingDown((800,), 1333, "choice")], image)[0].image.shape[:2] == expected
+    cfg = core_cfg("INPUT.MIN_SIZE_TEST", 800, "INPUT.RESIZE_ROUNDING", "down")
+    assert apply(build_augmentations(cfg, is_train=False), image)[0].image.shape[:2] == expected
+    assert apply([ResizeRoundingDown((0,), 1333, "choice")], image)[0].image.shape[:2] == size
+
+
+def test_an_unknown_rounding_names_the_key():
+    with pytest.raises(ValueError, match=r"INPUT.RESIZE_ROUNDING must be one of 'nearest', 'down'"):
+        build_augmentations(core_cfg("INPUT.RESIZE_ROUNDING", "up"), is_train=True)
+
+
+def test_probabilities_of_rotation_crop_and_dropout():
+    image = np.full((60, 80, 3), 200, dtype=np.uint8)
+    same = ("INPUT.RANDOM_FLIP", "none", "INPUT.MIN_SIZE_TRAIN", (60,))
+    for change in (
+        ("INPUT.ROTATION", 25.0, "INPUT.ROTATION_PROB", 0.5),
+        ("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.5, 0.5], "INPUT.CROP.PROB", 0.5),
+        ("INPUT.COARSE_DROPOUT_PROB", 0.5),
+    ):
+        steps = build_augmentations(core_cfg(*same, *change), is_train=True)
+        unchanged = sum(np.array_equal(apply(steps, image)[0].image, image) for _ in range(200))
+        assert 60 < unchanged < 140, change
+
+
+def test_coarse_dropout_blackens_large_cells_and_keeps_points():
+    image = np.full((400, 600, 3), 200, dtype=np.uint8)
+    before = image.copy()
+    shares, by_colour = [], 0
+    for _ in range(60):
+        augmented, transforms = apply([CoarseDropout()], image)
+        black = augmented.image == 0
+        assert set(np.unique(augmented.image)) <= {0, 200}
+        # Rows of one cell are alike: a picture of 400 rows has 12 of them at most.
+        changes = (np.diff(black.astype(int), axis=0) != 0).any(axis=(1, 2)).sum()
+        assert changes < 12
+        shares.append(black.mean())
+        by_colour += not np.array_equal(black[..., 0], black[..., 1])
+        assert np.array_equal(transforms.apply_coords(np.array([[3.0, 5.0]])), [[3.0, 5.0]])
+    assert 0.08 < np.mean(shares) < 0.17
+    assert 15 < by_colour < 45
+    assert np.array_equal(image, before)
