@@ -2,18 +2,15 @@
 
 import copy
 import itertools
-import json
 
-import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from behaviour import skeleton_of
+from dots import CHIN, LEFT, RIGHT, SIZE, dots_cfg, make_cfg
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
-from posecore.config import get_cfg
 from posecore.data import (
     PersonBoxes,
     build_test_loader,
@@ -25,71 +22,10 @@ from posecore.data import (
 from posecore.data.synthetic import make_dataset
 from posecore.keypoints import load_skeleton
 
-HANDS = {
-    "name": "hands",
-    "keypoints": ["left", "right", "chin"],
-    "flip_pairs": [["left", "right"]],
-    "limbs": [],
-    "sigmas": [0.1, 0.1, 0.1],
-}
-# Of the person in COCO's pixels: a red, a green and a blue dot.
-LEFT, RIGHT, CHIN = (60, 40.25), (95.5, 35), (80, 71)
-SIZE = (96, 72)
-
-
-def make_cfg(*overrides):
-    cfg = get_cfg()
-    cfg.merge_from_list(
-        [
-            *(
-                "MODEL.DEVICE",
-                "cpu",
-                "INPUT.VIEW",
-                "crops",
-                "INPUT.BOXES",
-                "annotated",
-                "INPUT.FORMAT",
-                "RGB",
-            ),
-            *("INPUT.CROPS.SIZE", SIZE, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2),
-            *overrides,
-        ]
-    )
-    return cfg
-
 
 @pytest.fixture
 def dots(tmp_path):
-    """Picture 1 has a person with a dot at each of three keypoints, a crowd and somebody unlabelled."""
-    rows, columns = np.mgrid[:110, :150]
-    spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
-    picture = (250 * np.stack(spots, axis=-1)).round().astype(np.uint8)
-    cv2.imwrite(str(tmp_path / "1.png"), picture[..., ::-1])
-    cv2.imwrite(str(tmp_path / "2.png"), np.zeros((60, 50, 3), np.uint8))
-    keypoints = [value for point in (LEFT, RIGHT, CHIN) for value in (*point, 2)]
-    person = {"category_id": 1, "image_id": 1, "iscrowd": 0, "bbox": [50, 25, 60, 60], "area": 1000}
-    people = [
-        person | {"id": 1, "keypoints": keypoints, "num_keypoints": 3},
-        person | {"id": 2, "keypoints": keypoints, "num_keypoints": 3, "iscrowd": 1},
-        person | {"id": 3, "keypoints": [0] * 9, "num_keypoints": 0},
-        person | {"id": 4, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
-        person
-        | {"id": 5, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
-    ]
-    images = [
-        {"id": 1, "file_name": "1.png", "height": 110, "width": 150},
-        {"id": 2, "file_name": "2.png", "height": 60, "width": 50},
-    ]
-    category = {"id": 1, "name": "person", "keypoints": HANDS["keypoints"]}
-    content = {"images": images, "annotations": people, "categories": [category]}
-    (tmp_path / "truth.json").write_text(json.dumps(content))
-    (tmp_path / "hands.yaml").write_text(yaml.safe_dump(HANDS))
-    definition = {"name": "dots", "annotations": "truth.json", "images": ".", "skeleton": "hands.yaml"}
-    (tmp_path / "dots.yaml").write_text(yaml.safe_dump(definition))
-    return make_cfg(
-        *("DATASETS.DEFINITIONS", (str(tmp_path / "dots.yaml"),), "DATASETS.TRAIN", ("dots",)),
-        *("DATASETS.TEST", ("dots",), "DATASETS.SKELETON", str(tmp_path / "hands.yaml")),
-    )
+    return dots_cfg(tmp_path)
 
 
 def find_dot(image, channel):
