@@ -57,7 +57,11 @@ class PoseEstimator(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, images: ImageList) -> list[Instances]:
-        """Per picture pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels."""
+        """Per picture pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels.
+
+        Pictures are what :meth:`preprocess` made of the inputs. A method that looks at parts of pictures
+        makes pictures of the parts there, and puts what it found together in :meth:`postprocess`.
+        """
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
         """One dict per picture.
@@ -72,16 +76,22 @@ class PoseEstimator(nn.Module, ABC):
         images = self.preprocess(batched_inputs)
         if self.training:
             return self.losses(images, [self._target(inputs) for inputs in batched_inputs])
-        results = self.predict(images)
-        return [
-            {"instances": rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])))}
-            for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
-        ]
+        results = self.postprocess(self.predict(images), images, batched_inputs)
+        return [{"instances": result} for result in results]
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalises, then pads with zeros to a common size that the backbone can divide."""
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def postprocess(
+        self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
+    ) -> list[Instances]:
+        """What :meth:`predict` found, per picture and in the coordinates of the original one."""
+        return [
+            rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])))
+            for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
+        ]
 
     def _target(self, inputs: dict[str, Any]) -> Instances:
         instances = inputs["instances"].to(self.device)

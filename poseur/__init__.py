@@ -2,6 +2,7 @@
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from poseur.config import add_config
+from poseur.poseur import Poseur
 from poseur.view import Crops
 
-__all__ = ["Crops", "add_config"]
+__all__ = ["Crops", "Poseur", "add_config"]

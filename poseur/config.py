@@ -6,7 +6,82 @@ from detectron2.config import CfgNode
 def add_config(cfg: CfgNode) -> None:
     """Adds ``MODEL.POSEUR``; the defaults are the paper's final model."""
     cfg.MODEL.POSEUR = CfgNode()
+    _add_network(cfg)
+    _add_training(cfg)
+    _add_scores(cfg)
     _add_crops(cfg)
+
+
+def _add_network(cfg: CfgNode) -> None:
+    node = cfg.MODEL.POSEUR
+    # Maps of the backbone that the decoder looks at, finest first; the last one gives the proposals.
+    node.IN_FEATURES = ("res2", "res3", "res4", "res5")
+    # The transformer: its width, the heads of its attentions, the width of its feed-forward layers, and the
+    # probability of dropout.
+    node.WIDTH = 256
+    node.HEADS = 8
+    node.FEED_FORWARD = 1024
+    node.DROPOUT = 0.1
+    # Decoder layers; 0 leaves the proposals as they are, which is RLE.
+    node.NUM_LAYERS = 6
+    # Whether all layers have the same weights.
+    node.SHARE_LAYERS = False
+    # Whether keypoints look at each other.
+    node.SELF_ATTENTION = True
+    # How they look at the maps: "EMSDA" (projects what it has read) or "MSDA" (projects the maps first).
+    node.CROSS_ATTENTION = "EMSDA"
+    # Points that a head reads on each map.
+    node.POINTS = 4
+    # Where the decoder starts: "proposals" or, as in Deformable DETR, "learned" references.
+    node.START = "proposals"
+    # What proposals are regressed from: the pooled last map of the "backbone" or, as released, of the "neck".
+    node.POOL = "backbone"
+    # How proposals become queries: "sum" (class embedding plus encoding) or, as released, "projection" (of
+    # two encodings; the class embedding is added in each attention).
+    node.ENCODER = "sum"
+    # How weights start: "repaired" (as the released code means it) or "released" (as it does it).
+    node.INIT = "repaired"
+
+
+def _add_training(cfg: CfgNode) -> None:
+    node = cfg.MODEL.POSEUR
+    # "rle" (the likelihood of the paper), "rle_released" (what released codes add up) or "l1".
+    node.LOSS = "rle"
+    # Mean of the flow's latent distribution, for both coordinates (0.5 as released).
+    node.PRIOR_MEAN = 0.0
+    # What the sum over all predicted keypoints is divided by: "predictions" (their number, labelled or not)
+    # or "crops" (as when the checkpoints were trained).
+    node.LOSS_DIVISOR = "predictions"
+    # Weight of the losses of the decoder's layers, lambda of equation 4.
+    node.DECODER_WEIGHT = 1.0
+    # Noisy reference points: "random" (anywhere), "perturbed" (proposals of which a few are moved, as
+    # released) or "none".
+    node.NOISE = CfgNode()
+    node.NOISE.KIND = "random"
+    # Further groups of queries.
+    node.NOISE.GROUPS = 3
+    # "perturbed": points of a group that are moved, on average, and the variance of the normal noise.
+    node.NOISE.PER_GROUP = 4
+    node.NOISE.VARIANCE = 0.2
+
+
+def _add_scores(cfg: CfgNode) -> None:
+    node = cfg.MODEL.POSEUR
+    # A keypoint's third value: "probability" (equation 8), "certainty" (1 - sigma, as RLE) or "none" (1).
+    node.SCORE = "probability"
+    # "probability": a of equation 8, and a factor on it (0.7 as released).
+    node.SCORE_HALF_WIDTH = 0.2
+    node.SCORE_FACTOR = 1.0
+    # A person's score, of its box's and its keypoints': "product" (equation 5), or as released "sum" (box +
+    # mean + maximum) or "thresholded_product" (mean over keypoints above 0.2).
+    node.INSTANCE_SCORE = "product"
+    # What becomes of a crop's keypoints and those of its mirror image; the released code's names in brackets:
+    # "power" (type2), "mean" (default), "agreement" (type1), or "none": no flip test.
+    node.FLIP_FUSION = "power"
+    # A pose falls if a better one of the picture is more similar (OKS); from 1 on none does.
+    node.OKS_NMS_THRESH = 0.9
+    # In evaluation so many crops go through the network at once, to bound its memory.
+    node.TEST_CROPS = 128
 
 
 def _add_crops(cfg: CfgNode) -> None:

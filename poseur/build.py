@@ -1,0 +1,218 @@
+"""From the configuration to the parts of the model; nothing else of the model reads a key."""
+
+import copy
+from functools import partial
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
+from torch import nn
+
+from posecore import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.keypoints import load_skeleton
+from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
+from posecore.options import choice
+from poseur.decoder import (
+    CrossAttention,
+    Decoder,
+    DecoderLayer,
+    FeedForward,
+    NoSelfAttention,
+    SelfAttention,
+)
+from poseur.encoder import LearnedQueries, ProjectedEncoder, SummedEncoder
+from poseur.flip import Fusion, agreement_fusion, mean_fusion, power_fusion
+from poseur.heads import CoarseHead, RefinementHead
+from poseur.how import Scoring, Training
+from poseur.memory import ChannelMapper, PositionedLevels
+from poseur.network import COARSE, CoarseNetwork, CoarseStart, LearnedStart, TransformerNetwork
+from poseur.noise import Noise, no_noise, perturbed_proposals, random_proposals
+from poseur.rle import AbsoluteError, FlowInit, FlowLoss, RealNVP, negative_log_likelihood, released_loss
+from poseur.score import (
+    KeypointScore,
+    certainty,
+    no_score,
+    probability,
+    product_score,
+    sum_score,
+    thresholded_product_score,
+)
+
+# Gain of the layers that regress proposals, and of the flows' networks.
+SMALL_GAIN = 0.01
+
+
+def model_parts(cfg: CfgNode) -> dict[str, Any]:
+    """The arguments of ``Poseur`` as the configuration has them."""
+    node = cfg.MODEL.POSEUR
+    skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+    backbone = build_backbone(cfg)
+    shapes = backbone.output_shape()
+    missing = [name for name in node.IN_FEATURES if name not in shapes]
+    if missing or not node.IN_FEATURES:
+        raise ValueError(
+            f"MODEL.POSEUR.IN_FEATURES must be some of the backbone's maps {tuple(shapes)}, "
+            f"not {tuple(node.IN_FEATURES)}"
+        )
+    return {
+        "backbone": backbone,
+        "in_features": list(node.IN_FEATURES),
+        "skeleton": skeleton,
+        "network": _network(cfg, [shapes[name] for name in node.IN_FEATURES], skeleton.num_keypoints),
+        "pose_losses": _pose_losses(cfg),
+        "training": Training(
+            per_crop=choice(cfg, "MODEL.POSEUR.LOSS_DIVISOR", {"predictions": False, "crops": True}),
+            decoder_weight=node.DECODER_WEIGHT,
+        ),
+        "scoring": Scoring(
+            keypoints=_keypoint_score(cfg),
+            persons=choice(
+                cfg,
+                "MODEL.POSEUR.INSTANCE_SCORE",
+                {
+                    "product": product_score,
+                    "sum": sum_score,
+                    "thresholded_product": thresholded_product_score,
+                },
+            ),
+            fusion=_fusion(cfg),
+            oks_nms_thresh=node.OKS_NMS_THRESH,
+            crops_at_once=node.TEST_CROPS,
+        ),
+        "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+        "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+    }
+
+
+def _network(cfg: CfgNode, shapes: list[ShapeSpec], num_keypoints: int) -> nn.Module:
+    node = cfg.MODEL.POSEUR
+    if node.NUM_LAYERS == 0:
+        return CoarseNetwork(_coarse_head(cfg, shapes[-1].channels, num_keypoints))
+    return TransformerNetwork(
+        neck=ChannelMapper([shape.channels for shape in shapes], node.WIDTH),
+        start=_start(cfg, shapes[-1].channels, num_keypoints),
+        positions=PositionedLevels(node.WIDTH, len(shapes)),
+        decoder=_decoder(cfg, len(shapes)),
+    )
+
+
+def _start(cfg: CfgNode, last_channels: int, num_keypoints: int) -> CoarseStart | LearnedStart:
+    node = cfg.MODEL.POSEUR
+    if choice(cfg, "MODEL.POSEUR.START", {"proposals": False, "learned": True}):
+        return LearnedStart(LearnedQueries(node.WIDTH, num_keypoints))
+    pool_backbone = choice(cfg, "MODEL.POSEUR.POOL", {"backbone": True, "neck": False})
+    encoders: dict[str, type[SummedEncoder] | type[ProjectedEncoder]] = {
+        "sum": SummedEncoder,
+        "projection": ProjectedEncoder,
+    }
+    encoder = choice(cfg, "MODEL.POSEUR.ENCODER", encoders)
+    return CoarseStart(
+        head=_coarse_head(cfg, last_channels if pool_backbone else node.WIDTH, num_keypoints),
+        encoder=encoder(node.WIDTH, num_keypoints),
+        noise=_noise(cfg),
+        pool_backbone=pool_backbone,
+    )
+
+
+def _coarse_head(cfg: CfgNode, channels: int, num_keypoints: int) -> CoarseHead:
+    return CoarseHead(
+        channels,
+        num_keypoints,
+        learn_scales=_learns_scales(cfg),
+        gain=1.0 if _as_released(cfg) else SMALL_GAIN,
+    )
+
+
+def _noise(cfg: CfgNode) -> Noise:
+    node = cfg.MODEL.POSEUR.NOISE
+    options: dict[str, Noise] = {
+        "random": partial(random_proposals, groups=node.GROUPS),
+        "perturbed": partial(
+            perturbed_proposals, groups=node.GROUPS, per_group=node.PER_GROUP, variance=node.VARIANCE
+        ),
+        "none": no_noise,
+    }
+    return choice(cfg, "MODEL.POSEUR.NOISE.KIND", options)
+
+
+def _decoder(cfg: CfgNode, num_levels: int) -> Decoder:
+    node = cfg.MODEL.POSEUR
+    attention = choice(
+        cfg, "MODEL.POSEUR.CROSS_ATTENTION", {"EMSDA": EMSDeformAttention, "MSDA": MSDeformAttention}
+    )
+    # The heads of all layers start equal.
+    head = RefinementHead(node.WIDTH, learn_scales=_learns_scales(cfg))
+    layers = [
+        DecoderLayer(
+            self_attention=(
+                SelfAttention(node.WIDTH, node.HEADS, node.DROPOUT)
+                if node.SELF_ATTENTION
+                else NoSelfAttention()
+            ),
+            cross_attention=CrossAttention(
+                node.WIDTH,
+                attention(
+                    node.WIDTH,
+                    node.HEADS,
+                    num_levels,
+                    node.POINTS,
+                    init="xavier" if _as_released(cfg) else "zero",
+                ),
+                node.DROPOUT,
+            ),
+            feed_forward=FeedForward(node.WIDTH, node.FEED_FORWARD, node.DROPOUT),
+            head=copy.deepcopy(head),
+        )
+        for _ in range(1 if node.SHARE_LAYERS else node.NUM_LAYERS)
+    ]
+    return Decoder(layers, node.NUM_LAYERS)
+
+
+def _pose_losses(cfg: CfgNode) -> dict[str, nn.Module]:
+    """The losses of proposals and of decoder layers, each with its flow."""
+    node = cfg.MODEL.POSEUR
+    parts = []
+    if node.START == "proposals" or node.NUM_LAYERS == 0:
+        parts.append(COARSE)
+    if node.NUM_LAYERS > 0:
+        parts.append("decoder")
+    formulas = {"rle": negative_log_likelihood, "rle_released": released_loss, "l1": None}
+    formula = choice(cfg, "MODEL.POSEUR.LOSS", formulas)
+    if formula is None:
+        return {part: AbsoluteError() for part in parts}
+    init: FlowInit = "default" if _as_released(cfg) else "identity"
+    return {part: FlowLoss(RealNVP(node.PRIOR_MEAN, init=init), formula) for part in parts}
+
+
+def _keypoint_score(cfg: CfgNode) -> KeypointScore:
+    node = cfg.MODEL.POSEUR
+    if not _learns_scales(cfg) and node.SCORE != "none":
+        raise ValueError(
+            f"MODEL.POSEUR.SCORE must be 'none' with MODEL.POSEUR.LOSS 'l1', which learns no scales, "
+            f"not {node.SCORE!r}"
+        )
+    options: dict[str, KeypointScore] = {
+        "probability": partial(probability, half_width=node.SCORE_HALF_WIDTH, factor=node.SCORE_FACTOR),
+        "certainty": certainty,
+        "none": no_score,
+    }
+    return choice(cfg, "MODEL.POSEUR.SCORE", options)
+
+
+def _fusion(cfg: CfgNode) -> Fusion | None:
+    options: dict[str, Fusion | None] = {
+        "power": power_fusion,
+        "mean": mean_fusion,
+        "agreement": agreement_fusion,
+        "none": None,
+    }
+    return choice(cfg, "MODEL.POSEUR.FLIP_FUSION", options)
+
+
+def _learns_scales(cfg: CfgNode) -> bool:
+    return cfg.MODEL.POSEUR.LOSS != "l1"
+
+
+def _as_released(cfg: CfgNode) -> bool:
+    return choice(cfg, "MODEL.POSEUR.INIT", {"repaired": False, "released": True})

@@ -1,0 +1,101 @@
+"""The keypoint encoder: from proposals to the queries that the decoder starts with (section 3.1).
+
+Letters: N pictures or crops, G groups of K queries, E channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from posecore.layers.position import encode_points
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What goes into the decoder.
+
+    Attributes:
+        values: (N, G, K, E).
+        identity: (K, E), or anything that broadcasts to the values: added to queries and keys in every
+            attention, to tell the keypoints apart.
+        references: (N, G, K, 2), where each query looks first; may lie outside [0, 1].
+    """
+
+    values: Tensor
+    identity: Tensor
+    references: Tensor
+
+
+class SummedEncoder(nn.Module):
+    """The paper's: a learned vector for each keypoint plus the sine encoding of its proposal.
+
+    Args:
+        channels: E.
+        num_keypoints: K.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.embedding = class_embedding(num_keypoints, channels)
+
+    def forward(self, proposals: Tensor) -> Queries:
+        """(N, G, K, 2) -> queries; the proposals get no gradient."""
+        proposals = proposals.detach()
+        values = self.embedding + encode_points(proposals, self.channels)
+        return Queries(values, values.new_zeros(1), proposals)
+
+
+class ProjectedEncoder(nn.Module):
+    """The released code's: a projection of the proposal's encodings; the learned vectors stay apart.
+
+    Both the proposal and the proposal cut to the crop are encoded.
+
+    Args:
+        channels: E.
+        num_keypoints: K.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.embedding = class_embedding(num_keypoints, channels)
+        self.projection = nn.Linear(2 * channels, channels)
+        nn.init.xavier_uniform_(self.projection.weight)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, proposals: Tensor) -> Queries:
+        """(N, G, K, 2) -> queries; the proposals get no gradient."""
+        proposals = proposals.detach()
+        encodings = [encode_points(points, self.channels) for points in (proposals, proposals.clamp(0, 1))]
+        values = self.norm(self.projection(torch.cat(encodings, dim=-1)))
+        return Queries(values, self.embedding, proposals)
+
+
+class LearnedQueries(nn.Module):
+    """Deformable DETR's, the baseline of Table 1a: the same queries and references for every crop.
+
+    Args:
+        channels: E.
+        num_keypoints: K.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.values = class_embedding(num_keypoints, channels)
+        self.embedding = class_embedding(num_keypoints, channels)
+        self.references = nn.Linear(channels, 2)
+        nn.init.xavier_uniform_(self.references.weight)
+
+    def forward(self, count: int) -> Queries:
+        """Queries of ``count`` crops, one group each."""
+        references = self.references(self.embedding).sigmoid()
+        return Queries(
+            self.values.expand(count, 1, -1, -1), self.embedding, references.expand(count, 1, -1, -1)
+        )
+
+
+def class_embedding(num_keypoints: int, channels: int) -> nn.Parameter:
+    """(K, E), drawn from Xavier's uniform distribution."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_keypoints, channels)))

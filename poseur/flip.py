@@ -1,0 +1,68 @@
+"""The flip test: a crop is looked at mirrored, too, and both results are fused.
+
+Letters: M crops, K keypoints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poseur.prediction import Prediction
+
+# How strongly a higher score counts in the weighted fusion, and what keeps its weights finite.
+POWER = 5
+EPSILON = 1e-10
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Keypoints with their scores.
+
+    Attributes:
+        points: (M, K, 2), shares of the crop's width and height.
+        scores: (M, K).
+    """
+
+    points: Tensor
+    scores: Tensor
+
+
+# From the results of a crop and of its mirror image, mirrored back, to one.
+Fusion = Callable[[Scored, Scored], Scored]
+
+
+def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
+    """What was predicted on a mirrored crop, on the crop itself: x -> 1 - x, and left is right.
+
+    Args:
+        prediction: (M, K, 2).
+        flip_indices: the keypoint that each becomes (:attr:`posecore.keypoints.Skeleton.flip_indices`).
+    """
+    swapped = prediction[:, list(flip_indices)]
+    x, y = swapped.points.unbind(dim=-1)
+    return Prediction(torch.stack([1 - x, y], dim=-1), swapped.scales)
+
+
+def mean_fusion(plain: Scored, flipped: Scored) -> Scored:
+    """The means of both; "default" of the released code."""
+    return Scored((plain.points + flipped.points) / 2, (plain.scores + flipped.scores) / 2)
+
+
+def agreement_fusion(plain: Scored, flipped: Scored) -> Scored:
+    """Points weighted by score; the score falls where the two disagree; "type1" of the released code."""
+    weights = plain.scores, flipped.scores
+    scores = plain.scores * flipped.scores * (1 - (plain.scores - flipped.scores).abs())
+    return Scored(_weighted(plain, flipped, *weights), scores.square())
+
+
+def power_fusion(plain: Scored, flipped: Scored) -> Scored:
+    """Points weighted by the fifth power of the score, mean scores; "type2" of the released code."""
+    weights = plain.scores**POWER, flipped.scores**POWER
+    return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
+
+
+def _weighted(plain: Scored, flipped: Scored, weight: Tensor, flipped_weight: Tensor) -> Tensor:
+    total = (weight + flipped_weight + EPSILON)[..., None]
+    return (plain.points * weight[..., None] + flipped.points * flipped_weight[..., None]) / total

@@ -1,0 +1,145 @@
+"""Residual log-likelihood estimation (RLE): a distribution of errors that is learned along.
+
+The error of a keypoint, in units of the predicted scale, is taken to be distributed as the product of a
+Laplace distribution and a learned one, which a normalising flow describes (Poseur, section 3.2; Li et al.,
+"Human Pose Regression with Residual Log-likelihood Estimation", ICCV 2021). Flows are used in training alone.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from poseur.prediction import Prediction
+
+# From predictions and true points (..., K, 2), of the same shape, to a loss for each keypoint (..., K).
+PoseLoss = Callable[[Prediction, Tensor], Tensor]
+
+# How the networks of a flow start; see RealNVP.
+FlowInit = Literal["identity", "default"]
+IDENTITY_GAIN = 0.01
+# Added to the denominator of the released residual.
+EPSILON = 1e-9
+
+
+class RealNVP(nn.Module):
+    """A normalising flow on the plane (Dinh et al., "Density estimation using Real NVP", ICLR 2017).
+
+    Couplings take turns: each scales and shifts one coordinate by what two small networks make of the other.
+    The latent distribution is normal with covariance 1.
+
+    Args:
+        mean: of both coordinates of the latent distribution.
+        couplings: how many.
+        width: hidden channels of the networks.
+        init: "identity" draws the networks' weights so small that the flow changes next to nothing at first;
+            "default" leaves them as PyTorch draws them.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self, mean: float = 0.0, couplings: int = 6, width: int = 64, init: FlowInit = "identity"
+    ) -> None:
+        super().__init__()
+        self.mean = mean
+        # 1 marks the coordinate that a coupling reads and keeps.
+        kept = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat((couplings + 1) // 2, 1)[:couplings]
+        self.register_buffer("mask", kept)
+        self.shift = nn.ModuleList(_network(width) for _ in range(couplings))
+        self.log_scale = nn.ModuleList(nn.Sequential(*_network(width), nn.Tanh()) for _ in range(couplings))
+        if init == "identity":
+            for layer in self.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight, gain=IDENTITY_GAIN)
+
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (..., 2) -> their latent points (..., 2), and the log of the map's determinant (...)."""
+        log_det = points.new_zeros(points.shape[:-1])
+        for kept, shift, log_scale in zip(
+            reversed(self.mask), reversed(self.shift), reversed(self.log_scale), strict=True
+        ):
+            moved = 1 - kept
+            known = kept * points
+            exponent = log_scale(known) * moved
+            points = known + moved * (points - shift(known)) * torch.exp(-exponent)
+            log_det = log_det - exponent.sum(dim=-1)
+        return points, log_det
+
+    def inverse(self, latent: Tensor) -> Tensor:
+        """Latent points (..., 2) -> points (..., 2)."""
+        points = latent
+        for kept, shift, log_scale in zip(self.mask, self.shift, self.log_scale, strict=True):
+            moved = 1 - kept
+            known = kept * points
+            points = known + moved * (points * torch.exp(log_scale(known)) + shift(known))
+        return points
+
+    def log_prob(self, points: Tensor) -> Tensor:
+        """The log of the density at points (..., 2): (...)."""
+        latent, log_det = self(points)
+        return log_det - (latent - self.mean).square().sum(dim=-1) / 2 - math.log(2 * math.pi)
+
+
+def _network(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(2, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, 2)
+    )
+
+
+def negative_log_likelihood(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
+    """-log P of the truth (equations 2 and 3), up to the constant that normalises the product.
+
+    With e = (target - mu) / b it is, for each keypoint, the sum over x and y of log(2 b) + |e|, minus the
+    flow's log-density at e: b is the scale of the Laplace distribution, as in equation 7.
+    """
+    errors = (target - prediction.points) / prediction.scales
+    laplace = (torch.log(2 * prediction.scales) + errors.abs()).sum(dim=-1)
+    return laplace - flow.log_prob(errors)
+
+
+def released_loss(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
+    """What the released codes of RLE and of Poseur add up for a keypoint; no likelihood.
+
+    The error is prediction minus target, the flow's log-density and log b count for each coordinate again,
+    and the Laplace distribution has the scale sqrt(2) b but a normal one's factor.
+    """
+    errors = (prediction.points - target) / prediction.scales
+    base = torch.log(prediction.scales * math.sqrt(2 * math.pi)) + (prediction.points - target).abs() / (
+        math.sqrt(2) * prediction.scales + EPSILON
+    )
+    coordinates = torch.log(prediction.scales) - flow.log_prob(errors)[..., None] + base
+    return coordinates.sum(dim=-1)
+
+
+def absolute_error(prediction: Prediction, target: Tensor) -> Tensor:
+    """The L1 distance; scales do not matter."""
+    return (prediction.points - target).abs().sum(dim=-1)
+
+
+class FlowLoss(nn.Module):
+    """One of the losses above with a flow of its own.
+
+    Args:
+        flow: learned along with the model.
+        loss: :func:`negative_log_likelihood` or :func:`released_loss`.
+    """
+
+    def __init__(self, flow: RealNVP, loss: Callable[[Prediction, Tensor, RealNVP], Tensor]) -> None:
+        super().__init__()
+        self.flow = flow
+        self.loss = loss
+
+    def forward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """(..., K, 2) -> (..., K)."""
+        return self.loss(prediction, target, self.flow)
+
+
+class AbsoluteError(nn.Module):
+    """:func:`absolute_error` as a module, where a :class:`FlowLoss` could be."""
+
+    def forward(self, prediction: Prediction, target: Tensor) -> Tensor:
+        """(..., K, 2) -> (..., K)."""
+        return absolute_error(prediction, target)

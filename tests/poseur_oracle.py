@@ -1,0 +1,119 @@
+"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.modeling import build_model
+from oracles import arrays, load_fill
+from torch import Tensor
+from torch.testing import assert_close
+
+from posecore.config import get_cfg
+from poseur import Poseur
+from poseur.official import convert
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "poseur"
+
+
+def build(config: str, *overrides: object) -> Poseur:
+    """The model of a configuration under configs/poseur, without weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
+    return build_model(cfg)
+
+
+TINY = (
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN"),
+    *("MODEL.POSEUR.WIDTH", 32, "MODEL.POSEUR.FEED_FORWARD", 64, "MODEL.POSEUR.NUM_LAYERS", 2),
+)
+
+
+def tiny(*overrides: object, config: str = "R_50_256x192.yaml") -> Poseur:
+    """Small enough to train a step in a moment."""
+    return build(config, *TINY, *overrides)
+
+
+def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tensor]:
+    """A released state dict with the values of a case.
+
+    Args:
+        manifest: as in ``manifest_res50.json``: "res50".
+        changes: name -> {"scale", "shift"}.
+    """
+    fill = load_fill(shared)
+    rows = json.loads((shared / f"oracles/poseur/manifest_{manifest}.json").read_text())["state"]
+    state = {}
+    for row in rows:
+        if row.get("keep"):
+            value = torch.tensor(row["value"]) if "value" in row else torch.zeros(row["shape"])
+            state[row["name"]] = value.to(getattr(torch, row["dtype"]))
+        else:
+            state[row["name"]] = torch.from_numpy(fill.parameter(row["name"], row["shape"], row["dtype"]))
+    for name, change in changes.items():
+        state[name] = state[name] * change["scale"] + change["shift"]
+    return state
+
+
+class Case:
+    """One folder of numbers.
+
+    Args:
+        shared: the folder of shared data.
+        name: of the case.
+        manifest: of the model that it was made with.
+    """
+
+    def __init__(self, shared: Path, name: str, manifest: str = "res50") -> None:
+        folder = shared / "oracles" / "poseur" / name
+        self.shared = shared
+        self.manifest = manifest
+        self.fill = load_fill(shared)
+        self.facts = json.loads((folder / "case.json").read_text())
+        self.golden = arrays(folder / "outputs.npz")
+
+    @cached_property
+    def state(self) -> dict[str, Tensor]:
+        return official_state(self.shared, self.manifest, self.facts.get("overrides", {}))
+
+    def uniform(self, name: str, shape: tuple[int, ...], *limits: float) -> Tensor:
+        return torch.from_numpy(self.fill.uniform(name, shape, *limits))
+
+    def normal(self, name: str, shape: tuple[int, ...], *scale: float) -> Tensor:
+        return torch.from_numpy(self.fill.normal(name, shape, *scale))
+
+    def image(self) -> Tensor:
+        """Two crops, already normalised."""
+        return self.normal(self.facts["image"]["name"], tuple(self.facts["image"]["shape"]))
+
+    def model(self, config: str, *overrides: object) -> Poseur:
+        model = build(config, "MODEL.PIXEL_MEAN", [0.0] * 3, "MODEL.PIXEL_STD", [1.0] * 3, *overrides)
+        model.load_state_dict(convert(self.state))
+        return model
+
+    def check(self, name: str, actual: Tensor) -> None:
+        """Compares at the case's tolerance."""
+        expected = self.golden[name]
+        assert actual.shape == expected.shape, name
+        atol = self.facts["arrays"][name].get("atol", 0)
+        assert_close(
+            actual.detach().to(expected.dtype), expected, rtol=2e-5, atol=atol, msg=lambda m: f"{name}: {m}"
+        )
+
+    def check_map(self, name: str, actual: Tensor) -> None:
+        """Compares what a case keeps of a map (N, C, H, W)."""
+        height, width = actual.shape[2:]
+        self.check(f"{name}.mean", actual.mean(dim=(2, 3)))
+        self.check(f"{name}.std", actual.std(dim=(2, 3), correction=0))
+        self.check(f"{name}.corner", actual[:, :8, :3, :3])
+        rows, columns = slice(height // 2, height // 2 + 2), slice(width // 2, width // 2 + 2)
+        self.check(f"{name}.centre", actual[:, :8, rows, columns])
+
+
+def permutation(case: Case, name: str, count: int) -> Tensor:
+    """What stands for ``torch.randperm`` in a case."""
+    values = case.fill.uniform(name, (count,))
+    return torch.from_numpy(np.argsort(values, kind="stable"))
