@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from posecore.data.coco_json import dataset_dicts, read_coco
-from posecore.data.datasets import dataset_metadata
+from posecore.data.coco_json import dataset_dicts
+from posecore.data.datasets import dataset_metadata, read_dataset
 from posecore.data.mapper import PoseMapper
 from posecore.evaluation.coco import score
 from posecore.keypoints import Skeleton
@@ -63,7 +63,7 @@ def check_dataset(name: str, num_pictures: int = 200) -> Report:
     """
     metadata = dataset_metadata(name)
     skeleton = metadata.skeleton
-    content = read_coco(metadata.json_file, skeleton)
+    content = read_dataset(name, skeleton)
     if "annotations" not in content:
         raise ValueError(f"{metadata.json_file} has no annotations to check")
     people = _gather(content, skeleton)

@@ -8,7 +8,9 @@ import json
 import logging
 import re
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -37,7 +39,51 @@ def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
     Raises:
         FileNotFoundError, ValueError: the message names the file, the annotation and what would be right.
     """
-    content = _load(json_file)
+    return complete_coco(load_coco(json_file), skeleton, json_file)
+
+
+def load_coco(json_file: str | Path) -> dict:
+    """The content of a file as it is; it has a list "images".
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or nothing of COCO's format; the message names it.
+    """
+    content = load_json(json_file)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise ValueError(f"{json_file} is not in COCO's format: it needs a list 'images' at its top")
+    return content
+
+
+def load_json(json_file: str | Path) -> Any:
+    """
+    Raises:
+        FileNotFoundError, ValueError: no such file, or no JSON; the message names it.
+    """
+    path = Path(json_file)
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist")
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no complete JSON file (is it truncated?): {error}") from error
+
+
+def complete_coco(
+    content: dict, skeleton: Skeleton, json_file: str | Path, *, lacking: Collection[str] = ()
+) -> dict:
+    """What :func:`read_coco` returns, of a content that is at hand; it is not modified.
+
+    Other formats are turned into COCO's and then pass through here, so that all are held to the same.
+
+    Args:
+        content: in COCO's format, possibly incomplete.
+        skeleton: what the keypoints must be.
+        json_file: where the content came from, for the messages.
+        lacking: keys of annotations that the format is known to lack; filled in without a word.
+
+    Raises:
+        ValueError: the message names the file, the annotation and what would be right.
+    """
     try:
         images = _check_images(content)
         if "annotations" not in content:
@@ -46,7 +92,7 @@ def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
         # The 2014 minival lists of Detectron2 are known to repeat a few annotations.
         _check_ids(content["annotations"], images, unique="minival" not in Path(json_file).name)
         people = [dict(item) for item in content["annotations"] if item["category_id"] == category["id"]]
-        notices = _complete(people, images, skeleton)
+        notices = _complete(people, images, skeleton, lacking)
     except ValueError as error:
         raise ValueError(f"{json_file}: {error}") from error
     for notice in notices:
@@ -95,19 +141,6 @@ def _continuous(people: list[dict]) -> list[list[float]]:
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
     shift = np.resize([0.5, 0.5, 0], keypoints.shape[1:])
     return (keypoints + shift).tolist()
-
-
-def _load(json_file: str | Path) -> dict:
-    path = Path(json_file)
-    if not path.is_file():
-        raise FileNotFoundError(f"annotation file {path} does not exist")
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is no complete JSON file (is it truncated?): {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise ValueError(f"{path} is not in COCO's format: it needs a list 'images' at its top")
-    return content
 
 
 def _check_images(content: dict) -> dict:
@@ -182,7 +215,7 @@ def _repeated(items: list[dict]) -> list:
     return [identity for identity, count in counts.items() if count > 1][:10]
 
 
-def _complete(people: list[dict], images: dict, skeleton: Skeleton) -> list[str]:
+def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> list[str]:
     """Checks the numbers of persons and fills what is missing, in place; returns what there is to say."""
     filled: Counter[str] = Counter()
     for person in people:
@@ -212,7 +245,7 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton) -> list[str]
     return [
         f"{filled[key]} of {len(people)} annotations have no valid {key}: {text}"
         for key, text in says.items()
-        if filled[key]
+        if filled[key] and key not in lacking
     ]
 
 

@@ -1,19 +1,22 @@
-"""Datasets by name: COCO's keypoint splits, and any that a definition file describes.
+"""Datasets by name: those of :data:`BUILT_IN`, COCO's keypoint splits, and any of a definition file.
 
-A dataset is a name in Detectron2's catalogues whose metadata has json_file, image_root and skeleton.
-A definition is a YAML file with four keys::
+A dataset is a name in Detectron2's catalogues whose metadata has json_file, image_root, skeleton and
+evaluator_type, which says how the file is read (:data:`READERS`) and how poses are scored.
+A definition is a YAML file with four keys, or up to six::
 
     name: dogs_train
     annotations: annotations/train.json    # COCO's keypoint format
     images: images                         # the folder of the file names in the annotations
     skeleton: dog.yaml                     # or the name of a shipped skeleton
+    format: coco                           # that unless said otherwise: a key of READERS
+    ground_truth: mpii_gt_val.mat          # for format mpii alone: what PCKh is measured with
 
 Relative paths start at the definition's folder; $VARIABLES of the environment and ~ are expanded.
 """
 
 import os
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from string import Template
 
@@ -22,17 +25,89 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 from posecore.data.coco_json import dataset_dicts, read_coco
+from posecore.data.crowdpose import read_crowdpose
+from posecore.data.mpii import read_mpii
+from posecore.data.wholebody import read_wholebody
 from posecore.keypoints import Skeleton, load_skeleton
 
-# Detectron2 registers the keypoint splits that have annotations; it has no test splits for keypoints.
-_TEST_SPLITS = {
-    "keypoints_coco_2017_test": ("coco/test2017", "coco/annotations/image_info_test2017.json"),
-    "keypoints_coco_2017_test-dev": ("coco/test2017", "coco/annotations/image_info_test-dev2017.json"),
+# What turns an annotation file into COCO's structure, by the format's name.
+READERS: dict[str, Callable[[Metadata, Skeleton], dict]] = {
+    "coco": lambda metadata, skeleton: read_coco(metadata.json_file, skeleton),
+    "crowdpose": lambda metadata, skeleton: read_crowdpose(metadata.json_file, skeleton),
+    "coco_wholebody": lambda metadata, skeleton: read_wholebody(metadata.json_file, skeleton),
+    "mpii": lambda metadata, skeleton: read_mpii(metadata.json_file, metadata.image_root, skeleton),
 }
 
 
-def register(name: str, json_file: str | Path, image_root: str | Path, skeleton: Skeleton) -> None:
-    """Makes a dataset known by its name; one that had this name before is replaced."""
+@dataclass(frozen=True)
+class BuiltIn:
+    """A dataset known by its name; paths start at the folder that DETECTRON2_DATASETS names."""
+
+    annotations: str
+    images: str
+    skeleton: str
+    format: str = "coco"
+    ground_truth: str | None = None
+
+
+BUILT_IN = {
+    # Detectron2 registers the keypoint splits that have annotations; it has no test splits for keypoints.
+    "keypoints_coco_2017_test": BuiltIn(
+        "coco/annotations/image_info_test2017.json", "coco/test2017", "coco_17"
+    ),
+    "keypoints_coco_2017_test-dev": BuiltIn(
+        "coco/annotations/image_info_test-dev2017.json", "coco/test2017", "coco_17"
+    ),
+    **{
+        f"crowdpose_{split}": BuiltIn(
+            f"crowdpose/annotations/crowdpose_{split}.json", "crowdpose/images", "crowdpose_14", "crowdpose"
+        )
+        for split in ("train", "val", "trainval", "test")
+    },
+    **{
+        f"coco_wholebody_{split}": BuiltIn(
+            f"coco/annotations/coco_wholebody_{split}_v1.0.json",
+            f"coco/{split}2017",
+            "coco_wholebody_133",
+            "coco_wholebody",
+        )
+        for split in ("train", "val")
+    },
+    **{
+        f"mpii_{split}": BuiltIn(
+            f"mpii/annotations/mpii_{split}.json", "mpii/images", "mpii_16", "mpii", ground_truth
+        )
+        for split, ground_truth in (("train", None), ("val", "mpii/annotations/mpii_gt_val.mat"))
+    },
+}
+
+
+def register(
+    name: str,
+    json_file: str | Path,
+    image_root: str | Path,
+    skeleton: Skeleton,
+    *,
+    format: str = "coco",
+    ground_truth: str | Path | None = None,
+) -> None:
+    """Makes a dataset known by its name; one that had this name before is replaced.
+
+    Args:
+        name: for DATASETS.TRAIN and TEST.
+        json_file: the annotations.
+        image_root: the folder of the pictures.
+        skeleton: of the annotations.
+        format: how the annotations are read and poses are scored; a key of :data:`READERS`.
+        ground_truth: of MPII's evaluation (mpii_gt_val.mat); without it MPII poses are not scored.
+
+    Raises:
+        ValueError: unknown format, or a ground truth for another than MPII's.
+    """
+    if format not in READERS:
+        raise ValueError(f"dataset '{name}': format must be one of {sorted(READERS)}, not '{format}'")
+    if ground_truth is not None and format != "mpii":
+        raise ValueError(f"dataset '{name}': format '{format}' has no ground_truth; only mpii has")
     for catalog in (DatasetCatalog, MetadataCatalog):
         catalog.pop(name, None)
     DatasetCatalog.register(name, lambda: load_dataset(name, skeleton))
@@ -41,7 +116,8 @@ def register(name: str, json_file: str | Path, image_root: str | Path, skeleton:
         image_root=str(image_root),
         skeleton=skeleton,
         thing_classes=["person"],
-        evaluator_type="coco",
+        evaluator_type=format,
+        ground_truth=str(ground_truth) if ground_truth is not None else None,
     )
 
 
@@ -57,14 +133,14 @@ def register_definitions(paths: Iterable[str | Path]) -> list[str]:
             raise FileNotFoundError(f"DATASETS.DEFINITIONS: {path} does not exist")
         try:
             definition = _parse_definition(path.read_text(encoding="utf-8"), path.parent)
+            name = definition["name"]
+            if name in names or name in _RESERVED:
+                raise ValueError(f"another dataset is called '{name}'")
+            register(**definition)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path}: {error}") from error
         except (yaml.YAMLError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
-        name = definition["name"]
-        if name in names or name in _BUILT_IN:
-            raise ValueError(f"{path}: another dataset is called '{name}'")
-        register(**definition)
         names.append(name)
     return names
 
@@ -72,20 +148,27 @@ def register_definitions(paths: Iterable[str | Path]) -> list[str]:
 def _parse_definition(text: str, folder: Path) -> dict:
     """The arguments of :func:`register`."""
     content = yaml.safe_load(text)
-    keys = {"name", "annotations", "images", "skeleton"}
-    if not isinstance(content, dict) or content.keys() != keys:
-        raise ValueError(f"a dataset definition has the keys {sorted(keys)}, no fewer and no others")
+    keys, more = {"name", "annotations", "images", "skeleton"}, {"format", "ground_truth"}
+    if not isinstance(content, dict) or content.keys() - more != keys:
+        raise ValueError(
+            f"a dataset definition has the keys {sorted(keys)}, no fewer, and may have {sorted(more)}, "
+            "no others"
+        )
     if wrong := [key for key, value in content.items() if not isinstance(value, str) or not value]:
         raise ValueError(f"{', '.join(wrong)} must be text")
     skeleton = _expand(content["skeleton"])
     if Path(skeleton).suffix in (".yaml", ".yml"):
         skeleton = str(folder / skeleton)
-    return {
+    definition = {
         "name": content["name"],
         "json_file": folder / _expand(content["annotations"]),
         "image_root": folder / _expand(content["images"]),
         "skeleton": load_skeleton(skeleton),
+        "format": content.get("format", "coco"),
     }
+    if "ground_truth" in content:
+        definition["ground_truth"] = folder / _expand(content["ground_truth"])
+    return definition
 
 
 def _expand(path: str) -> str:
@@ -100,6 +183,14 @@ def _expand(path: str) -> str:
 def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
     """The pictures of a dataset as Detectron2's dicts (:func:`posecore.data.coco_json.dataset_dicts`).
 
+    Arguments and errors are those of :func:`read_dataset`.
+    """
+    return dataset_dicts(read_dataset(name, skeleton), dataset_metadata(name).image_root)
+
+
+def read_dataset(name: str, skeleton: Skeleton) -> dict:
+    """The annotations of a dataset in COCO's structure (:func:`posecore.data.coco_json.read_coco`).
+
     Args:
         name: a registered dataset.
         skeleton: that of DATASETS.SKELETON, which the dataset's own must equal.
@@ -113,7 +204,10 @@ def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
             f"dataset '{name}' has skeleton '{metadata.skeleton.name}', but DATASETS.SKELETON is "
             f"'{skeleton.name}'{_difference(metadata.skeleton, skeleton)}; they must be the same"
         )
-    return dataset_dicts(read_coco(metadata.json_file, skeleton), metadata.image_root)
+    kind = metadata.get("evaluator_type", "coco")
+    if kind not in READERS:
+        raise ValueError(f"dataset '{name}' has evaluator_type '{kind}'; it can be one of {sorted(READERS)}")
+    return READERS[kind](metadata, skeleton)
 
 
 def dataset_metadata(name: str) -> Metadata:
@@ -146,15 +240,22 @@ def _difference(theirs: Skeleton, ours: Skeleton) -> str:
     return f" (with other {', '.join(parts)})"
 
 
-def _register_coco() -> None:
-    coco = load_skeleton("coco_17")
+def _register_built_in() -> None:
     root = Path(os.getenv("DETECTRON2_DATASETS", "datasets")).expanduser()
-    for name, (images, annotations) in _TEST_SPLITS.items():
-        register(name, root / annotations, root / images, coco)
+    for name, dataset in BUILT_IN.items():
+        register(
+            name,
+            root / dataset.annotations,
+            root / dataset.images,
+            load_skeleton(dataset.skeleton),
+            format=dataset.format,
+            ground_truth=root / dataset.ground_truth if dataset.ground_truth else None,
+        )
+    coco = load_skeleton("coco_17")
     for name in DatasetCatalog.list():
         if name.startswith("keypoints_coco_"):
             MetadataCatalog.get(name).skeleton = coco
 
 
-_register_coco()
-_BUILT_IN = frozenset(DatasetCatalog.list())
+_register_built_in()
+_RESERVED = frozenset(DatasetCatalog.list())

@@ -57,5 +57,5 @@ def _scores(cfg: CfgNode, name: str, skeleton: Skeleton) -> PoseEvaluator:
     coco = {"tasks": cfg.TEST.TASKS, "backend": cfg.TEST.COCO_BACKEND, "output_dir": output_dir}
     if kind == "crowdpose":
         return CrowdPoseEvaluator(name, skeleton, borders=cfg.TEST.CROWD_BORDERS, **coco)
-    evaluator = {"coco": COCOPoseEvaluator, "coco_wholebody": WholeBodyEvaluator}[kind]
+    evaluator = WholeBodyEvaluator if kind == "coco_wholebody" else COCOPoseEvaluator
     return evaluator(name, skeleton, **coco)

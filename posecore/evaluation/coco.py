@@ -2,8 +2,6 @@
 
 import contextlib
 import io
-import itertools
-import json
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
@@ -14,13 +12,9 @@ import hotcoco
 import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
-import torch
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.structures import Instances
-from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 
-from posecore.data import dataset_metadata, read_coco
+from posecore.evaluation.results import PoseEvaluator
 from posecore.keypoints import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -30,21 +24,19 @@ METRICS: dict[str, tuple[str | None, ...]] = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", None, None, "AR", "ARs", "ARm", "ARl"),
 }
+# Those of poses, but for those by size, which other datasets than COCO do not report.
+WITHOUT_SIZES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
 BACKENDS = ("hotcoco", "pycocotools")
 
-# Test sets come without categories that could be asked; COCO's persons have this one.
-_PERSON = 1
 
-
-class COCOPoseEvaluator(DatasetEvaluator):
-    """Collects the poses of a dataset's pictures, writes them as COCO's servers take them, and scores them.
+class COCOPoseEvaluator(PoseEvaluator):
+    """Scores the poses of a dataset's pictures, and their boxes on request.
 
     Persons without labelled keypoints and crowds are neither wanted nor wrong, as COCO has it: a
     prediction that matches one does not count.
 
     Args:
-        dataset_name: registered, with a json_file in COCO's format; without annotations (test-dev)
-            results are written but not scored.
+        dataset_name: registered; without annotations (test-dev) results are written but not scored.
         skeleton: of the dataset; its sigmas define the similarity of poses.
         tasks: what is scored, of "keypoints" and "bbox"; boxes are written only with "bbox".
         backend: "hotcoco" or "pycocotools"; they give the same numbers, hotcoco much sooner.
@@ -69,107 +61,30 @@ class COCOPoseEvaluator(DatasetEvaluator):
             raise ValueError(f"TEST.TASKS is {tuple(tasks)}; it can hold {' and '.join(METRICS)}")
         if backend not in BACKENDS:
             raise ValueError(f"TEST.COCO_BACKEND is {backend!r}; it can be {' or '.join(BACKENDS)}")
-        self._name = dataset_name
-        self._skeleton = skeleton
+        super().__init__(
+            dataset_name,
+            skeleton,
+            with_boxes="bbox" in tasks,
+            output_dir=output_dir,
+            distributed=distributed,
+        )
+        self.backend = backend
         self._tasks = tuple(tasks)
-        self._backend = backend
-        self._output_dir = Path(output_dir) if output_dir else None
-        self._distributed = distributed
-        self._truth = read_coco(dataset_metadata(dataset_name).json_file, skeleton)
-        categories = self._truth.get("categories")
-        self._category = categories[0]["id"] if categories else _PERSON
-        self._results: list[dict[str, Any]] = []
 
-    def reset(self) -> None:
-        self._results = []
-
-    def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
-        """Takes over the predictions for some pictures; neither argument is modified.
-
-        Args:
-            inputs: what the model was given, each with its ``image_id``.
-            outputs: what it returned, each with ``instances`` (scores, pred_keypoints (M, K, 3), and
-                pred_boxes where boxes are scored) in the original picture's continuous pixels.
-
-        Raises:
-            ValueError: a prediction is not finite or has another number of keypoints; names the picture.
-        """
-        for picture, output in zip(inputs, outputs, strict=True):
-            try:
-                results = coco_results(
-                    output["instances"],
-                    self._skeleton.num_keypoints,
-                    image_id=picture["image_id"],
-                    category_id=self._category,
-                    with_boxes="bbox" in self._tasks,
-                )
-            except ValueError as error:
-                where = picture.get("file_name", f"image {picture['image_id']}")
-                raise ValueError(f"{where}: {error}") from error
-            self._results.extend(results)
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """Per task, metrics in percent; NaN where the dataset has nobody that a metric is about.
-
-        Empty where the dataset has no annotations, and in all processes but the main one.
-        """
-        results = self._results
-        if self._distributed:
-            results = list(itertools.chain.from_iterable(comm.gather(results)))
-            if not comm.is_main_process():
-                return {}
-        if self._output_dir is not None:
-            self._output_dir.mkdir(parents=True, exist_ok=True)
-            file = self._output_dir / "coco_instances_results.json"
-            file.write_text(json.dumps(results))
-            logger.info("%s: %d poses written to %s", self._name, len(results), file)
-        if "annotations" not in self._truth:
-            logger.warning("%s has no annotations: nothing is scored", self._name)
-            return {}
-        if not results:
-            logger.warning("%s: nothing was found in any picture", self._name)
+    def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+        """Per task, metrics in percent; NaN where the dataset has nobody that a metric is about."""
         metrics = {}
         for task in self._tasks:
-            metrics[task] = score(self._truth, results, task, self._skeleton.sigmas, self._backend)
-            logger.info(
-                "%s, %s (%s):\n%s", self._name, task, self._backend, create_small_table(metrics[task])
-            )
+            metrics[task] = self.keypoints(results) if task == "keypoints" else self._score(results, task)
+            logger.info("%s, %s (%s):\n%s", self.name, task, self.backend, create_small_table(metrics[task]))
         return metrics
 
+    def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """The metrics of poses."""
+        return self._score(results, "keypoints")
 
-def coco_results(
-    instances: Instances, num_keypoints: int, *, image_id: int, category_id: int, with_boxes: bool = False
-) -> list[dict[str, Any]]:
-    """One picture's poses in COCO's format, where the centre of the first pixel is at 0 instead of 0.5.
-
-    Args:
-        instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``.
-
-    Returns:
-        M dicts of image_id, category_id, score, keypoints (3K numbers), and bbox (x, y, width, height).
-
-    Raises:
-        ValueError: a number is infinite or NaN, or K is not ``num_keypoints``.
-    """
-    if len(instances) == 0:
-        return []
-    columns = {"score": instances.scores, "keypoints": instances.pred_keypoints}
-    if with_boxes:
-        columns["bbox"] = instances.pred_boxes.tensor
-    for name, values in columns.items():
-        if not values.isfinite().all():
-            raise ValueError(f"a predicted {name} is not finite")
-    shape = tuple(instances.pred_keypoints.shape[1:])
-    if shape != (num_keypoints, 3):
-        raise ValueError(f"predicted poses have shape {shape}, the skeleton has {num_keypoints} keypoints")
-    columns = {name: values.double().cpu() for name, values in columns.items()}
-    columns["keypoints"] = (columns["keypoints"] - torch.tensor([0.5, 0.5, 0.0])).flatten(1)
-    if with_boxes:
-        corners = columns["bbox"]
-        columns["bbox"] = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    same = {"image_id": image_id, "category_id": category_id}
-    return [same | dict(zip(columns, row, strict=True)) for row in rows]
+    def _score(self, results: list[dict[str, Any]], task: str) -> dict[str, float]:
+        return score(self.truth, results, task, self.skeleton.sigmas, self.backend)
 
 
 def score(
@@ -180,7 +95,7 @@ def score(
     Args:
         truth: as :func:`posecore.data.read_coco` returns it. That it was checked and completed there
             matters: hotcoco takes whatever it is given.
-        results: as :func:`coco_results` makes them.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them.
         task: a key of :data:`METRICS`.
         sigmas: K constants of the keypoints.
         backend: one of :data:`BACKENDS`.

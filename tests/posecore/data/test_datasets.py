@@ -66,7 +66,7 @@ def test_a_skeleton_of_its_own(define, tmp_path):
     ("fields", "message"),
     [
         ({"images": None}, r"has the keys \['annotations', 'images', 'name', 'skeleton'\]"),
-        ({"sigmas": [0.1]}, "no fewer and no others"),
+        ({"sigmas": [0.1]}, "no others"),
         ({"name": 17}, "name must be text"),
         ({"annotations": ""}, "annotations must be text"),
         ({"skeleton": "coco_71"}, "no skeleton is called 'coco_71'"),

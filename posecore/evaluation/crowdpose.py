@@ -1,0 +1,107 @@
+"""CrowdPose's average precision, over all pictures and by how crowded they are (arXiv 1812.00324)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posecore.data.coco_json import AREA_OF_BOX
+from posecore.evaluation.coco import WITHOUT_SIZES, COCOPoseEvaluator, score
+from posecore.keypoints import Skeleton
+
+LEVELS = ("easy", "medium", "hard")
+
+# The crowd index at which a picture is medium and at which it is hard, in the paper.
+BORDERS = (0.1, 0.8)
+
+
+class CrowdPoseEvaluator(COCOPoseEvaluator):
+    """Scores the poses of a dataset in CrowdPose's format; arguments as for COCO's.
+
+    Args:
+        borders: the crowd index at which a picture is medium and at which it is hard.
+
+    Raises:
+        ValueError: as COCO's, or the borders are not in order.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        skeleton: Skeleton,
+        *,
+        borders: Sequence[float] = BORDERS,
+        tasks: Sequence[str] = ("keypoints",),
+        backend: str = "hotcoco",
+        output_dir: str | Path | None = None,
+        distributed: bool = True,
+    ) -> None:
+        if len(borders) != 2 or not 0 < borders[0] < borders[1] <= 1:
+            raise ValueError(f"TEST.CROWD_BORDERS must be two rising numbers in (0, 1], not {tuple(borders)}")
+        super().__init__(
+            dataset_name,
+            skeleton,
+            tasks=tasks,
+            backend=backend,
+            output_dir=output_dir,
+            distributed=distributed,
+        )
+        self._borders = tuple(borders)
+
+    def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        return crowdpose_score(self.truth, results, self.skeleton.sigmas, self.backend, self._borders)
+
+
+def crowdpose_score(
+    truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    sigmas: Sequence[float],
+    backend: str,
+    borders: Sequence[float] = BORDERS,
+) -> dict[str, float]:
+    """CrowdPose's metrics in percent: COCO's, but for three things.
+
+    The area of a person is 0.53 of the box; a person without a visible keypoint (v = 2) is neither wanted
+    nor wrong, although hidden ones (v = 1) count in the similarity of poses; there are no sizes, but AP on
+    easy, medium and hard pictures.
+
+    Args:
+        truth: as :func:`posecore.data.crowdpose.read_crowdpose` returns it.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them.
+        sigmas: K constants of the keypoints.
+        backend: of :data:`posecore.evaluation.coco.BACKENDS`.
+        borders: the crowd index at which a picture is medium and at which it is hard.
+
+    Returns:
+        AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard; NaN for a level without anybody.
+    """
+    people = [
+        person
+        | {
+            "area": AREA_OF_BOX * person["bbox"][2] * person["bbox"][3],
+            "num_keypoints": sum(v == 2 for v in person["keypoints"][2::3]),
+        }
+        for person in truth["annotations"]
+    ]
+    truth = truth | {"annotations": people}
+    found = score(truth, results, "keypoints", sigmas, backend)
+    metrics = {name: found[name] for name in WITHOUT_SIZES}
+    levels = np.digitize([image["crowdIndex"] for image in truth["images"]], borders)
+    for level, name in enumerate(LEVELS):
+        ids = {image["id"] for image, own in zip(truth["images"], levels, strict=True) if own == level}
+        metrics[f"AP_{name}"] = _precision(truth, results, ids, sigmas, backend)
+    return metrics
+
+
+def _precision(
+    truth: dict[str, Any], results: list[dict[str, Any]], ids: set, sigmas: Sequence[float], backend: str
+) -> float:
+    """AP on the pictures of these ids."""
+    people = [person for person in truth["annotations"] if person["image_id"] in ids]
+    if not any(person["num_keypoints"] and not person["iscrowd"] for person in people):
+        return float("nan")
+    images = [image for image in truth["images"] if image["id"] in ids]
+    results = [result for result in results if result["image_id"] in ids]
+    part = truth | {"images": images, "annotations": people}
+    return score(part, results, "keypoints", sigmas, backend)["AP"]

@@ -1,0 +1,217 @@
+"""MPII's share of correct keypoints by the size of the head, PCKh (Andriluka et al., CVPR 2014)."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+import torch
+from detectron2.utils.logger import create_small_table
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_iou
+
+from posecore.data.datasets import dataset_metadata
+from posecore.evaluation.results import PoseEvaluator
+from posecore.keypoints import Skeleton
+
+logger = logging.getLogger(__name__)
+
+# The columns of MPII's table, and the joints that each is the mean of.
+COLUMNS = {
+    "Head": ("head_top",),
+    "Shoulder": ("left_shoulder", "right_shoulder"),
+    "Elbow": ("left_elbow", "right_elbow"),
+    "Wrist": ("left_wrist", "right_wrist"),
+    "Hip": ("left_hip", "right_hip"),
+    "Knee": ("left_knee", "right_knee"),
+    "Ankle": ("left_ankle", "right_ankle"),
+}
+# Joints that do not count in the mean.
+UNCOUNTED = ("pelvis", "thorax")
+
+# The size of a head is this share of the diagonal of its box.
+_SHARE_OF_DIAGONAL = 0.6
+# Distances, in sizes of the head, up to which a joint is correct: for the table, and for a stricter mean.
+_THRESHOLD, _STRICT = 0.5, 0.1
+
+
+@dataclass(frozen=True)
+class MPIITruth:
+    """What PCKh is measured with, of N persons in the order of the annotation file.
+
+    Attributes:
+        joints: (N, K, 2), pixels counted from 1.
+        present: (N, K), which joints the persons have.
+        head_sizes: (N,), pixels.
+    """
+
+    joints: np.ndarray
+    present: np.ndarray
+    head_sizes: np.ndarray
+
+
+class MPIIEvaluator(PoseEvaluator):
+    """Scores one pose for each annotated person of a dataset in MPII's form.
+
+    MPII gives the place and size of the persons to be evaluated. A person's pose is the one whose box
+    overlaps the person's (:mod:`posecore.data.mpii`) most, each pose being one person's at most. For
+    top-down methods, which return the boxes they were given, that is the pose made from this very box; all
+    others are judged by what they found there. Scores do not matter. Who gets no pose has no correct joint.
+
+    Args:
+        dataset_name: registered with its ground truth; without one, results are written but not scored.
+        skeleton: of the dataset; columns of the table whose joints it lacks are left out.
+        output_dir: where ``coco_instances_results.json`` is written; None for nowhere.
+        distributed: gather the predictions of all processes; the main one scores them.
+
+    Raises:
+        FileNotFoundError, ValueError: annotations or ground truth are wrong or do not fit each other.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        skeleton: Skeleton,
+        *,
+        output_dir: str | Path | None = None,
+        distributed: bool = True,
+    ) -> None:
+        super().__init__(
+            dataset_name, skeleton, with_boxes=True, output_dir=output_dir, distributed=distributed
+        )
+        file = dataset_metadata(dataset_name).get("ground_truth")
+        shape = len(self.truth["annotations"]), skeleton.num_keypoints
+        self._ground_truth = read_mpii_truth(file, *shape) if file is not None else None
+
+    def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+        """{"pckh": :func:`pckh`}, or nothing without a ground truth."""
+        if self._ground_truth is None:
+            logger.warning("%s has no ground_truth (mpii_gt_val.mat): nothing is scored", self.name)
+            return {}
+        poses = assign_poses(self.truth["annotations"], results, self.skeleton.num_keypoints)
+        table = pckh(poses, self._ground_truth, self.skeleton.keypoints)
+        logger.info("%s, PCKh:\n%s", self.name, create_small_table(table))
+        return {"pckh": table}
+
+
+def read_mpii_truth(mat_file: str | Path, num_people: int, num_keypoints: int) -> MPIITruth:
+    """Reads MPII's validation ground truth, as HRNet and MMPose hand it out (mpii_gt_val.mat).
+
+    Args:
+        mat_file: with headboxes_src (2, 2, N), two corners of each head's box, jnt_missing (K, N), 1 where a
+            joint is absent, and pos_gt_src (K, 2, N), the joints in pixels counted from 1.
+        num_people: N.
+        num_keypoints: K.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not what it should be; the message names it.
+    """
+    path = Path(mat_file)
+    if not path.is_file():
+        raise FileNotFoundError(f"ground truth {path} does not exist")
+    shapes = {
+        "headboxes_src": (2, 2, num_people),
+        "jnt_missing": (num_keypoints, num_people),
+        "pos_gt_src": (num_keypoints, 2, num_people),
+    }
+    try:
+        content = scipy.io.loadmat(path, variable_names=list(shapes))
+    # Whatever scipy stumbles over in a file that is broken, or newer than it can read.
+    except Exception as error:
+        raise ValueError(f"{path} is no MATLAB file that can be read: {error}") from error
+    arrays = {}
+    for key, shape in shapes.items():
+        if key not in content:
+            raise ValueError(f"{path} has no {key}; MPII's ground truth holds {', '.join(shapes)}")
+        # MATLAB drops last axes of length 1.
+        array = content[key][..., None] if content[key].shape == shape[:-1] else content[key]
+        if array.shape != shape:
+            raise ValueError(
+                f"{path}: {key} is {array.shape} instead of {shape}, "
+                f"for the {num_people} persons and {num_keypoints} keypoints of the annotations"
+            )
+        arrays[key] = array.astype(np.float64)
+    sides = arrays["headboxes_src"][1] - arrays["headboxes_src"][0]
+    head_sizes = _SHARE_OF_DIAGONAL * np.linalg.norm(sides, axis=0)
+    if wrong := np.flatnonzero(~(head_sizes > 0)).tolist():
+        raise ValueError(f"{path}: headboxes_src of persons {wrong[:5]} (counted from 0) have no size")
+    return MPIITruth(arrays["pos_gt_src"].transpose(2, 0, 1), arrays["jnt_missing"].T == 0, head_sizes)
+
+
+def assign_poses(
+    people: list[dict[str, Any]], results: list[dict[str, Any]], num_keypoints: int
+) -> np.ndarray:
+    """The pose of each of N persons: the assignment with the greatest sum of overlaps (IoU) of boxes.
+
+    Args:
+        people: annotations with image_id and bbox.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them, with bbox.
+        num_keypoints: K.
+
+    Returns:
+        (N, K, 2), pixels counted from 0; infinite for persons whom no pose overlaps.
+    """
+    poses = np.full((len(people), num_keypoints, 2), np.inf)
+    in_image, found_in_image = defaultdict(list), defaultdict(list)
+    for index, person in enumerate(people):
+        in_image[person["image_id"]].append(index)
+    for result in results:
+        found_in_image[result["image_id"]].append(result)
+    for image_id, indices in in_image.items():
+        found = found_in_image[image_id]
+        overlaps = box_iou(_corners([people[index] for index in indices]), _corners(found)).numpy()
+        for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
+            if overlaps[row, column] > 0:
+                keypoints = np.array(found[column]["keypoints"]).reshape(num_keypoints, 3)
+                poses[indices[row]] = keypoints[:, :2]
+    return poses
+
+
+def pckh(poses: np.ndarray, truth: MPIITruth, keypoints: Sequence[str]) -> dict[str, float]:
+    """MPII's table in percent.
+
+    Args:
+        poses: (N, K, 2), pixels counted from 0; infinite where there is no pose.
+        truth: of the same N persons.
+        keypoints: the K names.
+
+    Returns:
+        :data:`COLUMNS` whose joints are among the names, Mean over the present joints but
+        :data:`UNCOUNTED`, all at half a head, and "PCKh@0.1", that mean at a tenth; NaN where nobody has
+        the joint.
+    """
+    # A pixel counted from 0 is one less than MPII's.
+    distances = np.linalg.norm(poses + 1 - truth.joints, axis=-1)
+    errors = distances / truth.head_sizes[:, None]  # (N, K)
+    shares = [_share(errors[:, k] <= _THRESHOLD, truth.present[:, k]) for k in range(len(keypoints))]
+    by_name = dict(zip(keypoints, shares, strict=True))
+    table = {
+        column: _mean([by_name[joint] for joint in joints])
+        for column, joints in COLUMNS.items()
+        if by_name.keys() >= set(joints)
+    }
+    counted = truth.present & [name not in UNCOUNTED for name in keypoints]
+    table["Mean"] = _share(errors <= _THRESHOLD, counted)
+    table["PCKh@0.1"] = _share(errors <= _STRICT, counted)
+    return table
+
+
+def _share(correct: np.ndarray, counted: np.ndarray) -> float:
+    """Percent of the counted that are correct."""
+    return 100 * float(correct[counted].mean()) if counted.any() else float("nan")
+
+
+def _mean(shares: list[float]) -> float:
+    """Of those that are known."""
+    known = [share for share in shares if not np.isnan(share)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _corners(items: list[dict[str, Any]]) -> torch.Tensor:
+    """(n, 4): x, y, width, height -> x1, y1, x2, y2."""
+    boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).reshape(-1, 4)
+    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)

@@ -1,0 +1,156 @@
+"""The poses that a model finds on a dataset: collected, written as COCO's servers take them, handed on."""
+
+import itertools
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import Instances
+from detectron2.utils import comm
+
+from posecore.data.datasets import read_dataset
+from posecore.keypoints import Skeleton
+
+logger = logging.getLogger(__name__)
+
+# Test sets come without categories that could be asked; COCO's persons have this one.
+_PERSON = 1
+
+
+class PoseEvaluator(DatasetEvaluator):
+    """Collects the poses of a dataset's pictures in all processes; :meth:`metrics` says how good they are.
+
+    Args:
+        dataset_name: registered; without annotations (test-dev) results are written but not scored.
+        skeleton: of the dataset.
+        with_boxes: whether the boxes of the poses are taken over as well.
+        output_dir: where ``coco_instances_results.json`` is written; None for nowhere.
+        distributed: gather the predictions of all processes; the main one scores them.
+
+    Attributes:
+        truth: as :func:`posecore.data.read_coco` returns it.
+
+    Raises:
+        FileNotFoundError, ValueError: the annotations are wrong or do not fit the skeleton.
+    """
+
+    def __init__(
+        self,
+        dataset_name: str,
+        skeleton: Skeleton,
+        *,
+        with_boxes: bool,
+        output_dir: str | Path | None = None,
+        distributed: bool = True,
+    ) -> None:
+        self.name = dataset_name
+        self.skeleton = skeleton
+        self.truth = read_dataset(dataset_name, skeleton)
+        categories = self.truth.get("categories")
+        self._category = categories[0]["id"] if categories else _PERSON
+        self._with_boxes = with_boxes
+        self._output_dir = Path(output_dir) if output_dir else None
+        self._distributed = distributed
+        self._results: list[dict[str, Any]] = []
+
+    @abstractmethod
+    def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+        """Per task, numbers by their names.
+
+        Args:
+            results: of the whole dataset, as :func:`coco_results` makes them; there are annotations.
+        """
+
+    def written(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result as the dataset's own tools take it: here as it is."""
+        return result
+
+    def reset(self) -> None:
+        self._results = []
+
+    def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
+        """Takes over the predictions for some pictures; neither argument is modified.
+
+        Args:
+            inputs: what the model was given, each with its ``image_id``.
+            outputs: what it returned, each with ``instances`` (scores, pred_keypoints (M, K, 3), and
+                pred_boxes where boxes are taken over) in the original picture's continuous pixels.
+
+        Raises:
+            ValueError: a prediction is not finite or has another number of keypoints; names the picture.
+        """
+        for picture, output in zip(inputs, outputs, strict=True):
+            try:
+                results = coco_results(
+                    output["instances"],
+                    self.skeleton.num_keypoints,
+                    image_id=picture["image_id"],
+                    category_id=self._category,
+                    with_boxes=self._with_boxes,
+                )
+            except ValueError as error:
+                where = picture.get("file_name", f"image {picture['image_id']}")
+                raise ValueError(f"{where}: {error}") from error
+            self._results.extend(results)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """:meth:`metrics` of all predictions.
+
+        Empty where the dataset has no annotations, and in all processes but the main one.
+        """
+        results = self._results
+        if self._distributed:
+            results = list(itertools.chain.from_iterable(comm.gather(results)))
+            if not comm.is_main_process():
+                return {}
+        if self._output_dir is not None:
+            self._output_dir.mkdir(parents=True, exist_ok=True)
+            file = self._output_dir / "coco_instances_results.json"
+            file.write_text(json.dumps([self.written(result) for result in results]))
+            logger.info("%s: %d poses written to %s", self.name, len(results), file)
+        if "annotations" not in self.truth:
+            logger.warning("%s has no annotations: nothing is scored", self.name)
+            return {}
+        if not results:
+            logger.warning("%s: nothing was found in any picture", self.name)
+        return self.metrics(results)
+
+
+def coco_results(
+    instances: Instances, num_keypoints: int, *, image_id: int, category_id: int, with_boxes: bool = False
+) -> list[dict[str, Any]]:
+    """One picture's poses in COCO's format, where the centre of the first pixel is at 0 instead of 0.5.
+
+    Args:
+        instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``.
+
+    Returns:
+        M dicts of image_id, category_id, score, keypoints (3K numbers), and bbox (x, y, width, height).
+
+    Raises:
+        ValueError: a number is infinite or NaN, or K is not ``num_keypoints``.
+    """
+    if len(instances) == 0:
+        return []
+    columns = {"score": instances.scores, "keypoints": instances.pred_keypoints}
+    if with_boxes:
+        columns["bbox"] = instances.pred_boxes.tensor
+    for name, values in columns.items():
+        if not values.isfinite().all():
+            raise ValueError(f"a predicted {name} is not finite")
+    shape = tuple(instances.pred_keypoints.shape[1:])
+    if shape != (num_keypoints, 3):
+        raise ValueError(f"predicted poses have shape {shape}, the skeleton has {num_keypoints} keypoints")
+    columns = {name: values.double().cpu() for name, values in columns.items()}
+    columns["keypoints"] = (columns["keypoints"] - torch.tensor([0.5, 0.5, 0.0])).flatten(1)
+    if with_boxes:
+        corners = columns["bbox"]
+        columns["bbox"] = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    same = {"image_id": image_id, "category_id": category_id}
+    return [same | dict(zip(columns, row, strict=True)) for row in rows]

@@ -1,0 +1,106 @@
+"""Made-up annotations and predictions in COCO's format, for tests of evaluators."""
+
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances
+
+from posecore.keypoints import Skeleton
+
+DOG = Skeleton(
+    name="dog",
+    keypoints=("nose", "left_paw", "right_paw", "back", "tail"),
+    flip_pairs=(("left_paw", "right_paw"),),
+    limbs=(("nose", "back"), ("back", "tail")),
+    sigmas=(0.02, 0.08, 0.08, 0.1, 0.12),
+)
+CATEGORY = 7
+HALF = np.array([0.5, 0.5, 0])  # from COCO's coordinates to continuous pixels
+
+
+def random_truth(rng, skeleton, pictures=12):
+    """Persons of all sizes, crowds, persons without keypoints, pictures without persons."""
+    people = []
+    for image_id in range(1, pictures):  # nobody in picture 0
+        for _ in range(rng.integers(0, 7)):
+            width, height = rng.uniform(8, 200, 2)
+            x, y = rng.uniform(0, 400, 2)
+            points = rng.uniform(0, 1, (skeleton.num_keypoints, 3)) * (width, height, 1) + (x, y, 0)
+            kind = rng.choice(["person", "crowd", "unlabelled"], p=[0.7, 0.15, 0.15])
+            seen = rng.integers(0, 3, skeleton.num_keypoints) * (kind == "person")
+            points = np.where(seen[:, None] > 0, np.round(points), 0)
+            points[:, 2] = seen
+            people.append(
+                {
+                    "id": len(people),  # 0 among them
+                    "image_id": image_id,
+                    "category_id": CATEGORY,
+                    "bbox": [x, y, width, height],
+                    "area": width * height * rng.uniform(0.4, 0.8),
+                    "iscrowd": int(kind == "crowd"),
+                    "keypoints": points.ravel().tolist(),
+                    "num_keypoints": int((seen > 0).sum()),
+                }
+            )
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 600, "width": 640} for i in range(pictures)]
+    categories = [{"id": CATEGORY, "name": skeleton.name, "keypoints": list(skeleton.keypoints)}]
+    return {"images": images, "categories": categories, "annotations": people}
+
+
+def random_results(rng, truth, skeleton):
+    """Each person found none to three times, more or less well, and poses where nobody is."""
+    results = []
+    for person in truth["annotations"]:
+        for _ in range(rng.integers(0, 4)):
+            blur = rng.choice([0.5, 3, 20])
+            corner, size = np.array(person["bbox"]).reshape(2, 2)
+            points = np.array(person["keypoints"], float).reshape(-1, 3)
+            anywhere = np.array(corner) + rng.uniform(size=(len(points), 2)) * size
+            points[:, :2] = np.where(points[:, 2:] > 0, points[:, :2], anywhere)
+            points += rng.normal(0, blur, points.shape)
+            box = [*(corner + rng.normal(0, blur, 2)), *size]
+            results.append(
+                {"image_id": person["image_id"], "keypoints": points.ravel().tolist(), "bbox": box}
+            )
+    for image in truth["images"]:
+        points = rng.uniform(0, 600, (skeleton.num_keypoints, 3)).ravel().tolist()
+        results.append({"image_id": image["id"], "keypoints": points, "bbox": [0.0, 0.0, 600.0, 600.0]})
+    # Rounded scores, so that there are ties.
+    return [{**result, "category_id": CATEGORY, "score": round(rng.uniform(), 2)} for result in results]
+
+
+def instances(keypoints, scores=None, boxes=None):
+    keypoints = torch.as_tensor(keypoints, dtype=torch.float32)
+    found = Instances((100, 100))
+    found.pred_keypoints = keypoints
+    found.scores = torch.ones(len(keypoints)) if scores is None else torch.tensor(scores)
+    found.pred_boxes = Boxes(torch.zeros(len(keypoints), 4) if boxes is None else torch.tensor(boxes))
+    found.pred_classes = torch.zeros(len(keypoints), dtype=torch.int64)
+    return found
+
+
+def pictures(truth):
+    return [{"image_id": image["id"], "file_name": image["file_name"]} for image in truth["images"]]
+
+
+def perfect(truth):
+    """What a perfect model returns for each picture: the truth in continuous pixels.
+
+    Keypoints that are not labelled are in the middle of the box.
+    """
+    num_keypoints = len(truth["categories"][0]["keypoints"])
+    outputs = []
+    for image in truth["images"]:
+        people = [
+            person
+            for person in truth["annotations"]
+            if person["image_id"] == image["id"] and person["num_keypoints"]
+        ]
+        keypoints = [np.array(person["keypoints"], float).reshape(-1, 3) + HALF for person in people]
+        for points, (x, y, width, height) in zip(keypoints, (item["bbox"] for item in people), strict=True):
+            points[points[:, 2] == 0, :2] = x + width / 2, y + height / 2
+        boxes = [[x, y, x + width, y + height] for x, y, width, height in (item["bbox"] for item in people)]
+        found = instances(
+            np.array(keypoints).reshape(-1, num_keypoints, 3), boxes=np.array(boxes).reshape(-1, 4)
+        )
+        outputs.append({"instances": found})
+    return outputs
