@@ -3,8 +3,7 @@
 A change of the region is called with the region and the person's keypoints (K, 3) in the same coordinates
 and returns a region. A change of the pixels takes a crop (h, w, 3) uint8 RGB and returns a new one. Both
 leave their arguments as they are, and draw from numpy's global generator, which Detectron2 seeds in every
-loader process. The defaults of the configuration are those of the released code, section by section
-"Data pipeline" in docs/poseur.md.
+loader process.
 """
 
 from collections.abc import Callable, Sequence

@@ -85,6 +85,19 @@ def test_mpii(codec: dict) -> None:
         assert_allclose(geometry.image_to_crop(region), matrix, rtol=2e-5, atol=1e-4)
 
 
+def test_mirrored_crops(codec: dict) -> None:
+    """The released code mirrors a picture, 320 wide, and the centre of the box in it, and then cuts."""
+    skeleton = load_skeleton("coco_17")
+    geometry = CropGeometry((256, 192), first_pixel=0.0)
+    region = geometry.region(np.array([40.0, 30, 200, 290]))
+    there = replace(region, centre=np.array([319 - region.centre[0], region.centre[1]]))
+    expected = transform(codec["aug.flip_joints"][:, :2].astype(float), geometry.image_to_crop(there))
+    mirrored = geometry.image_to_crop(replace(region, mirrored=True))
+    found = transform(codec["aug.joints"][:, :2].astype(float), mirrored)[list(skeleton.flip_indices)]
+    visible = codec["aug.flip_visible"][:, 0] > 0
+    assert_allclose(found[visible], expected[visible], atol=1e-4)
+
+
 def test_half_bodies(codec: dict) -> None:
     skeleton = load_skeleton("coco_17")
     upper, lower = (
