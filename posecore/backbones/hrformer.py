@@ -72,19 +72,17 @@ class WindowAttention(nn.Module):
         missing_y, missing_x = -height % self.window, -width % self.window
         top, left = missing_y // 2, missing_x // 2
         x = F.pad(x, (left, missing_x - left, top, missing_y - top))
-        rows, columns = x.shape[2] // self.window, x.shape[3] // self.window
-        x = x.unflatten(3, (columns, self.window)).unflatten(2, (rows, self.window))
-        x = x.permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, window, window, C)
-        cells = x.flatten(3, 4)
+        x = x.unflatten(3, (-1, self.window)).unflatten(2, (-1, self.window))
+        x = x.permute(0, 2, 4, 3, 5, 1)  # (N, rows of windows, columns of windows, window, window, C)
+        cells = x.flatten(3, 4).flatten(0, 2)
 
         q, k, v = (
-            project(cells).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+            project(cells).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.query, self.key, self.value)
         )
-        cells = F.scaled_dot_product_attention(q, k, v).transpose(-2, -3).flatten(-2)
+        seen = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
-        x = self.out(cells).unflatten(3, (self.window, self.window))
-        x = x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        x = seen.view(x.shape).permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
         return x[:, :, top : top + height, left : left + width]
 
 
