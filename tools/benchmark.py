@@ -1,8 +1,9 @@
-"""Times parts of the project beside what they replace.
+"""Measures parts of the project beside what they replace.
 
     python tools/benchmark.py ops       keypoint_sample beside torch's grid_sample
     python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
+    python tools/benchmark.py memory    what a prediction needs at its peak, beside the same
 
 Candidates run in one process and take turns, so that whatever else the machine does meets all of them;
 figures are medians.
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import kpalign, model, ops
+from benchmarks import kpalign, memory, model, ops
 
 
 def main() -> None:
@@ -30,17 +31,11 @@ def main() -> None:
     command.add_argument("--candidates", type=int, default=1000, help="locations (default: %(default)s)")
 
     command = _add(commands, "model", model.run, rounds=7)
-    command.add_argument(
-        "--persons", type=int, nargs="+", default=[20], help="found in the picture (default: %(default)s)"
-    )
-    command.add_argument(
-        "--configs",
-        nargs="+",
-        default=["directpose/R_50_25ep.yaml", "fcpose/R_50_1x.yaml"],
-        metavar="CONFIG",
-        help="ours, below configs/ (default: %(default)s)",
-    )
+    _add_models(command, persons=[20])
     command.add_argument("--plot", type=Path, help="picture of milliseconds over persons, to be written")
+
+    command = _add(commands, "memory", memory.run, rounds=1)
+    _add_models(command, persons=[1, 50])
 
     args = parser.parse_args()
     args.run(args)
@@ -63,6 +58,20 @@ def _add(
         "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of a picture"
     )
     return command
+
+
+def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
+    """What the comparisons with Keypoint R-CNN have."""
+    command.add_argument(
+        "--persons", type=int, nargs="+", default=persons, help="found in the picture (default: %(default)s)"
+    )
+    command.add_argument(
+        "--configs",
+        nargs="+",
+        default=["directpose/R_50_25ep.yaml", "fcpose/R_50_1x.yaml"],
+        metavar="CONFIG",
+        help="ours, below configs/ (default: %(default)s)",
+    )
 
 
 if __name__ == "__main__":

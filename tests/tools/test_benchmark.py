@@ -68,3 +68,15 @@ def test_ops_prints_a_table_for_every_use(root):
             if line.startswith(("1/", "all"))
         ]
         assert torch.tensor(lines[:-1]).sum(dim=0).tolist() == pytest.approx(lines[-1], abs=5e-3)
+
+
+def test_memory_is_that_of_a_process_and_grows_with_the_picture(benchmarks):
+    memory = benchmarks("memory")
+    config = "directpose/demo/coco_tiny.yaml"
+    small, large = (memory.in_new_process(config, 3, (side, side), "cpu", 1) for side in (64, 512))
+    assert 100 < small < large < 4000
+
+
+def test_memory_counts_the_persons_that_it_speaks_of(benchmarks):
+    with pytest.raises(RuntimeError, match=r"demo/coco_tiny.yaml finds [0-9]+ persons instead of 100"):
+        benchmarks("memory").peak_memory("directpose/demo/coco_tiny.yaml", 100, (64, 64), "cpu", 1)
