@@ -1,5 +1,6 @@
 """Datasets by name and definition files."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -70,6 +71,12 @@ def test_a_skeleton_of_its_own(define, tmp_path):
         ({"name": 17}, "name must be text"),
         ({"annotations": ""}, "annotations must be text"),
         ({"skeleton": "coco_71"}, "no skeleton is called 'coco_71'"),
+        (
+            {"format": "voc"},
+            r"'tiny': format must be one of \['coco', 'coco_wholebody', 'crowdpose', 'mpii'\]",
+        ),
+        ({"ground_truth": "gt.mat"}, "format 'coco' has no ground_truth; only mpii has"),
+        ({"name": "mpii_val"}, "another dataset is called 'mpii_val'"),
         ({"name": "keypoints_coco_2017_val"}, "another dataset is called 'keypoints_coco_2017_val'"),
     ],
 )
@@ -131,12 +138,79 @@ def test_registered_in_python(tmp_path):
     assert MetadataCatalog.get("by_hand").skeleton.num_keypoints == 16
 
 
-def test_coco_splits_lie_under_detectron2_datasets():
+def test_formats(define, tmp_path):
+    register_definitions([define(format="mpii", skeleton="mpii_16", ground_truth="gt.mat")])
+    metadata = dataset_metadata("tiny")
+    assert metadata.evaluator_type == "mpii"
+    assert metadata.ground_truth == str(tmp_path / "gt.mat")
+    register_definitions([define()])
+    assert dataset_metadata("tiny").evaluator_type == "coco"
+
+
+def test_a_dataset_that_somebody_else_registered(tmp_path):
+    register("theirs", tmp_path / "a.json", tmp_path, load_skeleton("coco_17"))
+    MetadataCatalog.pop("theirs")
+    MetadataCatalog.get("theirs").set(skeleton=load_skeleton("coco_17"), evaluator_type="lvis")
+    with pytest.raises(ValueError, match=r"'theirs' has evaluator_type 'lvis'; it can be one of \['coco'"):
+        load_dataset("theirs", load_skeleton("coco_17"))
+
+
+@pytest.mark.parametrize(
+    ("name", "json_file", "images", "skeleton", "kind"),
+    [
+        (
+            "keypoints_coco_2017_train",
+            "coco/annotations/person_keypoints_train2017",
+            "coco/train2017",
+            17,
+            "coco",
+        ),
+        ("keypoints_coco_2017_val", "coco/annotations/person_keypoints_val2017", "coco/val2017", 17, "coco"),
+        (
+            "keypoints_coco_2017_test-dev",
+            "coco/annotations/image_info_test-dev2017",
+            "coco/test2017",
+            17,
+            "coco",
+        ),
+        ("crowdpose_test", "crowdpose/annotations/crowdpose_test", "crowdpose/images", 14, "crowdpose"),
+        (
+            "crowdpose_trainval",
+            "crowdpose/annotations/crowdpose_trainval",
+            "crowdpose/images",
+            14,
+            "crowdpose",
+        ),
+        (
+            "coco_wholebody_val",
+            "coco/annotations/coco_wholebody_val_v1.0",
+            "coco/val2017",
+            133,
+            "coco_wholebody",
+        ),
+        ("mpii_train", "mpii/annotations/mpii_train", "mpii/images", 16, "mpii"),
+        ("mpii_val", "mpii/annotations/mpii_val", "mpii/images", 16, "mpii"),
+    ],
+)
+def test_built_in_datasets(built_in, name, json_file, images, skeleton, kind):
+    assert built_in[name][:4] == [f"/sets/{json_file}.json", f"/sets/{images}", skeleton, kind]
+
+
+def test_pckh_is_measured_on_mpii_val_alone(built_in):
+    truths = {name: truth for name, (*_, truth) in built_in.items() if truth}
+    assert truths == {"mpii_val": "/sets/mpii/annotations/mpii_gt_val.mat"}
+
+
+@pytest.fixture(scope="module")
+def built_in():
+    """What a fresh process knows, with DETECTRON2_DATASETS set."""
     code = """
-from posecore.data import dataset_metadata
-for name in ("keypoints_coco_2017_train", "keypoints_coco_2017_val", "keypoints_coco_2017_test-dev"):
-    metadata = dataset_metadata(name)
-    print(metadata.json_file, metadata.image_root, metadata.skeleton.name)
+import json
+from posecore.data.datasets import _posed, dataset_metadata
+posed = {name: dataset_metadata(name) for name in _posed()}
+print(json.dumps({name: [
+    metadata.json_file, metadata.image_root, metadata.skeleton.num_keypoints, metadata.evaluator_type,
+    metadata.get("ground_truth")] for name, metadata in posed.items()}))
 """
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -145,11 +219,4 @@ for name in ("keypoints_coco_2017_train", "keypoints_coco_2017_val", "keypoints_
         text=True,
         check=True,
     )
-    assert run.stdout.splitlines() == [
-        f"/sets/coco/annotations/{json_file}.json /sets/coco/{images} coco_17"
-        for json_file, images in (
-            ("person_keypoints_train2017", "train2017"),
-            ("person_keypoints_val2017", "val2017"),
-            ("image_info_test-dev2017", "test2017"),
-        )
-    ]
+    return json.loads(run.stdout)

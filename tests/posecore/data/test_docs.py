@@ -1,4 +1,4 @@
-"""The worked example of docs/data.md works."""
+"""The worked examples of docs/data.md work."""
 
 import json
 import re
@@ -7,13 +7,17 @@ import cv2
 import numpy as np
 
 from posecore.data.check import check_dataset
-from posecore.data.datasets import register_definitions
+from posecore.data.datasets import dataset_metadata, register_definitions
 from posecore.data.synthetic import make_dataset
 
 
+def examples(root):
+    return re.findall(r"```(yaml|json)\n(.*?)```", (root / "docs" / "data.md").read_text(), re.DOTALL)
+
+
 def test_the_dogs(root, tmp_path):
-    blocks = re.findall(r"```(yaml|json)\n(.*?)```", (root / "docs" / "data.md").read_text(), re.DOTALL)
-    (_, skeleton), (_, annotations), (_, definition) = blocks
+    blocks = examples(root)
+    (_, skeleton), (_, annotations), (_, definition), _ = blocks
     (tmp_path / "annotations").mkdir()
     (tmp_path / "images").mkdir()
     (tmp_path / "dog.yaml").write_text(skeleton)
@@ -27,3 +31,10 @@ def test_the_dogs(root, tmp_path):
     assert report.warnings == ["keypoint 'right_ear' is never labelled"]
     drawn = make_dataset(tmp_path / "drawn", num_images=2, size=(64, 64), skeleton=tmp_path / "dog.yaml")
     assert check_dataset(*register_definitions([drawn])).errors == []
+
+
+def test_mpii_somewhere_else(root, tmp_path):
+    *_, (_, definition) = examples(root)
+    (tmp_path / "mpii.yaml").write_text(definition)
+    assert register_definitions([tmp_path / "mpii.yaml"]) == ["my_mpii_val"]
+    assert dataset_metadata("my_mpii_val").ground_truth == str(tmp_path / "gt_valid.mat")
