@@ -30,6 +30,7 @@ from poseur.network import COARSE, CoarseNetwork, CoarseStart, LearnedStart, Tra
 from poseur.noise import Noise, no_noise, perturbed_proposals, random_proposals
 from poseur.rle import AbsoluteError, FlowInit, FlowLoss, RealNVP, negative_log_likelihood, released_loss
 from poseur.score import (
+    InstanceScore,
     KeypointScore,
     certainty,
     no_score,
@@ -60,22 +61,14 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "in_features": list(node.IN_FEATURES),
         "skeleton": skeleton,
         "network": _network(cfg, [shapes[name] for name in node.IN_FEATURES], skeleton.num_keypoints),
-        "pose_losses": _pose_losses(cfg),
+        "pose_losses": pose_losses(cfg),
         "training": Training(
             per_crop=choice(cfg, "MODEL.POSEUR.LOSS_DIVISOR", {"predictions": False, "crops": True}),
             decoder_weight=node.DECODER_WEIGHT,
         ),
         "scoring": Scoring(
-            keypoints=_keypoint_score(cfg),
-            persons=choice(
-                cfg,
-                "MODEL.POSEUR.INSTANCE_SCORE",
-                {
-                    "product": product_score,
-                    "sum": sum_score,
-                    "thresholded_product": thresholded_product_score,
-                },
-            ),
+            keypoints=keypoint_score(cfg),
+            persons=instance_score(cfg),
             fusion=_fusion(cfg),
             oks_nms_thresh=node.OKS_NMS_THRESH,
             crops_at_once=node.TEST_CROPS,
@@ -88,12 +81,12 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
 def _network(cfg: CfgNode, shapes: list[ShapeSpec], num_keypoints: int) -> nn.Module:
     node = cfg.MODEL.POSEUR
     if node.NUM_LAYERS == 0:
-        return CoarseNetwork(_coarse_head(cfg, shapes[-1].channels, num_keypoints))
+        return CoarseNetwork(coarse_head(cfg, shapes[-1].channels, num_keypoints))
     return TransformerNetwork(
         neck=ChannelMapper([shape.channels for shape in shapes], node.WIDTH),
         start=_start(cfg, shapes[-1].channels, num_keypoints),
         positions=PositionedLevels(node.WIDTH, len(shapes)),
-        decoder=_decoder(cfg, len(shapes)),
+        decoder=query_decoder(cfg, len(shapes)),
     )
 
 
@@ -108,14 +101,14 @@ def _start(cfg: CfgNode, last_channels: int, num_keypoints: int) -> CoarseStart 
     }
     encoder = choice(cfg, "MODEL.POSEUR.ENCODER", encoders)
     return CoarseStart(
-        head=_coarse_head(cfg, last_channels if pool_backbone else node.WIDTH, num_keypoints),
+        head=coarse_head(cfg, last_channels if pool_backbone else node.WIDTH, num_keypoints),
         encoder=encoder(node.WIDTH, num_keypoints),
         noise=_noise(cfg),
         pool_backbone=pool_backbone,
     )
 
 
-def _coarse_head(cfg: CfgNode, channels: int, num_keypoints: int) -> CoarseHead:
+def coarse_head(cfg: CfgNode, channels: int, num_keypoints: int) -> CoarseHead:
     return CoarseHead(
         channels,
         num_keypoints,
@@ -136,7 +129,7 @@ def _noise(cfg: CfgNode) -> Noise:
     return choice(cfg, "MODEL.POSEUR.NOISE.KIND", options)
 
 
-def _decoder(cfg: CfgNode, num_levels: int) -> Decoder:
+def query_decoder(cfg: CfgNode, num_levels: int) -> Decoder:
     node = cfg.MODEL.POSEUR
     attention = choice(
         cfg, "MODEL.POSEUR.CROSS_ATTENTION", {"EMSDA": EMSDeformAttention, "MSDA": MSDeformAttention}
@@ -169,7 +162,7 @@ def _decoder(cfg: CfgNode, num_levels: int) -> Decoder:
     return Decoder(layers, node.NUM_LAYERS)
 
 
-def _pose_losses(cfg: CfgNode) -> dict[str, nn.Module]:
+def pose_losses(cfg: CfgNode) -> dict[str, nn.Module]:
     """The losses of proposals and of decoder layers, each with its flow."""
     node = cfg.MODEL.POSEUR
     parts = []
@@ -185,7 +178,7 @@ def _pose_losses(cfg: CfgNode) -> dict[str, nn.Module]:
     return {part: FlowLoss(RealNVP(node.PRIOR_MEAN, init=init), formula) for part in parts}
 
 
-def _keypoint_score(cfg: CfgNode) -> KeypointScore:
+def keypoint_score(cfg: CfgNode) -> KeypointScore:
     node = cfg.MODEL.POSEUR
     if not _learns_scales(cfg) and node.SCORE != "none":
         raise ValueError(
@@ -198,6 +191,15 @@ def _keypoint_score(cfg: CfgNode) -> KeypointScore:
         "none": no_score,
     }
     return choice(cfg, "MODEL.POSEUR.SCORE", options)
+
+
+def instance_score(cfg: CfgNode) -> InstanceScore:
+    """What MODEL.POSEUR.INSTANCE_SCORE asks for."""
+    return choice(
+        cfg,
+        "MODEL.POSEUR.INSTANCE_SCORE",
+        {"product": product_score, "sum": sum_score, "thresholded_product": thresholded_product_score},
+    )
 
 
 def _fusion(cfg: CfgNode) -> Fusion | None:
