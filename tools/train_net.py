@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from posecore.config import get_cfg
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.launch import launch
+from posecore.engine.outcome import clear_outcome, write_outcome
 from posecore.engine.setup import UsageError, merge_config, set_up_process
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
@@ -26,6 +27,7 @@ def main(args: Namespace) -> dict:
     set_up_process(cfg)
     if comm.is_main_process():
         logging.getLogger("posecore").info("Environment:\n%s", describe())
+        clear_outcome(cfg.OUTPUT_DIR)
     if args.eval_only:
         model = build_model(cfg)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
@@ -37,6 +39,7 @@ def main(args: Namespace) -> dict:
         trainer.resume_or_load(args.resume)
         results = trainer.train()
     if comm.is_main_process():
+        write_outcome(cfg.OUTPUT_DIR, results)
         verify_results(cfg, results)
     return results
 

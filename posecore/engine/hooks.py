@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from detectron2.engine import HookBase
-from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 from tqdm import tqdm
 
+from posecore.engine.outcome import finite_metrics
 from posecore.visualize import plot_training
 
 
@@ -56,10 +56,7 @@ class Evaluate(HookBase):
 
     def _record(self) -> None:
         self.results = self._evaluate()
-        metrics = flatten_results_dict(self.results)
-        # NaN, where the dataset has nobody that a metric is about, is no valid JSON.
-        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self.trainer.storage.put_scalars(**finite, smoothing_hint=False)
+        self.trainer.storage.put_scalars(**finite_metrics(self.results), smoothing_hint=False)
         comm.synchronize()
 
 

@@ -1,0 +1,94 @@
+"""Results as COCO's keypoint server takes them (https://cocodataset.org/#upload)."""
+
+import json
+import math
+import zipfile
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+# The category of COCO's persons.
+PERSON = 1
+
+# Of each picture COCO scores so many poses, the best; the others would only make the file larger.
+SCORED = 20
+
+
+def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: int) -> None:
+    """Refuses what the server would refuse, or score as something else.
+
+    Args:
+        results: what a results file holds.
+        image_ids: of the dataset's pictures.
+        num_keypoints: K.
+
+    Raises:
+        ValueError: names the first entry that is wrong, and what would be right.
+    """
+    if not isinstance(results, list) or not results:
+        raise ValueError("results are a list of poses, with one pose at least")
+    known = set(image_ids)
+    for index, result in enumerate(results):
+        if problem := _problem(result, known, num_keypoints):
+            raise ValueError(f"entry {index} {problem}")
+
+
+def best_of_each_picture(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:
+    """At most ``limit`` poses of a picture, the best first, with no more than the keys that are asked for."""
+    pictures: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for result in results:
+        pictures[result["image_id"]].append(result)
+    keys = ("image_id", "category_id", "keypoints", "score")
+    return [
+        {key: result[key] for key in keys}
+        for poses in pictures.values()
+        for result in sorted(poses, key=lambda pose: -pose["score"])[:limit]
+    ]
+
+
+def write_submission(
+    results: Sequence[Mapping[str, Any]], folder: Path, *, split: str, algorithm: str
+) -> Path:
+    """Packs results under the names that the server looks for.
+
+    Args:
+        results: as :func:`check_results` lets them pass.
+        folder: where the archive goes.
+        split: "test-dev2017" or "val2017".
+        algorithm: letters, digits, ``.``, ``_`` and ``-``.
+
+    Returns:
+        The archive, person_keypoints_<split>_<algorithm>_results.zip.
+    """
+    name = f"person_keypoints_{split}_{algorithm}_results"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"{name}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(f"{name}.json", json.dumps(results))
+    return archive
+
+
+def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None:
+    if not isinstance(result, dict):
+        return f"is no pose but {result!r}"
+    if missing := [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]:
+        return f"lacks {', '.join(missing)}"
+    image_id = result["image_id"]
+    if type(image_id) is not int or image_id not in image_ids:
+        return f"has image_id {image_id!r}, which no picture of the dataset has"
+    if result["category_id"] != PERSON:
+        return f"has category_id {result['category_id']!r}; persons have {PERSON}"
+    keypoints = result["keypoints"]
+    if not isinstance(keypoints, list) or len(keypoints) != 3 * num_keypoints:
+        return (
+            f"needs keypoints of {3 * num_keypoints} numbers: x, y and confidence of each of {num_keypoints}"
+        )
+    if not all(map(_finite, [*keypoints, result["score"]])):
+        return "has a keypoint or a score that is no finite number"
+    return None
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
