@@ -125,9 +125,11 @@ def _add_model(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS.FOCAL_GAMMA = 2.0
     # Area, in cells, added to intersection and union in the boxes' GIoU loss, as published FCOS codes do.
     cfg.MODEL.FCOS.GIOU_SMOOTHING = 1.0
-    # Candidates: class probability above the threshold, then the best by score on each level.
+    # Candidates: class probability above the threshold, then the best by score on each level, of which the
+    # best of the picture (0: all of them).
     cfg.MODEL.FCOS.SCORE_THRESH = 0.05
     cfg.MODEL.FCOS.TOPK_PER_LEVEL = 1000
+    cfg.MODEL.FCOS.TOPK_PER_IMAGE = 0
     # Overlap (IoU of boxes) above which the lesser of two candidates is dropped.
     cfg.MODEL.FCOS.NMS_THRESH = 0.5
 
@@ -138,6 +140,8 @@ def _add_solver(cfg: CfgNode) -> None:
     # Learning-rate factors per part: (regular expression, factor) pairs; all that are found in a
     # parameter's name multiply, e.g. [["^backbone", 0.1]], or [["^(?!backbone)", 10.0]] for all the rest.
     cfg.SOLVER.LR_FACTORS = []
+    # The same for weight decays.
+    cfg.SOLVER.WEIGHT_DECAY_FACTORS = []
     # Lengths in epochs, as papers give them; they replace MAX_ITER and STEPS when above 0 / not
     # empty.
     cfg.SOLVER.MAX_EPOCH = 0
@@ -166,4 +170,4 @@ def _add_test(cfg: CfgNode) -> None:
     # area is that of the box around the keypoints) or by "box" (IoU of the boxes).
     cfg.TEST.AUG.MERGE = "oks"
     # The similarity above which it is.
-    cfg.TEST.AUG.NMS_THRESH = 0.7
+    cfg.TEST.AUG.NMS_THRESH = 0.5
