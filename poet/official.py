@@ -4,56 +4,34 @@ import re
 
 from torch import Tensor
 
-# (pattern of a whole name in the released code, the name here)
-_RULES = tuple(
-    (re.compile(pattern), ours)
-    for pattern, ours in (
-        (r"backbone\.0\.body\.(conv1\.weight)", r"backbone.stem.\1"),
-        (r"backbone\.0\.body\.bn1\.(\w+)", r"backbone.stem.conv1.norm.\1"),
-        (r"backbone\.0\.body\.(layer\d\.\d+)\.(conv\d\.weight)", r"backbone.\1.\2"),
-        (r"backbone\.0\.body\.(layer\d\.\d+)\.bn(\d)\.(\w+)", r"backbone.\1.conv\2.norm.\3"),
-        (r"backbone\.0\.body\.(layer\d\.\d+)\.downsample\.0\.(weight)", r"backbone.\1.shortcut.\2"),
-        (r"backbone\.0\.body\.(layer\d\.\d+)\.downsample\.1\.(\w+)", r"backbone.\1.shortcut.norm.\2"),
-        (r"input_proj\.(weight|bias)", r"projection.\1"),
-        (r"query_embed\.(weight)", r"queries.positions.\1"),
-        (r"class_embed\.(weight|bias)", r"head.classifier.\1"),
-        (r"kpt_embed\.(layers\.\d\.(?:weight|bias))", r"head.regressor.\1"),
-        (r"transformer\.decoder\.norm\.(weight|bias)", r"transformer.norm.\1"),
-        (r"transformer\.encoder\.layers\.(\d+)\.self_attn\.(.+)", r"transformer.encoder.\1.attention.\2"),
-        (
-            r"transformer\.decoder\.layers\.(\d+)\.self_attn\.(.+)",
-            r"transformer.decoder.\1.self_attention.\2",
-        ),
-        (
-            r"transformer\.decoder\.layers\.(\d+)\.multihead_attn\.(.+)",
-            r"transformer.decoder.\1.cross_attention.attention.\2",
-        ),
-        (r"transformer\.(\w+)\.layers\.(\d+)\.linear1\.(\w+)", r"transformer.\1.\2.feed_forward.0.\3"),
-        (r"transformer\.(\w+)\.layers\.(\d+)\.linear2\.(\w+)", r"transformer.\1.\2.feed_forward.3.\3"),
-        (
-            r"transformer\.(encoder)\.layers\.(\d+)\.norm1\.(\w+)",
-            r"transformer.\1.\2.after_attention.norm.\3",
-        ),
-        (
-            r"transformer\.(encoder)\.layers\.(\d+)\.norm2\.(\w+)",
-            r"transformer.\1.\2.after_feed_forward.norm.\3",
-        ),
-        (
-            r"transformer\.(decoder)\.layers\.(\d+)\.norm1\.(\w+)",
-            r"transformer.\1.\2.after_self_attention.norm.\3",
-        ),
-        (
-            r"transformer\.(decoder)\.layers\.(\d+)\.norm2\.(\w+)",
-            r"transformer.\1.\2.after_cross_attention.norm.\3",
-        ),
-        (
-            r"transformer\.(decoder)\.layers\.(\d+)\.norm3\.(\w+)",
-            r"transformer.\1.\2.after_feed_forward.norm.\3",
-        ),
-    )
-)
-# One tensor of each part, without which a file is no checkpoint of this method.
-_LANDMARKS = ("query_embed.weight", "kpt_embed.layers.0.weight", "transformer.decoder.norm.weight")
+from posecore.engine.weights import torchvision_name
+
+_RESNET = "backbone.0.body."
+_PARTS = {
+    "input_proj.": "projection.",
+    "query_embed.": "queries.positions.",
+    "class_embed.": "head.classifier.",
+    "kpt_embed.": "head.regressor.",
+    "transformer.decoder.norm.": "transformer.norm.",
+}
+_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)")
+_FEED_FORWARD = {"linear1": "feed_forward.0", "linear2": "feed_forward.3"}
+_SUBLAYERS = {
+    "encoder": {
+        "self_attn": "attention",
+        "norm1": "after_attention.norm",
+        "norm2": "after_feed_forward.norm",
+        **_FEED_FORWARD,
+    },
+    "decoder": {
+        "self_attn": "self_attention",
+        "norm1": "after_self_attention.norm",
+        "multihead_attn": "cross_attention.attention",
+        "norm2": "after_cross_attention.norm",
+        "norm3": "after_feed_forward.norm",
+        **_FEED_FORWARD,
+    },
+}
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -63,21 +41,27 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state: a released state dict.
 
     Raises:
-        ValueError: it is of another method, or a tensor has a name that POET's do not have; the message
-            shows some.
+        ValueError: a part is missing, or a tensor has a name that POET's do not have; the message shows
+            which.
     """
-    if missing := [name for name in _LANDMARKS if name not in state]:
-        raise ValueError(f"no released POET checkpoint: it lacks {', '.join(missing)}")
-    converted = {_name(theirs): tensor for theirs, tensor in state.items()}
-    if unknown := [name for name in state if not _name(name)]:
+    begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
+    if missing := [begin for begin in begins if not any(name.startswith(begin) for name in state)]:
+        raise ValueError(f"no released POET checkpoint: no tensor's name begins with {missing[0]!r}")
+    names = {theirs: _name(theirs) for theirs in state}
+    if unknown := [theirs for theirs, ours in names.items() if ours is None]:
         raise ValueError(f"{len(unknown)} tensors have names that no POET checkpoint has: {unknown[:5]}")
-    return converted
+    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
 
 
-def _name(theirs: str) -> str:
-    """The name here, "" if there is none."""
-    for pattern, ours in _RULES:
-        if match := pattern.fullmatch(theirs):
-            name = match.expand(ours)
-            return re.sub(r"^backbone\.layer(\d)", lambda found: f"backbone.res{int(found[1]) + 1}", name)
-    return ""
+def _name(theirs: str) -> str | None:
+    """The name here, None if there is none."""
+    if theirs.startswith(_RESNET):
+        return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
+    if match := _LAYER.fullmatch(theirs):
+        stack, number, sublayer, leaf = match.groups()
+        ours = _SUBLAYERS[stack].get(sublayer)
+        return ours and f"transformer.{stack}.{number}.{ours}.{leaf}"
+    for part, ours in _PARTS.items():
+        if theirs.startswith(part):
+            return ours + theirs.removeprefix(part)
+    return None

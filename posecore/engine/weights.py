@@ -6,8 +6,10 @@ MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's catalogue), an addres
     torchvision://resnet101                          its first ImageNet weights
     torchvision://ResNet101_Weights.IMAGENET1K_V2    these
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
+    mmpose://res50_coco_512x512.pth                  the ResNet in a checkpoint file of MMPose
 """
 
+import argparse
 import io
 import os
 import pickle
@@ -58,13 +60,17 @@ def _fetch(source: str) -> Any:
         return _from_torchvision(source.removeprefix("torchvision://"))
     if source.startswith("timm://"):
         return _from_timm(source.removeprefix("timm://"))
+    if source.startswith("mmpose://"):
+        return _from_mmpose(source.removeprefix("mmpose://"))
     path = PathManager.get_local_path(os.path.expanduser(source))
     if not Path(path).is_file():
         raise CheckpointError(f"MODEL.WEIGHTS {source}: no such file")
     try:
         if path.endswith(".pkl"):
             return load_pickle(Path(path).read_bytes())
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # DETR and its kin save the options they were started with. A Namespace runs nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: not a readable checkpoint: {error}") from error
 
@@ -91,6 +97,19 @@ def _from_timm(name: str) -> dict[str, Tensor]:
         raise CheckpointError(f"MODEL.WEIGHTS timm://{name}: {error}") from error
     head_conv = {key: weight for key, weight in whole.items() if key.split(".")[0] in HEAD_CONV}
     return head_conv | features
+
+
+def _from_mmpose(file: str) -> dict[str, Tensor]:
+    """The backbone alone, by torchvision's names."""
+    weights = read_checkpoint(file)["model"]
+    backbone = {
+        name.removeprefix("backbone."): weight
+        for name, weight in weights.items()
+        if name.startswith("backbone.")
+    }
+    if not {"conv1.weight", "layer4.0.conv1.weight"} <= backbone.keys():
+        raise CheckpointError(f"MODEL.WEIGHTS mmpose://{file}: there is no ResNet of MMPose in it")
+    return backbone
 
 
 _CORES = ("numpy.core", "numpy._core")  # before and since numpy 2

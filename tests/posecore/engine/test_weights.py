@@ -1,5 +1,6 @@
 """Reading files that others made: names that come out right, and code that does not run."""
 
+import argparse
 import builtins
 import os
 import pickle
@@ -82,6 +83,19 @@ def test_weights_of_timm_fit_its_backbones(monkeypatch, name, options):
     assert fit_weights(weights, model, name, strict=True).keys() == model.keys()
 
 
+def test_the_resnet_of_a_pose_estimator_of_mmpose(tmp_path):
+    resnet = torchvision.models.resnet18().state_dict()
+    weights = {f"backbone.{name}": w for name, w in resnet.items() if not name.startswith("fc.")}
+    file = tmp_path / "theirs.pth"
+    torch.save({"state_dict": {**weights, "keypoint_head.final.weight": torch.ones(1)}}, file)
+    ours = our_resnet(18)
+    ours.load_state_dict(read_checkpoint(f"mmpose://{file}")["model"])
+    assert torch.equal(ours.res5[1].conv2.weight, resnet["layer4.1.conv2.weight"])
+    torch.save({"state_dict": resnet}, file)
+    with pytest.raises(CheckpointError, match="no ResNet of MMPose"):
+        read_checkpoint(f"mmpose://{file}")
+
+
 def test_names_that_timm_does_not_have():
     with pytest.raises(CheckpointError, match=r"MODEL.WEIGHTS timm://dla35: .*dla35"):
         read_checkpoint("timm://dla35")
@@ -139,6 +153,23 @@ def test_torch_files_do_not_run_code(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"MODEL.WEIGHTS evil.pth: not a readable checkpoint"):
         read_checkpoint("evil.pth")
     assert not (tmp_path / "ran").exists()
+
+
+def test_options_beside_the_weights_are_read(tmp_path):
+    """Checkpoints of DETR and POET hold an argparse Namespace."""
+    file = tmp_path / "theirs.pth"
+    options = argparse.Namespace(lr=1e-4, num_queries=25, masks=False, coco_filter=None)
+    torch.save({"model": {"a.weight": torch.ones(2)}, "args": options, "epoch": 249}, file)
+    content = read_checkpoint(str(file))
+    assert content["args"] == options
+    assert content["model"]["a.weight"].tolist() == [1, 1]
+
+
+def test_options_cannot_hide_code(tmp_path):
+    file = tmp_path / "theirs.pth"
+    torch.save({"model": {"a": torch.ones(2)}, "args": argparse.Namespace(hook=os.system)}, file)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        read_checkpoint(str(file))
 
 
 def test_missing_file():
