@@ -3,7 +3,7 @@
 from itertools import accumulate
 from pathlib import Path
 
-from posecore.data.coco_json import complete_coco, load_coco
+from posecore.data.coco_json import NUMBERS, complete_coco, load_coco
 from posecore.keypoints import Skeleton
 
 # The keys of a person's keypoints, in the order of the skeleton coco_wholebody_133, and how many each holds.
@@ -66,7 +66,7 @@ def _join(person: dict) -> list[float]:
         if not person.get(key.replace("_kpts", "_valid"), True):
             values = [0] * len(values)
         elif key != "keypoints":
-            if not all(isinstance(value, int | float) for value in values):
+            if not NUMBERS.issuperset(map(type, values)):
                 raise ValueError(f"annotation {person.get('id')}: {key} must be numbers, not {values}")
             values = list(values)
             values[2::3] = [2 if v > 0 and v != 1 else v for v in values[2::3]]
