@@ -31,8 +31,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     """SGD or AdamW over the parameters of ``model`` that require a gradient.
 
     Raises:
-        ValueError: SOLVER.OPTIMIZER is unknown, an entry of SOLVER.LR_FACTORS fits no parameter, or
-            nothing is left to train.
+        ValueError: SOLVER.OPTIMIZER is unknown, an entry of SOLVER.LR_FACTORS or WEIGHT_DECAY_FACTORS fits
+            no parameter, or nothing is left to train.
     """
     solver = cfg.SOLVER
     groups = parameter_groups(
@@ -43,6 +43,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
         lr_factors=solver.LR_FACTORS,
+        weight_decay_factors=solver.WEIGHT_DECAY_FACTORS,
     )
     if solver.OPTIMIZER == "SGD":
         return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
@@ -60,6 +61,7 @@ def parameter_groups(
     bias_lr_factor: float = 1.0,
     weight_decay_bias: float | None = None,
     lr_factors: Sequence[tuple[str, float]] = (),
+    weight_decay_factors: Sequence[tuple[str, float]] = (),
 ) -> list[dict[str, Any]]:
     """The fewest parameter groups that give every parameter its learning rate and weight decay.
 
@@ -70,8 +72,10 @@ def parameter_groups(
 
     Args:
         lr_factors: (regular expression found in the parameter's full name, factor) pairs.
+        weight_decay_factors: the same for whatever decay a parameter has.
     """
-    _check_lr_factors(model, lr_factors)
+    _check_factors(model, "SOLVER.LR_FACTORS", lr_factors)
+    _check_factors(model, "SOLVER.WEIGHT_DECAY_FACTORS", weight_decay_factors)
     groups: list[dict[str, Any]] = []
     seen: set[nn.Parameter] = set()
     for prefix, module in model.named_modules():
@@ -85,7 +89,8 @@ def parameter_groups(
             if name == "bias" and weight_decay_bias is not None:
                 decay = weight_decay_bias
             full_name = f"{prefix}.{name}" if prefix else name
-            factor = math.prod(factor for part, factor in lr_factors if re.search(part, full_name))
+            factor = _factor(full_name, lr_factors)
+            decay *= _factor(full_name, weight_decay_factors)
             if name == "bias":
                 factor *= bias_lr_factor
             groups.append({"params": [parameter], "lr": lr * factor, "weight_decay": decay})
@@ -94,14 +99,18 @@ def parameter_groups(
     return reduce_param_groups(groups)
 
 
-def _check_lr_factors(model: nn.Module, lr_factors: Sequence[tuple[str, float]]) -> None:
+def _factor(name: str, factors: Sequence[tuple[str, float]]) -> float:
+    return math.prod(factor for part, factor in factors if re.search(part, name))
+
+
+def _check_factors(model: nn.Module, key: str, factors: Sequence[tuple[str, float]]) -> None:
     names = [name for name, _ in model.named_parameters()]
-    for entry in lr_factors:
+    for entry in factors:
         if len(entry) != 2 or not isinstance(entry[0], str) or not isinstance(entry[1], (int, float)):
-            raise ValueError(f"SOLVER.LR_FACTORS: {entry!r} is no (regular expression, factor) pair")
+            raise ValueError(f"{key}: {entry!r} is no (regular expression, factor) pair")
         if not any(re.search(entry[0], name) for name in names):
             raise ValueError(
-                f"SOLVER.LR_FACTORS: {entry[0]!r} is found in no parameter's name; "
+                f"{key}: {entry[0]!r} is found in no parameter's name; "
                 f"the first and last are {names[0]!r} and {names[-1]!r}"
             )
 

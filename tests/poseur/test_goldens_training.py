@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 from detectron2.structures import Instances, Keypoints
-from poseur_oracle import Case, permutation
-from torch import Tensor, nn
+from poseur_oracle import Case, our_names, permutation
+from torch import nn
 
 from poseur.noise import perturb
-from poseur.official import convert
 
 HEIGHT, WIDTH = 256, 192
 
@@ -73,13 +72,6 @@ def test_losses_as_when_the_checkpoints_were_trained(case: Case, step: dict[str,
     for name, loss in step["losses"].items():
         per_crop = loss.item() * (17 if name == "loss_coarse" else 4 * 17)
         assert per_crop == pytest.approx(expected[their_name(name)], rel=1e-5)
-
-
-def our_names(state: dict[str, Tensor]) -> dict[str, str]:
-    """Released name -> ours, found by converting tensors that hold their own number."""
-    names = list(state)
-    numbered = {name: torch.full(state[name].shape, float(i)) for i, name in enumerate(names)}
-    return {names[int(tensor.flatten()[0])]: ours for ours, tensor in convert(numbered).items()}
 
 
 def test_every_gradient(case: Case, step: dict[str, Any]) -> None:

@@ -78,6 +78,16 @@ def test_bias_decay_wins_over_norm_decay():
     assert decays[model.head[0].weight] == 3.0
 
 
+def test_factors_of_weight_decays():
+    model = Toy()
+    cfg = solver_cfg("SOLVER.WEIGHT_DECAY", 0.5, "SOLVER.WEIGHT_DECAY_FACTORS", [["head", 0.1]])
+    found = settings(build_optimizer(cfg, model), model)
+    assert found["backbone.0.weight"] == (0.01, 0.5)
+    assert found["head.0.weight"] == (0.01, pytest.approx(0.05))
+    with pytest.raises(ValueError, match=r"SOLVER.WEIGHT_DECAY_FACTORS.*'tail'"):
+        build_optimizer(solver_cfg("SOLVER.WEIGHT_DECAY_FACTORS", [["tail", 0.1]]), Toy())
+
+
 def test_the_authors_factors_can_be_written(shared):
     """DirectPose's code: heads at ten times the rate, biases at twice that and without decay."""
     manifest = json.loads((shared / "oracles/directpose/manifest_authors.json").read_text())
