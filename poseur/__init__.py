@@ -3,6 +3,8 @@
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from poseur.config import add_config
 from poseur.poseur import Poseur
+from poseur.rcnn import PoseRCNN
+from poseur.roi_head import PoseurROIHeads
 from poseur.view import Crops
 
-__all__ = ["Crops", "Poseur", "add_config"]
+__all__ = ["Crops", "PoseRCNN", "Poseur", "PoseurROIHeads", "add_config"]

@@ -95,17 +95,20 @@ def _start(cfg: CfgNode, last_channels: int, num_keypoints: int) -> CoarseStart 
     if choice(cfg, "MODEL.POSEUR.START", {"proposals": False, "learned": True}):
         return LearnedStart(LearnedQueries(node.WIDTH, num_keypoints))
     pool_backbone = choice(cfg, "MODEL.POSEUR.POOL", {"backbone": True, "neck": False})
+    return CoarseStart(
+        head=coarse_head(cfg, last_channels if pool_backbone else node.WIDTH, num_keypoints),
+        encoder=keypoint_encoder(cfg, num_keypoints),
+        noise=_noise(cfg),
+        pool_backbone=pool_backbone,
+    )
+
+
+def keypoint_encoder(cfg: CfgNode, num_keypoints: int) -> SummedEncoder | ProjectedEncoder:
     encoders: dict[str, type[SummedEncoder] | type[ProjectedEncoder]] = {
         "sum": SummedEncoder,
         "projection": ProjectedEncoder,
     }
-    encoder = choice(cfg, "MODEL.POSEUR.ENCODER", encoders)
-    return CoarseStart(
-        head=coarse_head(cfg, last_channels if pool_backbone else node.WIDTH, num_keypoints),
-        encoder=encoder(node.WIDTH, num_keypoints),
-        noise=_noise(cfg),
-        pool_backbone=pool_backbone,
-    )
+    return choice(cfg, "MODEL.POSEUR.ENCODER", encoders)(cfg.MODEL.POSEUR.WIDTH, num_keypoints)
 
 
 def coarse_head(cfg: CfgNode, channels: int, num_keypoints: int) -> CoarseHead:

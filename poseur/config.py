@@ -54,6 +54,8 @@ def _add_training(cfg: CfgNode) -> None:
     node.LOSS_DIVISOR = "predictions"
     # Weight of the losses of the decoder's layers, lambda of equation 4.
     node.DECODER_WEIGHT = 1.0
+    # In Mask R-CNN: so many queries of a picture are trained, those of whole persons, drawn at random.
+    node.QUERIES_PER_PICTURE = 600
     # Noisy reference points: "random" (anywhere), "perturbed" (proposals of which a few are moved, as
     # released) or "none".
     node.NOISE = CfgNode()

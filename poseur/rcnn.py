@@ -1,0 +1,39 @@
+"""Mask R-CNN for persons, for example with Poseur's keypoint head (section 4.3)."""
+
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling.meta_arch import GeneralizedRCNN
+
+from posecore.keypoints import Skeleton, load_skeleton
+
+
+@META_ARCH_REGISTRY.register()
+class PoseRCNN(GeneralizedRCNN):
+    """Detectron2's ``GeneralizedRCNN`` that knows whose keypoints it finds.
+
+    Args:
+        skeleton: which keypoints a person has.
+        rcnn: the arguments of ``GeneralizedRCNN``.
+
+    Raises:
+        ValueError: MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, which Detectron2's own heads read, is another
+            number.
+    """
+
+    @configurable
+    def __init__(self, *, skeleton: Skeleton, **rcnn: Any) -> None:
+        super().__init__(**rcnn)
+        self.skeleton = skeleton
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        configured = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+        if configured != skeleton.num_keypoints:
+            raise ValueError(
+                f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {configured}, but the skeleton "
+                f"{skeleton.name!r} (DATASETS.SKELETON) has {skeleton.num_keypoints} keypoints"
+            )
+        return {**super().from_config(cfg), "skeleton": skeleton}

@@ -1,0 +1,175 @@
+"""Poses of regions: a proposal from each region's features, refined on the maps of the whole picture.
+
+What is in front of the losses in Mask R-CNN with Poseur (section 4.3).
+
+Letters: N pictures, P regions of all pictures, K keypoints, C channels, E of the decoder, L levels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from fvcore.nn import weight_init
+from torch import Tensor, nn
+
+from posecore.layers.precision import full_precision
+from poseur.decoder import Decoder
+from poseur.encoder import ProjectedEncoder, SummedEncoder
+from poseur.heads import CoarseHead
+from poseur.memory import ChannelMapper, Memory, PositionedLevels
+from poseur.network import COARSE, pool
+from poseur.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes of persons, picture by picture, and the change between their coordinates and the pictures'.
+
+    Attributes:
+        boxes: (P, 4) corners in pixels.
+        counts: how many each of the N pictures has.
+        size: (height, width) in pixels of the padded pictures.
+    """
+
+    boxes: Tensor
+    counts: list[int]
+    size: tuple[int, int]
+
+    @property
+    def extents(self) -> Tensor:
+        """(P, 1, 2) width and height, at least a pixel: a box without area has no shares."""
+        return (self.boxes[:, None, 2:] - self.boxes[:, None, :2]).clamp(min=1)
+
+    def pixels(self, shares: Tensor) -> Tensor:
+        """(P, K, 2) shares of the boxes' width and height -> pixels."""
+        return self.boxes[:, None, :2] + shares * self.extents
+
+    def shares(self, pixels: Tensor) -> Tensor:
+        """(P, K, 2) pixels -> shares of the boxes' width and height; outside [0, 1] beside the box."""
+        return (pixels - self.boxes[:, None, :2]) / self.extents
+
+    def picture(self) -> Tensor:
+        """(2,) width and height of the pictures."""
+        return self.boxes.new_tensor(self.size[::-1])
+
+
+class RegionHead(nn.Module):
+    """Points and scales from the features of a region: convolutions, the mean, a linear layer.
+
+    Mask R-CNN's keypoint head with the deconvolution replaced.
+
+    Args:
+        in_channels: C.
+        widths: of the 3x3 convolutions, each followed by a ReLU.
+        head: from the mean of the last one's map.
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], head: CoarseHead) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList()
+        for before, after in zip((in_channels, *widths), widths, strict=False):
+            conv = nn.Conv2d(before, after, 3, padding=1)
+            weight_init.c2_msra_fill(conv)
+            self.convs.append(conv)
+        self.head = head
+
+    def forward(self, features: Tensor) -> Prediction:
+        """(P, C, h, w) -> (P, K, 2), in shares of the regions."""
+        for conv in self.convs:
+            features = F.relu(conv(features))
+        pooled = full_precision(pool(features))
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.head(pooled)
+
+
+class RegionDecoder(nn.Module):
+    """Refines the proposals of regions on the maps of their pictures; keypoints may leave their region.
+
+    Queries live in coordinates of the picture, so that they can look at all of it. Those of a person look at
+    each other, not at other persons'.
+
+    Args:
+        neck: brings the levels to E channels.
+        positions: adds positions to them.
+        encoder: from proposals to queries.
+        decoder: refines them.
+    """
+
+    def __init__(
+        self,
+        neck: ChannelMapper,
+        positions: PositionedLevels,
+        encoder: SummedEncoder | ProjectedEncoder,
+        decoder: Decoder,
+    ) -> None:
+        super().__init__()
+        self.neck = neck
+        self.positions = positions
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, maps: Sequence[Tensor], proposals: Tensor, regions: Regions) -> list[Prediction]:
+        """Refines layer by layer.
+
+        Args:
+            maps: (N, C, H_l, W_l) for each level, finest first.
+            proposals: (P, K, 2), shares of the regions.
+            regions: their boxes.
+
+        Returns:
+            For each layer (P, K, 2), shares of the regions.
+        """
+        memory = self.positions(self.neck([full_precision(level) for level in maps]))
+        references = (regions.pixels(proposals) / regions.picture()).split(regions.counts)
+        pictures = [
+            self._one_picture(points, Memory(memory.values[[index]], memory.shapes))
+            for index, points in enumerate(references)
+        ]
+        layers = []
+        for parts in zip(*pictures, strict=True):
+            points = torch.cat([part.points for part in parts]) * regions.picture()
+            layers.append(Prediction(regions.shares(points), torch.cat([part.scales for part in parts])))
+        return layers
+
+    def _one_picture(self, references: Tensor, memory: Memory) -> list[Prediction]:
+        """(persons, K, 2) of one picture -> the same for each layer."""
+        queries = self.encoder(references[None])
+        return [prediction[0] for prediction in self.decoder(queries, memory)]
+
+
+class RegionNetwork(nn.Module):
+    """Poseur on regions.
+
+    Args:
+        head: proposals.
+        decoder: refines them.
+    """
+
+    def __init__(self, head: RegionHead, decoder: RegionDecoder) -> None:
+        super().__init__()
+        self.head = head
+        self.decoder = decoder
+
+    def forward(self, features: Tensor, maps: Sequence[Tensor], regions: Regions) -> dict[str, Prediction]:
+        """Region features (P, C, h, w) and the pictures' maps -> "coarse", "decoder0", "decoder1", ..."""
+        coarse = self.head(features)
+        with torch.autocast(features.device.type, enabled=False):
+            refined = self.decoder(maps, coarse.points.detach(), regions)
+        return {COARSE: coarse} | {f"decoder{index}": layer for index, layer in enumerate(refined)}
+
+
+class RegionRegression(nn.Module):
+    """RLE on regions, the baseline of Table 3: proposals and nothing behind them.
+
+    Args:
+        head: proposals.
+    """
+
+    def __init__(self, head: RegionHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: Tensor, maps: Sequence[Tensor], regions: Regions) -> dict[str, Prediction]:
+        """Region features (P, C, h, w) -> "coarse"."""
+        return {COARSE: self.head(features)}
