@@ -3,6 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -45,7 +46,7 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         _check_keys(cfg, _nest(key, value), where="command line")
         try:
-            cfg.merge_from_list([key, value])
+            cfg.merge_from_list([key, _as_float(value) if _is_float(cfg, key) else value])
         except (ValueError, AssertionError) as error:
             raise UsageError(f"command line: {error}") from error
     cfg.freeze()
@@ -106,6 +107,15 @@ def _flat(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def _is_float(cfg: CfgNode, key: str) -> bool:
+    return isinstance(reduce(getattr, key.split("."), cfg), float)
+
+
+def _as_float(value: str) -> str:
+    """A whole number is a float too, where one is wanted; Detectron2 would refuse it."""
+    return f"{value}.0" if str(value).lstrip("+-").isdecimal() else value
 
 
 def _nest(key: str, value: str) -> dict:

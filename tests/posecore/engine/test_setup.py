@@ -28,6 +28,13 @@ def test_no_file():
     assert merge_config(core_cfg(), "", ["SEED", "4"]).SEED == 4
 
 
+@pytest.mark.parametrize(("given", "taken"), [("2", 2.0), ("-1", -1.0), ("0.5", 0.5), ("1e-3", 1e-3)])
+def test_a_whole_number_is_a_float_where_one_is_wanted(given: str, taken: float) -> None:
+    rate = merge_config(core_cfg(), "", ["SOLVER.BASE_LR", given]).SOLVER.BASE_LR
+    assert rate == taken
+    assert isinstance(rate, float)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
