@@ -1,6 +1,9 @@
 """Datasets, the samples that models take, and pictures to practise on.
 
 coco_json    annotation files in COCO's format, read and checked
+crowdpose    CrowdPose's files, as if they were COCO's
+wholebody    COCO-WholeBody's likewise
+mpii         MPII's likewise
 datasets     datasets by name; definition files
 augment      random changes of training pictures
 mapper       a dataset dict becomes a sample
@@ -15,7 +18,13 @@ check        what could be wrong with a dataset (tools/check_dataset.py)
 
 from posecore.data.augment import build_augmentations
 from posecore.data.coco_json import read_coco
-from posecore.data.datasets import dataset_metadata, load_dataset, register, register_definitions
+from posecore.data.datasets import (
+    dataset_metadata,
+    load_dataset,
+    read_dataset,
+    register,
+    register_definitions,
+)
 from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes, read_detections
@@ -33,6 +42,7 @@ __all__ = [
     "dataset_metadata",
     "load_dataset",
     "read_coco",
+    "read_dataset",
     "read_detections",
     "register",
     "register_definitions",

@@ -14,7 +14,7 @@ from detectron2.utils.logger import create_small_table
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from posecore.data.datasets import dataset_metadata
+from posecore.data import dataset_metadata
 from posecore.evaluation.results import PoseEvaluator
 from posecore.keypoints import Skeleton
 

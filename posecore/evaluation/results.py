@@ -13,7 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
-from posecore.data.datasets import read_dataset
+from posecore.data import read_dataset
 from posecore.keypoints import Skeleton
 
 logger = logging.getLogger(__name__)
