@@ -1,6 +1,5 @@
 """Whose boxes crops are cut from: the truth's, those of a detector's file, or a detector's own."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from posecore.engine.setup import merge_config
 from posecore.options import choice
 from posecore.predictor import Predictor
 from poseur.crops import CropGeometry
-
-logger = logging.getLogger(__name__)
 
 NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
 
@@ -151,9 +148,7 @@ class DetectorBoxes(BoxSource):
         rank, size = comm.get_rank(), comm.get_world_size()
         own = [PersonBoxes.from_instances(detector(read_rgb(picture))) for picture in pictures[rank::size]]
         shares = comm.all_gather(own)
-        found = [shares[index % size][index // size] for index in range(len(pictures))]
-        logger.info("%s: %d persons detected by %s", dataset, sum(map(len, found)), self.config_file)
-        return found
+        return [shares[index % size][index // size] for index in range(len(pictures))]
 
     def check(self, dataset: str) -> None:
         if not Path(self.config_file).is_file():

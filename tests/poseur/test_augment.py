@@ -140,20 +140,29 @@ def test_cutout():
 def test_what_the_configuration_asks_for():
     cfg = get_cfg()
     skeleton = load_skeleton("coco_17")
-    kinds = [type(change) for change in build_region_changes(cfg, skeleton)]
-    assert kinds == [Mirror, HalfBody, Scale, Rotate]
+    mirror, half, *others = build_region_changes(cfg, skeleton)
+    assert isinstance(mirror, Mirror)
+    assert others == [Scale(0.5), Rotate(40.0, 0.6)]
+    assert isinstance(half, HalfBody)
+    assert (half.upper, half.lower) == (list(range(11)), list(range(11, 17)))
+    assert (half.aspect, half.padding, half.min_keypoints) == (0.75, 1.5, 8)
+    assert (half.probability, half.upper_probability) == (0.3, 0.5)
     assert build_pixel_changes(cfg) == []
     cfg.merge_from_list(
         ["INPUT.CROPS.COLOR", True, "INPUT.CROPS.CUTOUT", True, "INPUT.CROPS.SHIFT.PROB", 0.3]
     )
-    assert isinstance(build_region_changes(cfg, skeleton)[0], Shift)
+    assert build_region_changes(cfg, skeleton)[0] == Shift(0.16, 0.3)
     assert [type(change) for change in build_pixel_changes(cfg)] == [PhotometricDistortion, Cutout]
-    cfg.merge_from_list(
-        ["INPUT.RANDOM_FLIP", "none", "INPUT.CROPS.SCALE", 0.0, "INPUT.CROPS.SHIFT.PROB", 0.0]
-    )
+
+
+def test_everything_can_be_left_out():
+    cfg = get_cfg()
+    cfg.merge_from_list(["INPUT.RANDOM_FLIP", "none", "INPUT.CROPS.SCALE", 0.0])
     cfg.merge_from_list(["INPUT.CROPS.ROTATION.PROB", 0.0])
-    no_halves = Skeleton("two", ("a", "b"), (), (), (0.1, 0.1))
-    assert build_region_changes(cfg, no_halves) == []
+    without_halves = Skeleton("two", ("a", "b"), (), (), (0.1, 0.1))
+    assert build_region_changes(cfg, without_halves) == []
+    cfg.merge_from_list(["INPUT.CROPS.HALF_BODY.PROB", 0.0])
+    assert build_region_changes(cfg, load_skeleton("coco_17")) == []
     cfg.INPUT.RANDOM_FLIP = "vertical"
     with pytest.raises(ValueError, match=r"INPUT\.RANDOM_FLIP must be"):
-        build_region_changes(cfg, skeleton)
+        build_region_changes(cfg, without_halves)

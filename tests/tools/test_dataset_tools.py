@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import cv2
+import pytest
 
 from posecore.data.synthetic import make_dataset
 
@@ -26,10 +27,13 @@ def test_check_dataset(root, tmp_path):
     assert missing.stdout == "error: DATASETS.DEFINITIONS: gone.yaml does not exist\n"
 
 
-def test_browse_dataset(root, tmp_path):
+@pytest.mark.parametrize(
+    "shown", ["{MIN_SIZE_TRAIN: [48], CROP: {ENABLED: True}}", "{VIEW: crops, CROPS: {SIZE: [40, 30]}}"]
+)
+def test_browse_dataset(root, tmp_path, shown):
     definition = make_dataset(tmp_path, num_images=2, size=(48, 64))
     config = tmp_path / "config.yaml"
-    config.write_text("INPUT: {MIN_SIZE_TRAIN: [48], CROP: {ENABLED: True}}\nVERSION: 2\n")
+    config.write_text(f"INPUT: {shown}\nVERSION: 2\n")
     picture = tmp_path / "samples.png"
     overrides = ["DATASETS.DEFINITIONS", [str(definition)], "DATASETS.TRAIN", ("synthetic_train",)]
     done = run(
