@@ -5,7 +5,6 @@ from typing import Any
 from detectron2.config import CfgNode
 from torch import nn
 
-from directpose.heatmap import HeatmapBranch
 from directpose.kpalign import SAMPLE_FROM, KPAlign
 from directpose.naive import NaiveKeypoints
 from posecore.fcos.build import (
@@ -18,6 +17,7 @@ from posecore.fcos.build import (
 )
 from posecore.fcos.head import FCOSHead
 from posecore.keypoints import Skeleton
+from posecore.layers.heatmap_branch import HeatmapBranch
 from posecore.layers.tower import Tower
 from posecore.options import choice
 

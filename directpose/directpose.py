@@ -12,14 +12,14 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from directpose.build import model_parts
-from directpose.heatmap import HeatmapBranch
 from directpose.losses import heatmap_loss, heatmap_targets, keypoint_errors, keypoint_weights
 from posecore.boxes import enclosing_boxes
-from posecore.fcos.decode import boxes_at, clipped, select, suppress
+from posecore.fcos.decode import best_poses, boxes_at, select
 from posecore.fcos.estimator import Dense, FCOSEstimator
 from posecore.fcos.losses import detection_losses, detection_totals, mean_over_processes
 from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
+from posecore.layers.heatmap_branch import HeatmapBranch
 from posecore.layers.precision import full_precision
 
 
@@ -96,18 +96,17 @@ class DirectPose(FCOSEstimator):
         locations = dense.locations
         probability = dense.maps["cls"][..., 0].sigmoid()
         scores = probability * dense.maps["centerness"][..., 0].sigmoid()
-        candidates = select(
-            probability, scores, locations, threshold=how.score_thresh, topk_per_level=how.topk_per_level
-        )
+        candidates = select(probability, scores, locations, how)
         queries = candidates.queries
         points, strides = locations.points[queries.index], locations.strides[queries.index]
-        keypoints = points[:, None] + self._offsets(dense, queries) * strides[:, None, None]
+        found = points[:, None] + self._offsets(dense, queries) * strides[:, None, None]
         if "ltrb" in dense.maps:
             boxes = boxes_at(dense.maps["ltrb"], locations, queries)
         else:
-            boxes = enclosing_boxes(keypoints)
+            boxes = enclosing_boxes(found)
+        keypoints = torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
         parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
-        return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
+        return [best_poses(*part, how) for part in zip(images.image_sizes, *parts, strict=True)]
 
     def _offsets(self, dense: Dense, queries: Queries) -> Tensor:
         """(Q, K, 2) keypoints relative to the queries' locations, in cells of their level."""
@@ -134,19 +133,4 @@ class DirectPose(FCOSEstimator):
             (features[level].shape[-2], features[level].shape[-1]),
             self.strides[self.in_features.index(level)],
             one_per_cell=self.heatmap_one_per_cell,
-        )
-
-    def _detections(
-        self, image_size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor
-    ) -> Instances:
-        """What survives of one picture's candidates: (M,) scores, (M, 4) boxes and (M, K, 2) keypoints."""
-        cut = clipped(boxes, image_size)
-        how = self.how_to_decode
-        kept = suppress(cut.tensor, scores, threshold=how.nms_thresh, limit=how.limit)
-        return Instances(
-            image_size,
-            pred_boxes=cut[kept],
-            scores=scores[kept],
-            pred_classes=torch.zeros_like(kept),
-            pred_keypoints=torch.cat([keypoints, torch.ones_like(keypoints[..., :1])], dim=-1)[kept],
         )

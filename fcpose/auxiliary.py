@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posecore.heatmaps import keypoint_cells
+from posecore.heatmaps import gaussian_heatmaps, keypoint_cells
 from posecore.layers.tower import Tower
 
 # Standard deviation of the predictors' initial weights.
@@ -91,20 +91,7 @@ def auxiliary_targets(keypoints: list[Tensor], size: tuple[int, int], stride: in
 def _gaussians(persons: Tensor, size: tuple[int, int], stride: int, shape: Gaussian) -> Tensor:
     """(G, K, 3) -> (K, H, W)."""
     cells = keypoint_cells(persons, size, stride)
-    columns = _profiles(cells.columns, size[1], shape) * cells.inside[..., None]
-    rows = _profiles(cells.rows, size[0], shape)
-    target = persons.new_zeros(persons.shape[1], *size)
-    # One person after the other: all of them at once would be a map per person and keypoint.
-    for column, row in zip(columns, rows, strict=True):
-        target = torch.maximum(target, row[:, :, None] * column[:, None])
-    return target
-
-
-def _profiles(centers: Tensor, length: int, shape: Gaussian) -> Tensor:
-    """(G, K) cells -> (G, K, length)."""
-    distance = torch.arange(length, device=centers.device) - centers[..., None]
-    values = torch.exp(-distance.square() / (2 * shape.sigma**2))
-    return values * (distance.abs() <= shape.reach)
+    return gaussian_heatmaps(cells, size, shape.sigma, shape.reach)
 
 
 def auxiliary_loss(logits: Tensor, targets: Tensor, divisor: Tensor) -> Tensor:

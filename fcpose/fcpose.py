@@ -121,13 +121,7 @@ class FCPose(FCOSEstimator):
         shared = self._shared(features)
         probability = dense.maps["cls"][..., 0].sigmoid()
         scores = (probability * dense.maps["centerness"][..., 0].sigmoid()).sqrt()
-        candidates = select(
-            probability,
-            scores,
-            dense.locations,
-            threshold=how.score_thresh,
-            topk_per_level=how.topk_per_level,
-        )
+        candidates = select(probability, scores, dense.locations, how)
         boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)
         parts = (
             values.split(candidates.counts) for values in (candidates.queries.index, candidates.scores, boxes)

@@ -41,6 +41,47 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
     return Cells(columns, rows, inside)
 
 
+def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cells:
+    """As :func:`keypoint_cells`, but labelled keypoints beside the map are in the outermost cell.
+
+    So are those on the border of the picture, where that is the border of the map. All labelled ones are
+    inside, and all cells on the map; keypoints are finite.
+    """
+    cells = keypoint_cells(keypoints, size, stride)
+    height, width = size
+    return Cells(cells.columns.clamp(0, width - 1), cells.rows.clamp(0, height - 1), keypoints[..., 2] > 0)
+
+
+def gaussian_heatmaps(
+    cells: Cells, size: tuple[int, int], sigmas: Tensor | float, reach: Tensor | int
+) -> Tensor:
+    """A Gaussian around the cell of every keypoint of one picture; persons are merged by the maximum.
+
+    Args:
+        cells: of G persons, (G, K) each.
+        size: (H, W) of the maps.
+        sigmas: standard deviation in cells, of all or (G, 1) of each person.
+        reach: cells, to the side or up and down, beyond which a Gaussian is cut to zero; as ``sigmas``.
+
+    Returns:
+        (K, H, W) float32, 1 in the cells of keypoints themselves.
+    """
+    columns = _profiles(cells.columns, size[1], sigmas, reach) * cells.inside[..., None]
+    rows = _profiles(cells.rows, size[0], sigmas, reach)
+    heatmaps = columns.new_zeros(cells.columns.shape[1], *size)
+    # One person after the other: all of them at once would be a map per person and keypoint.
+    for column, row in zip(columns, rows, strict=True):
+        heatmaps = torch.maximum(heatmaps, row[:, :, None] * column[:, None])
+    return heatmaps
+
+
+def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tensor | int) -> Tensor:
+    """(G, K) cells -> (G, K, length)."""
+    distance = torch.arange(length, device=centers.device) - centers[..., None]
+    sigmas, reach = (x[..., None] if isinstance(x, Tensor) else x for x in (sigmas, reach))
+    return torch.exp(-distance.square() / (2 * sigmas**2)) * (distance.abs() <= reach)
+
+
 def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor:
     """Cross-entropy of the softmax over all cells with the cell of each keypoint (one-hot heatmaps).
 
@@ -55,9 +96,8 @@ def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor
         (Q, K); where a keypoint is not labelled, the value means nothing.
     """
     height, width = logits.shape[2:]
-    cells = keypoint_cells(keypoints, (height, width), stride)
-    index = cells.rows.clamp(0, height - 1) * width + cells.columns.clamp(0, width - 1)
-    return cross_entropy_at(logits, index)
+    cells = nearest_cells(keypoints, (height, width), stride)
+    return cross_entropy_at(logits, cells.rows * width + cells.columns)
 
 
 def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:

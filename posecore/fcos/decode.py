@@ -5,13 +5,14 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import nms
 
 from posecore.fcos.locations import Locations
 from posecore.fcos.ltrb import ltrb_to_box
 from posecore.fcos.queries import Queries
+from posecore.fcos.settings import Decoding
 
 
 @dataclass(frozen=True)
@@ -29,34 +30,37 @@ class Candidates:
     counts: list[int]
 
 
-def select(
-    probability: Tensor, scores: Tensor, locations: Locations, *, threshold: float, topk_per_level: int
-) -> Candidates:
+def select(probability: Tensor, scores: Tensor, locations: Locations, how: Decoding) -> Candidates:
     """The locations worth decoding.
 
     Args:
-        probability: (N, R) class probability, compared with ``threshold``.
+        probability: (N, R) class probability, compared with the threshold (exclusive).
         scores: (N, R) what candidates are ranked by, and their score.
         locations: the R locations.
-        threshold: least class probability (exclusive).
-        topk_per_level: at most so many candidates per level.
+        how: threshold and limits.
 
     Returns:
-        The candidates, within a picture level by level, best first within a level.
+        The candidates, within a picture level by level, best first within a level; if the picture has a
+        limit, best first over all levels.
     """
     bounds = [*locations.starts, len(locations)]
     chosen = []
     for image_probability, image_scores in zip(probability, scores, strict=True):
         levels = []
         for start, end in pairwise(bounds):
-            index = (image_probability[start:end] > threshold).nonzero()[:, 0] + start
-            best = image_scores[index].argsort(descending=True, stable=True)[:topk_per_level]
-            levels.append(index[best])
-        chosen.append(torch.cat(levels))
+            index = (image_probability[start:end] > how.score_thresh).nonzero()[:, 0] + start
+            levels.append(_best(index, image_scores, how.topk_per_level))
+        index = torch.cat(levels)
+        chosen.append(_best(index, image_scores, how.topk_per_image) if how.topk_per_image else index)
     counts = [len(index) for index in chosen]
     images = torch.cat([torch.full_like(index, image) for image, index in enumerate(chosen)])
     queries = Queries(images, torch.cat(chosen))
     return Candidates(queries, scores[queries.images, queries.index], counts)
+
+
+def _best(index: Tensor, scores: Tensor, limit: int) -> Tensor:
+    """Of (n,) indices into (R,) scores the best ones, best first."""
+    return index[scores[index].argsort(descending=True, stable=True)[:limit]]
 
 
 def boxes_at(ltrb: Tensor, locations: Locations, queries: Queries) -> Tensor:
@@ -85,3 +89,26 @@ def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, limit: int) -> 
         Indices of the survivors, best first.
     """
     return nms(boxes, scores, threshold)[:limit]
+
+
+def best_poses(
+    size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor, how: Decoding
+) -> Instances:
+    """What suppression leaves of one picture's candidates, best first.
+
+    Args:
+        size: height and width of the picture, by which boxes are cut.
+        scores: (M,).
+        boxes: (M, 4) corners.
+        keypoints: (M, K, 3).
+        how: threshold and limit.
+    """
+    cut = clipped(boxes, size)
+    kept = suppress(cut.tensor, scores, threshold=how.nms_thresh, limit=how.limit)
+    return Instances(
+        size,
+        pred_boxes=cut[kept],
+        scores=scores[kept],
+        pred_classes=torch.zeros_like(kept),
+        pred_keypoints=keypoints[kept],
+    )

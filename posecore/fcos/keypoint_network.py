@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from posecore.fcos.locations import Locations, make_locations
 from posecore.fcos.queries import Queries
+from posecore.heatmaps import cell_cross_entropy
 from posecore.layers.dynamic_conv import DynamicConv
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import init_conv
 
-# Persons whose heatmaps exist at the same time when peaks are sought.
+# Persons whose heatmaps exist at the same time when peaks are sought, or losses computed.
 BLOCK = 16
 
 
@@ -128,17 +130,46 @@ class KeypointNetworks(nn.Module):
         relative = (networks.points[:, :, None] - cells.T) / networks.ranges[:, None, None]
         return relative.unflatten(2, size)
 
+    def cross_entropy(
+        self, shared: Tensor, networks: Networks, keypoints: Tensor, block: int = BLOCK
+    ) -> Tensor:
+        """The losses of Q networks on the shared map of one picture, without all heatmaps at once.
+
+        The heatmaps of ``block`` networks at a time are made and forgotten, and made once more for the
+        gradient, so that any number of positive locations can train.
+
+        Args:
+            shared: (C, H, W).
+            networks: Q.
+            keypoints: (Q, K, 3) in pixels, finite.
+            block: heatmaps that exist at the same time.
+
+        Returns:
+            (Q, K), as :func:`posecore.heatmaps.cell_cross_entropy` has it.
+        """
+
+        def of_some(shared: Tensor, rows: slice) -> Tensor:
+            return cell_cross_entropy(self(shared, networks[rows]), keypoints[rows], self.heatmap_stride)
+
+        losses = [
+            checkpoint(of_some, shared, rows, use_reentrant=False, preserve_rng_state=False)
+            for rows in _blocks(len(networks), block)
+        ]
+        return torch.cat(losses)
+
     def peaks(self, shared: Tensor, networks: Networks, block: int = BLOCK) -> Peaks:
         """The peaks of Q networks on the shared map of one picture, (C, H, W).
 
         The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
         with the number of persons.
         """
-        found = [
-            _peaks(self(shared, networks[start : start + block]))
-            for start in range(0, max(len(networks), 1), block)
-        ]
+        found = [_peaks(self(shared, networks[rows])) for rows in _blocks(len(networks), block)]
         return Peaks(*(torch.cat(values) for values in zip(*found, strict=True)))
+
+
+def _blocks(count: int, block: int) -> list[slice]:
+    """Slices of ``block`` that cover so many; an empty one if there are none."""
+    return [slice(start, start + block) for start in range(0, max(count, 1), block)]
 
 
 def _peaks(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -50,12 +50,14 @@ class Decoding:
     Attributes:
         score_thresh: least class probability of a candidate.
         topk_per_level: candidates per level.
+        topk_per_image: candidates per picture; 0 for no limit of its own.
         nms_thresh: IoU above which the lesser of two boxes goes.
         limit: detections per picture.
     """
 
     score_thresh: float = 0.05
     topk_per_level: int = 1000
+    topk_per_image: int = 0
     nms_thresh: float = 0.5
     limit: int = 100
 
@@ -66,6 +68,7 @@ class Decoding:
         return cls(
             score_thresh=fcos.SCORE_THRESH,
             topk_per_level=fcos.TOPK_PER_LEVEL,
+            topk_per_image=fcos.TOPK_PER_IMAGE,
             nms_thresh=fcos.NMS_THRESH,
             limit=cfg.TEST.DETECTIONS_PER_IMAGE,
         )

@@ -33,8 +33,8 @@ class DeformAttention(nn.Module, ABC):
         references: n.
         init: "zero" starts the offsets and the weights of all queries equal, as Deformable DETR has it:
             only the directions above, and equal weights. "xavier" draws the matrices behind both from
-            Xavier's uniform distribution instead, and the bias of the values too, taken as (H, E / H), as
-            Poseur's released code does.
+            Xavier's uniform distribution instead, and the matrix and the bias of the values too, taken as
+            (H * E, E / H) and (H, E / H), as Poseur's released code does.
 
     Raises:
         ValueError: the heads do not divide the channels, or ``init`` is unknown.
@@ -68,7 +68,9 @@ class DeformAttention(nn.Module, ABC):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         if init == "xavier":
-            nn.init.xavier_uniform_(self.value_proj.bias.view(self.heads, -1))
+            values = self.value_proj
+            nn.init.xavier_uniform_(values.weight.view(self.heads * values.in_features, -1))
+            nn.init.xavier_uniform_(values.bias.view(self.heads, -1))
         else:
             nn.init.zeros_(self.sampling_offsets.weight)
             nn.init.zeros_(self.attention_weights.weight)
@@ -97,10 +99,11 @@ class DeformAttention(nn.Module, ABC):
         """
         offsets = full_precision(self.sampling_offsets(query))
         offsets = offsets.unflatten(-1, (self.heads, self.levels, self.references, self.points, 2))
-        # Offsets are in cells of their level.
-        cells = torch.stack([offsets.new_tensor([width, height]) for height, width in shapes])
+        # Offsets are in cells of their level. No new_tensor, which waits for a GPU and fixes exported sizes.
+        sides = [offsets.new_full((), side) for height, width in shapes for side in (width, height)]
+        cells = torch.stack(sides).view(self.levels, 1, 1, 2)
         around = full_precision(references)[:, :, None, None, :, None]  # (N, Q, 1, 1, n, 1, 2)
-        locations = (around + offsets / cells[:, None, None]).flatten(4, 5)  # (N, Q, H, L, n * P, 2)
+        locations = (around + offsets / cells).flatten(4, 5)  # (N, Q, H, L, n * P, 2)
 
         weights = (
             full_precision(self.attention_weights(query)).unflatten(-1, (self.heads, -1)).softmax(dim=-1)

@@ -18,10 +18,10 @@ class Tower(nn.Sequential):
         in_channels: channels of the maps that come in.
         channels: width of the tower, all groups together.
         num_convs: depth; 0 gives the identity.
-        norm: "GN", "BN", "SyncBN", or "" for none. Batch norms make the convolution's bias redundant,
-            so it is left out before them.
+        norm: "GN", "BN", "SyncBN", or "" for none.
         groups: groups that share nothing but the first convolution's input.
         first_groups: groups of the first convolution, where the input is grouped already.
+        bias: of the convolutions; None for what fits the norm: batch norms make a bias redundant.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Tower(nn.Sequential):
         norm: str = "GN",
         groups: int = 1,
         first_groups: int = 1,
+        bias: bool | None = None,
     ) -> None:
         # In a grouped tower no group of a GroupNorm reaches across two of the tower's.
         norm_groups = groups * max(channels // groups // NORM_GROUP_WIDTH, 1) if groups > 1 else None
@@ -43,7 +44,7 @@ class Tower(nn.Sequential):
                 kernel_size=3,
                 padding=1,
                 groups=first_groups if index == 0 else groups,
-                bias=not norm.endswith("BN"),
+                bias=not norm.endswith("BN") if bias is None else bias,
             )
             layers += [init_conv(conv), make_norm(norm, channels, norm_groups), nn.ReLU(inplace=True)]
         super().__init__(*layers)

@@ -18,6 +18,7 @@ from posecore.fcos.keypoint_network import Networks
 from posecore.fcos.locations import make_locations
 from posecore.fcos.losses import box_loss, centerness_loss, classification_loss
 from posecore.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
+from posecore.fcos.settings import Decoding
 from posecore.fcos.targets import gather_positives
 
 STRIDES = (8, 16, 32, 64, 128)
@@ -161,7 +162,7 @@ def test_detections(case: Case, maps: dict[str, list[Tensor]]) -> None:
     flat = {name: flatten_levels(levels) for name, levels in maps.items()}
     probability = flat["cls"][..., 0].sigmoid()
     scores = (probability * flat["ctr"][..., 0].sigmoid()).sqrt()
-    found = select(probability, scores, locations, threshold=0.05, topk_per_level=1000)
+    found = select(probability, scores, locations, Decoding(score_thresh=0.05, topk_per_level=1000))
     at = found.queries.images, found.queries.index
     points, strides = locations.points[at[1]], locations.strides[at[1]]
     boxes = ltrb_to_box(points, flat["reg"][at] * strides[:, None])

@@ -1,8 +1,9 @@
 import torch
 from torch.testing import assert_close
 
-from posecore.fcos.decode import select, suppress
+from posecore.fcos.decode import best_poses, select, suppress
 from posecore.fcos.locations import make_locations
+from posecore.fcos.settings import Decoding
 
 # Six locations on one level, two on the next.
 LOCATIONS = make_locations([(2, 3), (1, 2)], [8, 16])
@@ -11,7 +12,7 @@ LOCATIONS = make_locations([(2, 3), (1, 2)], [8, 16])
 def test_threshold_is_on_the_probability_and_ranking_on_the_score() -> None:
     probability = torch.tensor([[0.9, 0.5, 0.6, 0.0, 0.05, 0.4, 0.7, 0.01]])
     scores = torch.tensor([[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.05, 0.9]])
-    chosen = select(probability, scores, LOCATIONS, threshold=0.05, topk_per_level=3)
+    chosen = select(probability, scores, LOCATIONS, Decoding(score_thresh=0.05, topk_per_level=3))
     assert chosen.queries.index.tolist() == [1, 2, 5, 6]
     assert_close(chosen.scores, torch.tensor([0.5, 0.3, 0.2, 0.05]))
     assert chosen.counts == [4]
@@ -21,15 +22,34 @@ def test_pictures_are_chosen_from_one_by_one() -> None:
     torch.manual_seed(0)
     probability, scores = torch.rand(3, 8), torch.rand(3, 8)
     probability[1] = 0
-    batch = select(probability, scores, LOCATIONS, threshold=0.3, topk_per_level=2)
-    alone = [
-        select(probability[i : i + 1], scores[i : i + 1], LOCATIONS, threshold=0.3, topk_per_level=2)
-        for i in range(3)
-    ]
+    how = Decoding(score_thresh=0.3, topk_per_level=2)
+    batch = select(probability, scores, LOCATIONS, how)
+    alone = [select(probability[i : i + 1], scores[i : i + 1], LOCATIONS, how) for i in range(3)]
     assert batch.counts == [one.counts[0] for one in alone]
     assert batch.counts[1] == 0
     assert torch.equal(batch.queries.index, torch.cat([one.queries.index for one in alone]))
     assert batch.queries.images.tolist() == [i for i, count in enumerate(batch.counts) for _ in range(count)]
+
+
+def test_a_picture_may_have_a_limit_of_its_own() -> None:
+    scores = torch.tensor(
+        [[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.4, 0.6], [0.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.6, 0.8]]
+    )
+    chosen = select(
+        scores, scores, LOCATIONS, Decoding(score_thresh=0.05, topk_per_level=2, topk_per_image=3)
+    )
+    assert chosen.queries.index.tolist() == [3, 4, 7, 7, 1, 6]
+    assert chosen.counts == [3, 3]
+
+
+def test_best_poses_are_cut_by_the_picture_and_survive_suppression() -> None:
+    boxes = torch.tensor([[-5.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
+    scores, poses = torch.tensor([0.5, 0.9, 0.7]), torch.arange(18.0).view(3, 2, 3)
+    found = best_poses((40, 25), scores, boxes, poses, Decoding(nms_thresh=0.5, limit=10))
+    assert found.pred_boxes.tensor.tolist() == [[0, 0, 10, 9], [20, 0, 25, 10]]
+    assert_close(found.scores, torch.tensor([0.9, 0.7]))
+    assert torch.equal(found.pred_keypoints, poses[[1, 2]])
+    assert len(best_poses((40, 25), scores[:0], boxes[:0], poses[:0], Decoding())) == 0
 
 
 def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:

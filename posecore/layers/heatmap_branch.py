@@ -1,4 +1,4 @@
-"""The auxiliary heatmaps (section 3.3): a per-pixel task that regularises the regression in training."""
+"""Heatmaps of all persons together: a per-pixel task beside the real one, which only trains the features."""
 
 import math
 
@@ -9,6 +9,8 @@ from posecore.layers.tower import Tower, init_conv
 
 class HeatmapBranch(nn.Module):
     """Two 3x3 convolutions and a third to one logit per keypoint type.
+
+    DirectPose (arXiv 1911.07451, section 3.3) and InsPose (arXiv 2107.08982, section 3.4) train with it.
 
     Args:
         level: name of the level that it reads.
