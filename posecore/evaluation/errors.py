@@ -1,0 +1,193 @@
+"""What is wrong with poses, and what each kind of error costs in AP (Ronchi and Perona, ICCV 2017).
+
+Keypoints of poses that found somebody are judged by their similarity ks = exp(-d^2 / (2 a (2 s)^2)) to the
+true ones, with the area a of the person whose true keypoint it is (section 3.1 of the paper):
+
+    good        0.85 or more to its own
+    jitter      0.5 to 0.85 to its own
+    inversion   less to its own, 0.5 or more to the same person's keypoint of the other side
+    swap        less to its own, 0.5 or more to that of another person, or to its other side
+    miss        less than 0.5 to all of these
+
+Where both an inversion and a swap are possible, it is what it is more similar to. Beyond keypoints there are
+scores in the wrong order, poses that are nobody's, and persons who are not found (3.2, 3.3).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posecore.evaluation.coco import score
+from posecore.keypoints import Skeleton
+from posecore.oks import oks, paired_oks
+
+KINDS = ("good", "jitter", "inversion", "swap", "miss")
+
+_GOOD, _NEAR = 0.85, 0.5
+# OKS from which a pose has found a person, however badly; and how many poses of a picture are evaluated.
+_FOUND, _EVALUATED = 0.1, 20
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What was found wrong.
+
+    Attributes:
+        keypoints: how many labelled keypoints of found persons are of each kind: kind -> (K,).
+        num_background: poses that are nobody's.
+        num_missed: persons who are not found.
+        precision: AP in percent.
+        gains: by how much AP would be higher if one kind of error alone were mended: "jitter", "inversion",
+            "swap" and "miss" (keypoints put where they belong), "score" (poses ordered by their true
+            similarity), "background" (nobody's poses left out) and "missed" (who is not found not asked for).
+    """
+
+    keypoints: dict[str, Tensor]
+    num_background: int
+    num_missed: int
+    precision: float
+    gains: dict[str, float]
+
+
+@dataclass
+class _Pose:
+    """One of the evaluated poses of a picture.
+
+    Attributes:
+        result: as in the results.
+        person: that it has found; None for nobody.
+        kinds: (K,), indices into KINDS; -1 where the person has no such keypoint.
+        best: the greatest OKS to any person of the picture.
+    """
+
+    result: dict[str, Any]
+    person: dict[str, Any] | None
+    kinds: Tensor
+    best: float
+
+
+def find_errors(
+    truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton, backend: str = "hotcoco"
+) -> Errors:
+    """Errors of poses on a dataset.
+
+    A pose finds the person not yet found to whom it is most similar, from OKS 0.1 on; the best scored come
+    first. Crowds and persons without labelled keypoints are left aside.
+
+    Args:
+        truth: as :func:`posecore.data.read_coco` returns it.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them; they are not modified.
+        skeleton: its flip pairs tell what can be inverted.
+        backend: of :data:`posecore.evaluation.coco.BACKENDS`.
+    """
+    people, found = defaultdict(list), defaultdict(list)
+    everybody = truth["annotations"]
+    for person in everybody:
+        if person["num_keypoints"] and not person["iscrowd"]:
+            people[person["image_id"]].append(person)
+    for result in results:
+        found[result["image_id"]].append(result)
+    poses = [
+        pose
+        for image in truth["images"]
+        for pose in _judge(people[image["id"]], found[image["id"]], skeleton)
+    ]
+    kinds = torch.stack([pose.kinds for pose in poses]) if poses else torch.zeros(0, skeleton.num_keypoints)
+    seen = {pose.person["id"] for pose in poses if pose.person is not None}
+    missed = {person["id"] for own in people.values() for person in own} - seen
+
+    def precision(truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
+        return score(truth, results, "keypoints", skeleton.sigmas, backend)["AP"]
+
+    now = precision(truth, results)
+    gains = {kind: precision(truth, [_corrected(pose, kind) for pose in poses]) for kind in KINDS[1:]}
+    gains["score"] = precision(truth, [pose.result | {"score": pose.best} for pose in poses])
+    gains["background"] = precision(truth, [pose.result for pose in poses if pose.person is not None])
+    asked = [person | {"num_keypoints": 0} if person["id"] in missed else person for person in everybody]
+    gains["missed"] = precision(truth | {"annotations": asked}, results)
+    return Errors(
+        keypoints={kind: (kinds == index).sum(dim=0) for index, kind in enumerate(KINDS)},
+        num_background=sum(pose.person is None for pose in poses),
+        num_missed=len(missed),
+        precision=now,
+        gains={kind: value - now for kind, value in gains.items()},
+    )
+
+
+def classify(
+    pose: Tensor, truth: Tensor, areas: Tensor, own: int, sigmas: Tensor, mirrored: list[int]
+) -> Tensor:
+    """The kind of each keypoint of a pose that found person ``own`` of a picture.
+
+    Args:
+        pose: (K, 2), pixels.
+        truth: (B, K, 3), x, y, v of the picture's persons.
+        areas: (B,), square pixels.
+        own: whom the pose has found.
+        sigmas: (K,).
+        mirrored: (K,), the keypoint of the other side, as ``Skeleton.flip_indices``.
+
+    Returns:
+        (K,), indices into :data:`KINDS`; -1 where the person's keypoint is not labelled.
+    """
+
+    def similarity(truth: Tensor, sigmas: Tensor) -> Tensor:
+        """(B, K): of each keypoint alone, 0 where the true one is not labelled."""
+        points, labelled = truth[..., None, :2], truth[..., None, 2] > 0
+        return paired_oks(pose[:, None], points, areas[:, None], sigmas[:, None], labelled)
+
+    same, other = similarity(truth, sigmas), similarity(truth[:, mirrored], sigmas[mirrored])
+    right = same[own]
+    middle = torch.tensor([index == k for k, index in enumerate(mirrored)])
+    inverted = other[own].masked_fill(middle, 0)
+    elsewhere = torch.maximum(same, other)
+    elsewhere[own] = 0
+    swapped = elsewhere.amax(dim=0)
+    wrong = torch.where(swapped > inverted, KINDS.index("swap"), KINDS.index("inversion"))
+    wrong[torch.maximum(swapped, inverted) < _NEAR] = KINDS.index("miss")
+    near = torch.where(right >= _GOOD, KINDS.index("good"), KINDS.index("jitter"))
+    kinds = torch.where(right >= _NEAR, near, wrong)
+    return kinds.masked_fill(truth[own, :, 2] == 0, -1)
+
+
+def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton) -> list[_Pose]:
+    """The evaluated poses of one picture, the best scored first."""
+    results = sorted(results, key=lambda result: -result["score"])[:_EVALUATED]
+    if not results:
+        return []
+    sigmas = torch.tensor(skeleton.sigmas, dtype=torch.float64)
+    areas = torch.tensor([person["area"] for person in people], dtype=torch.float64)
+    truth, poses = (_keypoints(items, skeleton) for items in (people, results))
+    similar = oks(poses[..., :2], truth[..., :2], areas, sigmas, truth[..., 2] > 0)  # (A, B)
+    free = torch.ones(len(people), dtype=torch.bool)
+    judged = []
+    for result, pose, row in zip(results, poses, similar, strict=True):
+        best = row.max().item() if len(people) else 0.0
+        person, kinds = None, torch.full((skeleton.num_keypoints,), -1)
+        open_row = row.masked_fill(~free, 0)
+        if len(people) and open_row.max() >= _FOUND:
+            own = int(open_row.argmax())
+            free[own] = False
+            person = people[own]
+            kinds = classify(pose[:, :2], truth, areas, own, sigmas, list(skeleton.flip_indices))
+        judged.append(_Pose(result, person, kinds, best))
+    return judged
+
+
+def _keypoints(items: list[dict[str, Any]], skeleton: Skeleton) -> Tensor:
+    """(n, K, 3)"""
+    numbers = torch.tensor([item["keypoints"] for item in items], dtype=torch.float64)
+    return numbers.reshape(len(items), skeleton.num_keypoints, 3)
+
+
+def _corrected(pose: _Pose, kind: str) -> dict[str, Any]:
+    """The result with its keypoints of one kind where they belong."""
+    if pose.person is None:
+        return pose.result
+    keypoints = list(pose.result["keypoints"])
+    for k in (pose.kinds == KINDS.index(kind)).nonzero()[:, 0].tolist():
+        keypoints[3 * k : 3 * k + 2] = pose.person["keypoints"][3 * k : 3 * k + 2]
+    return pose.result | {"keypoints": keypoints}
