@@ -66,6 +66,12 @@ class Bilinear {
     return (corner & 1 ? to_right_ : 1 - to_right_) * (corner >> 1 ? to_bottom_ : 1 - to_bottom_);
   }
 
+  // The read value, from the values of the four corners (0 outside).
+  C10_HOST_DEVICE scalar_t read(const scalar_t (&values)[corners]) const {
+    return (1 - to_bottom_) * ((1 - to_right_) * values[0] + to_right_ * values[1]) +
+        to_bottom_ * ((1 - to_right_) * values[2] + to_right_ * values[3]);
+  }
+
   // Derivatives of the read value by the point's x and y, from the values of the four corners (0 outside).
   // With several channels: from the corners' sums over channels of value * gradient.
   C10_HOST_DEVICE scalar_t gradient_x(const scalar_t (&values)[corners]) const {

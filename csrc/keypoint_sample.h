@@ -9,7 +9,8 @@
 #include <c10/macros/Macros.h>
 
 #include <cstdint>
-#include <type_traits>
+
+#include "map.h"
 
 namespace posecore {
 
@@ -81,10 +82,6 @@ inline void check_keypoint_sample_grad(
       " on ",
       grad.device());
 }
-
-// The distance between two channels of a map in memory, where it is 1 (channels_last). As a type, so that the
-// compiler can use vectors there; elsewhere the distance is an int64_t.
-using One = std::integral_constant<int64_t, 1>;
 
 inline bool channels_are_neighbours(const at::Tensor& maps) {
   return maps.stride(1) == 1 || maps.size(1) == 1;

@@ -5,6 +5,14 @@ TORCH_LIBRARY(posecore, m) {
   m.def("keypoint_sample(Tensor value, Tensor points, Tensor images) -> Tensor");
   m.def("keypoint_sample_grad_value(Tensor grad, Tensor value, Tensor points, Tensor images) -> Tensor");
   m.def("keypoint_sample_grad_points(Tensor grad, Tensor value, Tensor points, Tensor images) -> Tensor");
+
+  m.def("ms_deform_attn(Tensor value, SymInt[] shapes, Tensor locations, Tensor weights) -> Tensor");
+  m.def(
+      "ms_deform_attn_grad_value(Tensor grad, Tensor value, SymInt[] shapes, Tensor locations, Tensor weights)"
+      " -> Tensor");
+  m.def(
+      "ms_deform_attn_grad_points(Tensor grad, Tensor value, SymInt[] shapes, Tensor locations, Tensor weights)"
+      " -> (Tensor, Tensor)");
 }
 
 // `import posecore._C` loads the library; there is nothing in it but the operators.

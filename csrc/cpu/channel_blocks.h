@@ -13,12 +13,11 @@
 #include <vector>
 
 #include "../keypoint_sample.h"
+#include "../map.h"
+#include "threads.h"
 #include "transpose.h"
 
 namespace posecore {
-
-// With fewer numbers of the result or of its gradient than this a thread is not worth waiting for.
-constexpr int64_t numbers_per_thread = 1 << 17;
 
 // Neighbouring channels of one group on one picture.
 struct Block {
@@ -32,14 +31,7 @@ struct Block {
 template <typename scalar_t, typename Step>
 struct Channels {
   Block block;
-  scalar_t* data; // the first channel's cell (0, 0)
-  int64_t row, column;
-  Step channel;
-
-  template <typename Cell>
-  scalar_t* at(const Cell& cell, int corner) const {
-    return data + cell.row(corner) * row + cell.column(corner) * column;
-  }
+  Map<scalar_t, Step> map;
 };
 
 // All blocks, picture by picture, which threads share out where they do not share out rows. Their size is the
@@ -74,12 +66,12 @@ class Blocks {
   // Calls body(begin, end) with ranges of blocks.
   template <typename Body>
   void share_out(const Body& body) const {
-    int64_t numbers = 1;
+    int64_t numbers = 0;
     for (const auto& rows : rows_) {
       numbers += rows.size() * all_channels_;
     }
     const int64_t size = blocks_.size();
-    at::parallel_for(0, size, size * numbers_per_thread / numbers + 1, body);
+    at::parallel_for(0, size, least_pieces(numbers / std::max<int64_t>(size, 1)), body);
   }
 
   // Calls body(q) for the rows of a block. What they have in numbers (Q, C) lies too far apart for the
@@ -122,12 +114,12 @@ class BlockCopy {
   Channels<const scalar_t, One> read(const Block& block, const at::Tensor& maps) const {
     const scalar_t* from = maps.const_data_ptr<scalar_t>() + offset(block, maps);
     transpose(from, maps.stride(1), block.count, cells_, data_, block.count);
-    return {block, data_, width_ * block.count, block.count, One()};
+    return {block, {data_, width_ * block.count, block.count, One()}};
   }
 
   Channels<scalar_t, One> zeros(const Block& block) const {
     std::fill_n(data_, cells_ * block.count, scalar_t(0));
-    return {block, data_, width_ * block.count, block.count, One()};
+    return {block, {data_, width_ * block.count, block.count, One()}};
   }
 
   // Replaces what maps have in the block.

@@ -15,6 +15,8 @@
 #include "../bilinear.h"
 #include "channel_blocks.h"
 #include "huge_pages.h"
+#include "read.h"
+#include "threads.h"
 
 namespace posecore {
 namespace {
@@ -63,7 +65,7 @@ void for_each_point(
 
   const int64_t* pictures = images.const_data_ptr<int64_t>();
   const int64_t count = value.size(1) / groups;
-  const int64_t grain = numbers_per_thread / std::max<int64_t>(value.size(1), 1) + 1;
+  const int64_t grain = least_pieces(value.size(1));
   with_channel_step(value, [&](auto step) {
     const Maps<const scalar_t, decltype(step)> maps(value.const_data_ptr<scalar_t>(), value, step);
     at::parallel_for(0, points.size(0), grain, [&](int64_t begin, int64_t end) {
@@ -71,7 +73,7 @@ void for_each_point(
         for (int64_t g = 0; g < groups; ++g) {
           const Block group{pictures[q], g, 0, g * count, count};
           const scalar_t* data = maps.at(group.picture, group.first, 0, 0);
-          const Channels<const scalar_t, decltype(step)> channels{group, data, maps.row, maps.column, step};
+          const Channels<const scalar_t, decltype(step)> channels{group, {data, maps.row, maps.column, step}};
           body(channels, q, cell(q, g));
         }
       }
@@ -90,31 +92,13 @@ void sample(
   scalar_t* results = result.mutable_data_ptr<scalar_t>();
   const int64_t all_channels = value.size(1);
 
-  const auto read = [&](const auto& channels, int64_t q, const Bilinear<acc_t>& cell) {
+  const auto write = [&](const auto& channels, int64_t q, const Bilinear<acc_t>& cell) {
     scalar_t* __restrict__ out = results + q * all_channels + channels.block.first;
-    if (cell.inside()) {
-      const scalar_t *in0 = channels.at(cell, 0), *in1 = channels.at(cell, 1);
-      const scalar_t *in2 = channels.at(cell, 2), *in3 = channels.at(cell, 3);
-      const acc_t weights[] = {cell.weight(0), cell.weight(1), cell.weight(2), cell.weight(3)};
-      for (int64_t c = 0; c < channels.block.count; ++c) {
-        const int64_t i = c * channels.channel;
-        out[c] = static_cast<scalar_t>(
-            weights[0] * static_cast<acc_t>(in0[i]) + weights[1] * static_cast<acc_t>(in1[i]) +
-            weights[2] * static_cast<acc_t>(in2[i]) + weights[3] * static_cast<acc_t>(in3[i]));
-      }
-      return;
-    }
-    for (int64_t c = 0; c < channels.block.count; ++c) {
-      acc_t sum = 0;
-      for (int k = 0; k < 4; ++k) {
-        if (cell.inside(k)) {
-          sum += cell.weight(k) * static_cast<acc_t>(channels.at(cell, k)[c * channels.channel]);
-        }
-      }
-      out[c] = static_cast<scalar_t>(sum);
-    }
+    read(channels.map, cell, channels.block.count, [&](int64_t c, acc_t number) {
+      out[c] = static_cast<scalar_t>(number);
+    });
   };
-  for_each_point<scalar_t>(value, points, images, results, read);
+  for_each_point<scalar_t>(value, points, images, results, write);
 }
 
 // The gradient (Q, G, 2).
@@ -135,20 +119,8 @@ at::Tensor grad_points(
 
   const auto pass_back = [&](const auto& channels, int64_t q, const Bilinear<acc_t>& cell) {
     const Block& block = channels.block;
-    const scalar_t* __restrict__ in = grads + q * all_channels + block.first;
-    acc_t sums[4] = {0, 0, 0, 0};
-    for (int k = 0; k < 4; ++k) {
-      if (!cell.inside(k)) {
-        continue;
-      }
-      const scalar_t* __restrict__ corner = channels.at(cell, k);
-      acc_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = 0; c < block.count; ++c) {
-        sum += static_cast<acc_t>(corner[c * channels.channel]) * static_cast<acc_t>(in[c]);
-      }
-      sums[k] = sum;
-    }
+    acc_t sums[Bilinear<acc_t>::corners];
+    dot_grad(channels.map, cell, block.count, grads + q * all_channels + block.first, sums);
     acc_t* out = result_data + ((block.part * rows + q) * groups + block.group) * 2;
     out[0] = cell.gradient_x(sums);
     out[1] = cell.gradient_y(sums);
@@ -180,30 +152,7 @@ at::Tensor grad_value(
     const Block& block = channels.block;
     const acc_t* point = point_data + (q * groups + block.group) * 2;
     const Bilinear<acc_t> cell(point[0], point[1], height, width);
-    const scalar_t* __restrict__ in = grads + q * all_channels + block.first;
-    if (cell.inside()) {
-      acc_t *out0 = channels.at(cell, 0), *out1 = channels.at(cell, 1);
-      acc_t *out2 = channels.at(cell, 2), *out3 = channels.at(cell, 3);
-      const acc_t weights[] = {cell.weight(0), cell.weight(1), cell.weight(2), cell.weight(3)};
-#pragma omp simd
-      for (int64_t c = 0; c < block.count; ++c) {
-        const int64_t i = c * channels.channel;
-        const acc_t number = static_cast<acc_t>(in[c]);
-        out0[i] += weights[0] * number;
-        out1[i] += weights[1] * number;
-        out2[i] += weights[2] * number;
-        out3[i] += weights[3] * number;
-      }
-      return;
-    }
-    for (int k = 0; k < 4; ++k) {
-      if (cell.inside(k)) {
-        acc_t* __restrict__ out = channels.at(cell, k);
-        for (int64_t c = 0; c < block.count; ++c) {
-          out[c * channels.channel] += cell.weight(k) * static_cast<acc_t>(in[c]);
-        }
-      }
-    }
+    add_grad(channels.map, cell, block.count, acc_t(1), grads + q * all_channels + block.first);
   };
 
   const Blocks blocks(value, points, images);
@@ -232,7 +181,7 @@ at::Tensor grad_value(
         for (const int64_t q : blocks.rows(blocks[i])) {
           for (int64_t j = i; j < next; ++j) {
             acc_t* data = maps.at(blocks[j].picture, blocks[j].first, 0, 0);
-            add(Channels<acc_t, decltype(step)>{blocks[j], data, maps.row, maps.column, step}, q);
+            add(Channels<acc_t, decltype(step)>{blocks[j], {data, maps.row, maps.column, step}}, q);
           }
         }
       }

@@ -15,29 +15,17 @@
 #include <algorithm>
 
 #include "../bilinear.h"
+#include "pieces.h"
 
-// Channels are read and written in pieces: `size` channels of 16 bytes together where the memory allows it,
-// else single ones. Where channels are neighbours in memory (channels_last) neighbouring threads take the
-// pieces of one row. Otherwise they take the same piece of neighbouring rows, whose points are neighbours too
-// when every location of a map has a row.
+// Where channels are neighbours in memory (channels_last) neighbouring threads take the pieces of one row.
+// Otherwise they take the same piece of neighbouring rows, whose points are neighbours too when every location
+// of a map has a row.
 
 namespace posecore {
 namespace {
 
-constexpr int threads_per_block = 256;
-
 template <typename Step>
 constexpr bool neighbours = std::is_same_v<Step, One>;
-
-template <typename scalar_t, int size>
-struct alignas(sizeof(scalar_t) * size) Piece {
-  scalar_t channels[size];
-};
-
-template <int size, typename scalar_t>
-__device__ Piece<scalar_t, size> load(const scalar_t* data, One) {
-  return *reinterpret_cast<const Piece<scalar_t, size>*>(data);
-}
 
 template <int size, typename scalar_t>
 __device__ Piece<scalar_t, size> load(const scalar_t* data, int64_t step) {
@@ -210,23 +198,6 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
   }
 }
 
-// The least power of two that is not below number, but at most limit.
-int power_of_two(int64_t number, int limit) {
-  int power = 1;
-  while (power < number && power < limit) {
-    power *= 2;
-  }
-  return power;
-}
-
-int64_t divide_up(int64_t number, int64_t divisor) {
-  return (number + divisor - 1) / divisor;
-}
-
-struct Launch {
-  dim3 grid, block;
-};
-
 // For the kernels with one piece per thread.
 template <typename Step>
 Launch one_piece_per_thread(int64_t rows, int64_t pieces) {
@@ -243,18 +214,15 @@ Launch threads_share_a_point(int64_t rows, int64_t groups, int64_t pieces_per_gr
   return {dim3(divide_up(rows, down), groups), dim3(across, down)};
 }
 
-// Whether the 16-byte pieces of every group lie at multiples of 16 bytes in rows (Q, C).
+// Whether the groups of rows (Q, C) can be taken in wide pieces.
 bool wide_rows(const at::Tensor& rows, int64_t groups) {
-  const int64_t size = 16 / rows.element_size();
-  return rows.size(1) / groups % size == 0 && reinterpret_cast<uintptr_t>(rows.const_data_ptr()) % 16 == 0;
+  return holds_wide_pieces(rows, {rows.size(1) / groups});
 }
 
 // The same for maps (N, C, H, W). Where channels are no neighbours they are read one by one anyway.
 bool wide_maps(const at::Tensor& maps) {
-  const int64_t size = 16 / maps.element_size();
   return !channels_are_neighbours(maps) ||
-      (maps.stride(0) % size == 0 && maps.stride(2) % size == 0 && maps.stride(3) % size == 0 &&
-       reinterpret_cast<uintptr_t>(maps.const_data_ptr()) % 16 == 0);
+      holds_wide_pieces(maps, {maps.stride(0), maps.stride(2), maps.stride(3)});
 }
 
 // Calls body(size, step): the channels per piece and the distance between channels, as types.
@@ -262,7 +230,7 @@ template <typename scalar_t, typename Body>
 void with_piece_and_step(bool wide, const at::Tensor& maps, const Body& body) {
   with_channel_step(maps, [&](auto step) {
     if (wide) {
-      body(std::integral_constant<int, 16 / sizeof(scalar_t)>(), step);
+      body(std::integral_constant<int, channels_per_piece<scalar_t>>(), step);
     } else {
       body(std::integral_constant<int, 1>(), step);
     }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from posecore.ops.bilinear import bilinear
+from posecore.ops.registration import refuse_second_backward, register_autocast
 
 
 def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
@@ -83,26 +84,6 @@ def _backward(ctx, grad: Tensor):
     return grad_value, grad_points, None
 
 
-def _refuse_second_backward(ctx, grad: Tensor):
-    raise RuntimeError("keypoint_sample cannot be differentiated twice: its gradients have no gradient")
-
-
 torch.library.register_autograd("posecore::keypoint_sample", _backward, setup_context=_save_inputs)
-for _gradient in ("keypoint_sample_grad_value", "keypoint_sample_grad_points"):
-    torch.library.register_autograd(f"posecore::{_gradient}", _refuse_second_backward)
-
-
-def _autocast_kernel(device: str):
-    def kernel(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
-        if value.is_floating_point() and value.dtype != torch.float64:
-            value, points = value.to(torch.get_autocast_dtype(device)), points.float()
-        with torch.autocast(device, enabled=False):
-            return torch.ops.posecore.keypoint_sample(value, points, images)
-
-    return kernel
-
-
-# Not torch.library.register_autocast, which would round the points to half precision as well.
-_library = torch.library.Library("posecore", "IMPL")
-_library.impl("keypoint_sample", _autocast_kernel("cpu"), "AutocastCPU")
-_library.impl("keypoint_sample", _autocast_kernel("cuda"), "AutocastCUDA")
+refuse_second_backward("keypoint_sample", "keypoint_sample_grad_value", "keypoint_sample_grad_points")
+register_autocast("keypoint_sample", precise=[1])

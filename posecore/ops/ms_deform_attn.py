@@ -1,7 +1,8 @@
 """Multi-scale deformable attention: the public function, and the same in plain torch.
 
-Letters as in ``posecore.ops``, and: L levels, R cells of all levels together, H heads, P points of a head
-on a level. Here G counts groups of heads, and C the channels that a head reads.
+The kernels are ``csrc/{cpu,cuda}/ms_deform_attn``; here torch learns the operator's shapes, gradients and
+types under autocast, and how to export it. Letters: N pictures, L levels, R cells of all levels together,
+Q queries, H heads, P points of a head on a level, G groups of heads, C channels that a head reads.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from posecore.ops.bilinear import bilinear
+from posecore.ops.registration import refuse_second_backward, register_autocast
 
 
 def ms_deform_attn(
@@ -22,25 +24,45 @@ def ms_deform_attn(
     DETR) and g = 0 where all heads read the same values (G = 1, the one of Poseur). Any G that divides H
     works: each group serves H / G heads that are neighbours.
 
+    ``value``, ``locations`` and ``weights`` get gradients; differentiating twice raises a ``RuntimeError``.
+    Points that are far outside, infinite or NaN read zeros and have gradients of zero. Sums are in float32
+    (float64 for float64 values). Under autocast ``value`` is taken in autocast's type, the others in
+    float32.
+
+    While a model is exported (``torch.export``, ``torch.onnx.export`` of torch 2.7 or later) this is
+    :func:`ms_deform_attn_reference`, which other runtimes can run: gathers, no operator of ours, no
+    GridSample.
+
     Args:
         value: (N, R, G, C) the levels one after another, each row by row; float16, bfloat16, float32 or
             float64.
         shapes: L pairs (height, width) of the levels, R cells in all.
         locations: (N, Q, H, L, P, 2) pairs (x, y), from 0 to 1 across a level: 0 is the left edge of its
             first cell, 1 the right edge of its last, so the centre of cell j of W is at (j + 0.5) / W.
-            Cells outside count as zero.
-        weights: (N, Q, H, L, P) used as they are.
+            Cells outside count as zero. float32, or float64 where ``value`` is float64.
+        weights: (N, Q, H, L, P), used as they are; in the type of ``locations``.
 
     Returns:
-        (N, Q, H, C), in the type of ``value``.
+        (N, Q, H, C), in the type of ``value``; contiguous.
+
+    Raises:
+        RuntimeError: shapes, types or devices do not fit; the message names the argument.
     """
-    return ms_deform_attn_reference(value, shapes, locations, weights)
+    if _is_exporting():
+        return ms_deform_attn_reference(value, shapes, locations, weights)
+    sides = [side for shape in shapes for side in shape]
+    return torch.ops.posecore.ms_deform_attn(value, sides, locations, weights)
+
+
+def _is_exporting() -> bool:
+    # torch 2.6 does not tell.
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 def ms_deform_attn_reference(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """What :func:`ms_deform_attn` computes, as gathers of plain torch: slow and plain."""
+    """What :func:`ms_deform_attn` computes, as gathers of plain torch: for export and for tests."""
     pictures, _, groups, channels = value.shape
     _, queries, heads, _, _, _ = locations.shape
     picture = torch.arange(pictures, device=value.device).view(-1, 1, 1, 1)
@@ -59,3 +81,41 @@ def ms_deform_attn_reference(
         total = total + (weights[:, :, :, level, :, None] * values).sum(dim=3)
         first += height * width
     return total.to(value.dtype)
+
+
+@torch.library.register_fake("posecore::ms_deform_attn")
+def _(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    return value.new_empty(*locations.shape[:3], value.shape[3])
+
+
+@torch.library.register_fake("posecore::ms_deform_attn_grad_value")
+def _(grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    return value.new_empty(value.shape)
+
+
+@torch.library.register_fake("posecore::ms_deform_attn_grad_points")
+def _(
+    grad: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    return locations.new_empty(locations.shape), weights.new_empty(weights.shape)
+
+
+def _save_inputs(ctx, inputs, output) -> None:
+    value, ctx.shapes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+
+
+def _backward(ctx, grad: Tensor):
+    value, locations, weights = ctx.saved_tensors
+    inputs = grad, value, ctx.shapes, locations, weights
+    grad_value = grad_locations = grad_weights = None
+    if ctx.needs_input_grad[0]:
+        grad_value = torch.ops.posecore.ms_deform_attn_grad_value(*inputs)
+    if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+        grad_locations, grad_weights = torch.ops.posecore.ms_deform_attn_grad_points(*inputs)
+    return grad_value, None, grad_locations, grad_weights
+
+
+torch.library.register_autograd("posecore::ms_deform_attn", _backward, setup_context=_save_inputs)
+refuse_second_backward("ms_deform_attn", "ms_deform_attn_grad_value", "ms_deform_attn_grad_points")
+register_autocast("ms_deform_attn", precise=[2, 3])

@@ -8,26 +8,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operators import DEVICES, TYPES, assert_all_close, needs_cuda
 
 import posecore.ops
 from posecore.ops import keypoint_sample
 from posecore.ops.keypoint_sample import keypoint_sample_reference
 
-
-def cuda_is_missing() -> str:
-    if not torch.cuda.is_available():
-        return "no GPU"
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("posecore::keypoint_sample", "CUDA"):
-        return "the operators were compiled for the CPU alone"
-    return ""
-
-
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(bool(cuda_is_missing()), reason=cuda_is_missing()))
-DEVICES = ["cpu", CUDA]
 FORMATS = [torch.contiguous_format, torch.channels_last]
-TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-# How far a result rounded to this type may be from the exact one, relative to numbers near 1.
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
 def example(
@@ -48,13 +35,6 @@ def with_gradients(function, value, points, images, weight=None):
     result = function(value, points, images)
     weight = torch.ones_like(result) if weight is None else weight
     return result.detach(), *torch.autograd.grad(result, (value, points), weight)
-
-
-def assert_all_close(actual, expected, dtype):
-    for one, other in zip(actual, expected, strict=True):
-        assert one.dtype == other.dtype
-        size = other.abs().max().item() if other.numel() else 0
-        torch.testing.assert_close(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * max(1, size))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -400,7 +380,7 @@ def test_says_how_to_compile_what_is_missing(monkeypatch):
         importlib.reload(posecore.ops)
 
 
-@pytest.mark.skipif(bool(cuda_is_missing()), reason=cuda_is_missing())
+@needs_cuda
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("group_channels", [1, 2, 5, 64])
@@ -413,14 +393,14 @@ def test_cuda_equals_cpu(memory_format, dtype, group_channels):
     assert_all_close([tensor.cpu() for tensor in actual], expected, dtype)
 
 
-@pytest.mark.skipif(bool(cuda_is_missing()), reason=cuda_is_missing())
+@needs_cuda
 def test_refuses_two_devices():
     value, points, images = example()
     with pytest.raises(RuntimeError, match="must be on one device, got cuda:0, cpu and cpu"):
         keypoint_sample(value.cuda(), points, images)
 
 
-@pytest.mark.skipif(bool(cuda_is_missing()), reason=cuda_is_missing())
+@needs_cuda
 def test_cuda_says_that_its_gradient_of_value_varies(monkeypatch):
     value, points, images = example(device="cuda")
     result = keypoint_sample(value.requires_grad_(), points, images)

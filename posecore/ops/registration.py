@@ -1,0 +1,48 @@
+"""What torch has to know about every operator of ours alike: autocast, and that gradients have none."""
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+_library = torch.library.Library("posecore", "IMPL")
+
+
+def register_autocast(name: str, precise: Collection[int]) -> None:
+    """Casts each argument of an operator by a rule of its own under autocast.
+
+    The first argument, the values, goes to autocast's type and those that place or weigh it to float32;
+    float64 values leave all as they are. ``torch.library.register_autocast`` would round the points to half
+    precision as well.
+
+    Args:
+        name: of the operator, without namespace.
+        precise: positions of the arguments that become float32.
+    """
+    operator = getattr(torch.ops.posecore, name)
+
+    def kernel(device: str) -> Callable[..., Tensor]:
+        def call(value: Tensor, *others: object) -> Tensor:
+            if value.is_floating_point() and value.dtype != torch.float64:
+                value = value.to(torch.get_autocast_dtype(device))
+                others = tuple(
+                    other.float() if position in precise and isinstance(other, Tensor) else other
+                    for position, other in enumerate(others, start=1)
+                )
+            with torch.autocast(device, enabled=False):
+                return operator(value, *others)
+
+        return call
+
+    _library.impl(name, kernel("cpu"), "AutocastCPU")
+    _library.impl(name, kernel("cuda"), "AutocastCUDA")
+
+
+def refuse_second_backward(name: str, *gradients: str) -> None:
+    """Makes differentiating the gradients of operator ``name`` an error that says so."""
+
+    def backward(ctx, *grads: Tensor):
+        raise RuntimeError(f"{name} cannot be differentiated twice: its gradients have no gradient")
+
+    for gradient in gradients:
+        torch.library.register_autograd(f"posecore::{gradient}", backward)
