@@ -27,46 +27,35 @@ SIZE = (96, 72)
 
 
 def make_cfg(*overrides):
+    """Crops for the CPU, of annotated boxes."""
     cfg = get_cfg()
-    cfg.merge_from_list(
-        [
-            *(
-                "MODEL.DEVICE",
-                "cpu",
-                "INPUT.VIEW",
-                "crops",
-                "INPUT.BOXES",
-                "annotated",
-                "INPUT.FORMAT",
-                "RGB",
-            ),
-            *("INPUT.CROPS.SIZE", SIZE, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2),
-            *overrides,
-        ]
-    )
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2])
+    cfg.merge_from_list(["INPUT.VIEW", "crops", "INPUT.BOXES", "annotated", "INPUT.FORMAT", "RGB"])
+    cfg.merge_from_list(["INPUT.CROPS.SIZE", SIZE, *overrides])
     return cfg
 
 
 def dots_cfg(folder):
     """A configuration of crops from two pictures, which are written to the folder as dataset "dots".
 
-    The first has a person with a dot at each of three keypoints, a crowd, somebody unlabelled, and two whose
-    boxes are partly and wholly outside; the second is black and has nobody.
+    The first has a person with a dot at each of three keypoints, a crowd, somebody unlabelled, two whose
+    boxes are partly and wholly outside, and somebody without an area; the second is black and has nobody.
     """
     rows, columns = np.mgrid[:110, :150]
     spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
     picture = (250 * np.stack(spots, axis=-1)).round().astype(np.uint8)
     cv2.imwrite(str(folder / "1.png"), picture[..., ::-1])
     cv2.imwrite(str(folder / "2.png"), np.zeros((60, 50, 3), np.uint8))
-    keypoints = [value for point in (LEFT, RIGHT, CHIN) for value in (*point, 2)]
+    three = [value for point in (LEFT, RIGHT, CHIN) for value in (*point, 2)]
+    one, none = three[:3] + [0] * 6, [0] * 9
     person = {"category_id": 1, "image_id": 1, "iscrowd": 0, "bbox": [50, 25, 60, 60], "area": 1000}
     people = [
-        person | {"id": 1, "keypoints": keypoints, "num_keypoints": 3},
-        person | {"id": 2, "keypoints": keypoints, "num_keypoints": 3, "iscrowd": 1},
-        person | {"id": 3, "keypoints": [0] * 9, "num_keypoints": 0},
-        person | {"id": 4, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
-        person
-        | {"id": 5, "keypoints": keypoints[:3] + [0] * 6, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
+        person | {"id": 1, "keypoints": three, "num_keypoints": 3},
+        person | {"id": 2, "keypoints": three, "num_keypoints": 3, "iscrowd": 1},
+        person | {"id": 3, "keypoints": none, "num_keypoints": 0},
+        person | {"id": 4, "keypoints": one, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
+        person | {"id": 5, "keypoints": one, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
+        person | {"id": 6, "keypoints": three, "num_keypoints": 3, "area": 0},
     ]
     images = [
         {"id": 1, "file_name": "1.png", "height": 110, "width": 150},

@@ -141,6 +141,18 @@ def test_seeds_decide(dots):
     assert not torch.equal(crops[0], crops[2])
 
 
+def test_pixels_are_changed_in_the_crop(dots):
+    dots.merge_from_list(
+        ["INPUT.CROPS.SCALE", 0.0, "INPUT.CROPS.ROTATION.PROB", 0.0, "INPUT.RANDOM_FLIP", "none"]
+    )
+    record = train_dataset_dicts(dots)[0]
+    (plain,) = build_view(dots).train_sample(record)["crops"]
+    dots.INPUT.CROPS.CUTOUT = True
+    crops = [build_view(dots).train_sample(record)["crops"][0] for _ in range(5)]
+    assert any((crop != plain).any() for crop in crops)
+    assert all(((crop == plain) | (crop == 0)).all() for crop in crops)
+
+
 def test_evaluation_sees_all_persons_of_each_picture(dots):
     first, second = (batch[0] for batch in build_test_loader(dots, "dots"))
     assert first["crops"].shape == (2, 3, *SIZE)
