@@ -1,0 +1,213 @@
+"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from behaviour import (
+    batches_are_their_pictures,
+    detections,
+    inputs_stay,
+    poses_are_in_the_original_picture,
+    skeleton_of,
+    steps_are_sound,
+)
+from people import sample
+from poet_oracle import build, tiny
+from torch import nn
+from torch.testing import assert_close
+
+RELEASED = "official/R_50.yaml"
+VARIANTS = {
+    "paper": ((), "R_50.yaml"),
+    "released": ((), RELEASED),
+    "last layer": (("MODEL.POET.AUXILIARY", False), "R_50.yaml"),
+    "oks": (("MODEL.POET.LOSSES", [["oks", 1.0]]), "R_50.yaml"),
+    "more persons than queries": (("MODEL.POET.NUM_QUERIES", 2), "R_50.yaml"),
+}
+PAPER = {"loss_class", "loss_offset", "loss_visibility", "loss_center"}
+KEYS = {
+    "released": {"loss_class", "loss_keypoint", "loss_coded_offset", "loss_visibility", "loss_center"},
+    "oks": {"loss_class", "loss_oks"},
+}
+
+
+def model_of(variant: str) -> nn.Module:
+    overrides, config = VARIANTS[variant]
+    return tiny(*overrides, config=config)
+
+
+def varied(model: nn.Module) -> nn.Module:
+    """The same model, in evaluation mode, whose queries find different poses."""
+    with torch.no_grad():
+        model.queries.positions.weight.mul_(8)
+        model.head.regressor.layers[-1].weight.mul_(8)
+    return model.eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+    keys = steps_are_sound(model_of(variant))
+    last = KEYS.get(variant, PAPER)
+    layers = set() if variant == "last layer" else {f"{name}_0" for name in last}
+    assert keys == last | layers
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_nobody_costs_nothing_but_the_class(variant: str) -> None:
+    losses = model_of(variant).train()([sample(0, 0)])
+    for name, loss in losses.items():
+        assert (loss > 0) == name.startswith("loss_class")
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
+    """A person of one pixel, one without area, one without labels that mean anything, keypoints beside it."""
+    model = model_of(variant).train()
+    inputs = sample(0, 5, (96, 128))
+    people = inputs["instances"]
+    people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
+    people.gt_boxes.tensor[1] = torch.tensor([30.0, 30.0, 30.0, 30.0])
+    people.gt_keypoints.tensor[2, :, 2] = 0
+    people.gt_keypoints.tensor[2, :, :2] = float("nan")
+    people.gt_keypoints.tensor[3] = torch.tensor([128.0, 96.0, 2.0])
+    losses = model([inputs])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+    model = varied(model_of(variant))
+    batches_are_their_pictures(model, [sample(i, 1, (99, 131)) for i in range(3)], count=6)
+
+
+def test_padding_is_not_looked_at() -> None:
+    """Whatever stands in it, the smaller picture's poses are the same."""
+    model = varied(tiny())
+    batch = [sample(0, 1, (203, 250)), sample(1, 1, (96, 128))]
+    images = model.preprocess(batch)
+    assert images.tensor.shape == (2, 3, 203, 250)
+    with torch.no_grad():
+        clean = model.find(images, need_weights=True)
+        attention = clean.attention
+        padding = attention.decoder[1].amax(dim=0) == 0
+        assert 0 < padding.sum() < len(padding)
+        assert (attention.encoder[1][:, padding] == 0).all()
+        assert_close(attention.decoder.sum(dim=2), torch.ones(2, 6))
+
+
+def test_poses_come_back_in_the_original_picture() -> None:
+    small, _ = poses_are_in_the_original_picture(varied(tiny()))
+    assert small.pred_keypoints.shape == (6, 17, 3)
+    third = small.pred_keypoints[..., 2]
+    assert ((third > 0) & (third < 1)).all()
+    assert third.std() > 0.01
+
+
+def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
+    result = detections(varied(tiny()), [sample(0, 1, (96, 128))])[0]
+    points = result.pred_keypoints[..., :2]
+    low, high = points.amin(dim=1), points.amax(dim=1)
+    expected = torch.cat([low, high], dim=1)
+    limits = torch.tensor([128.0, 96.0, 128.0, 96.0])
+    assert_close(result.pred_boxes.tensor, expected.clamp(min=0).minimum(limits))
+
+
+def test_released_results() -> None:
+    """Scores are of the likelier of two classes, persons without keypoints of class 1; no visibilities."""
+    model = varied(tiny(config=RELEASED))
+    assert model.head.classifier.out_features == 3
+    with torch.no_grad():
+        model.head.classifier.bias.copy_(torch.tensor([3.0, 1.0, 0.0]))
+    result = detections(model, [sample(0, 1)])[0]
+    assert result.pred_classes.unique().tolist() == [1]
+    assert (result.scores > 0.5).all()
+    assert (result.pred_keypoints[..., 2] == 1).all()
+
+
+def test_every_decoder_layer_can_be_decoded() -> None:
+    model = varied(tiny())
+    with torch.no_grad():
+        found = model.find(model.preprocess([sample(0, 1)]))
+        last = model([sample(0, 1)])[0]["instances"]
+    assert found.attention is None
+    layers = [model.decode(found.predictions, [(96, 128)], layer)[0] for layer in range(2)]
+    assert torch.equal(layers[1].pred_keypoints, last.pred_keypoints)
+    assert not torch.equal(layers[0].pred_keypoints, last.pred_keypoints)
+
+
+def test_attention_maps_change_nothing() -> None:
+    model = varied(tiny())
+    images = model.preprocess([sample(0, 1), sample(1, 1, (64, 90))])
+    with torch.no_grad():
+        plain = model.find(images).predictions
+        asked = model.find(images, need_weights=True).predictions
+    assert_close(plain.logits, asked.logits)
+    assert_close(plain.poses.centers, asked.poses.centers)
+
+
+def test_inputs_stay_as_they_are() -> None:
+    inputs_stay(model_of("released"))
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
+    overrides, config = VARIANTS[variant]
+    skeleton = skeleton_of(num_keypoints, tmp_path)
+    model = tiny(*overrides, "DATASETS.SKELETON", skeleton, config=config)
+    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
+    sum(losses.values()).backward()
+    result = detections(model.eval(), [sample(0, 1)])[0]
+    assert result.pred_keypoints.shape == (6, num_keypoints, 3)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "oks"])
+def test_half_precision_trains_and_predicts(variant: str) -> None:
+    model = model_of(variant).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model([sample(0, 2), sample(1, 0)])
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = detections(model.eval(), [sample(0, 2)])[0]
+    assert result.pred_keypoints.dtype == torch.float32
+    assert result.pred_keypoints.isfinite().all()
+
+
+def test_a_few_steps_lower_the_losses() -> None:
+    model = tiny("MODEL.POET.DROPOUT", 0.0).train()
+    batch = [sample(3, 2)]
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    history = []
+    for _ in range(12):
+        losses = model(batch)
+        history.append({name: loss.item() for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    for name in ("loss_class", "loss_offset"):
+        assert history[-1][name] < 0.8 * history[0][name], name
+
+
+def test_a_map_that_the_backbone_does_not_have_names_the_key() -> None:
+    with pytest.raises(ValueError, match=r"MODEL.POET.IN_FEATURE must be one of .*'res5'.*'p5'"):
+        tiny("MODEL.POET.IN_FEATURE", "p5")
+
+
+def test_flags_that_coco_does_not_have_name_the_key() -> None:
+    with pytest.raises(ValueError, match=r"MODEL.POET.LEAST_VISIBILITY must be 1 or 2, not 3"):
+        tiny("MODEL.POET.LEAST_VISIBILITY", 3)
+
+
+def test_the_dilated_stage() -> None:
+    """Stride 16, and the first block is not dilated."""
+    model = build("DC5_R_50.yaml")
+    stage = model.backbone.res5
+    assert [block.conv2.dilation for block in stage] == [(1, 1), (2, 2), (2, 2)]
+    assert model.backbone.output_shape()["res5"].stride == 16
+    with torch.no_grad():
+        assert model.backbone(torch.rand(1, 3, 101, 75))["res5"].shape == (1, 2048, 7, 5)

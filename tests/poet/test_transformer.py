@@ -1,0 +1,82 @@
+"""The transformer: how it starts, what it may look at, and what a part in another's place sees."""
+
+import math
+
+import pytest
+import torch
+from poet_oracle import build
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from poet.transformer import Cells, DecoderLayer, EncoderLayer, LearnedQueries, Queries, Transformer
+
+WIDTH = 16
+
+
+class Recorder(nn.Module):
+    """Stands for a cross-attention and finds nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Queries, Cells]] = []
+
+    def forward(
+        self, x: Tensor, queries: Queries, memory: Cells, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        self.calls.append((queries, memory))
+        return torch.zeros_like(x), None
+
+
+def cells() -> Cells:
+    return Cells(
+        torch.randn(2, 6, WIDTH), torch.randn(2, 6, WIDTH), torch.zeros(2, 6, dtype=torch.bool), (2, 3)
+    )
+
+
+def transformer(*cross_attentions: nn.Module) -> Transformer:
+    decoder = [DecoderLayer(part, WIDTH, 2, 32, 0.0) for part in cross_attentions]
+    return Transformer([EncoderLayer(WIDTH, 2, 32, 0.0)], decoder, WIDTH)
+
+
+def test_matrices_start_by_xavier() -> None:
+    """The matrix of queries, keys and values is one of 3 D rows."""
+    model = build("R_50.yaml")
+    layer = model.transformer.decoder[5]
+    for matrix in (
+        layer.self_attention.in_proj_weight,
+        layer.cross_attention.attention.out_proj.weight,
+        layer.feed_forward[0].weight,
+    ):
+        bound = math.sqrt(6 / sum(matrix.shape))
+        assert 0.98 * bound < matrix.abs().max() <= bound
+    assert layer.self_attention.in_proj_weight.shape == (768, 256)
+    assert model.queries.positions.weight.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_queries_start_from_nothing_but_their_positions() -> None:
+    queries = LearnedQueries(5, WIDTH)(3)
+    assert queries.values.shape == queries.positions.shape == (3, 5, WIDTH)
+    assert queries.values.abs().sum() == 0
+    assert queries.hidden is None
+
+
+def test_another_cross_attention_gets_the_map_and_its_size() -> None:
+    part = Recorder()
+    found = transformer(part)(cells(), LearnedQueries(4, WIDTH)(2))
+    queries, memory = part.calls[0]
+    assert found.states.shape == (1, 2, 4, WIDTH)
+    assert memory.size == (2, 3)
+    assert torch.equal(memory.values, found.memory)
+    assert queries.positions.shape == (2, 4, WIDTH)
+
+
+def test_hidden_queries_are_not_seen() -> None:
+    """As queries for denoising need it: the first four must not know the last two."""
+    model = transformer(Recorder(), Recorder())
+    values, positions, some = torch.randn(2, 6, WIDTH), torch.randn(2, 6, WIDTH), cells()
+    hidden = torch.zeros(6, 6, dtype=torch.bool)
+    hidden[:4, 4:] = True
+    with torch.no_grad():
+        together = model(some, Queries(values, positions, hidden)).states
+        alone = model(some, Queries(values[:, :4], positions[:, :4])).states
+    assert_close(together[:, :, :4], alone)
