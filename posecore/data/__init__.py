@@ -4,6 +4,7 @@ coco_json    annotation files in COCO's format, read and checked
 crowdpose    CrowdPose's files, as if they were COCO's
 wholebody    COCO-WholeBody's likewise
 mpii         MPII's likewise
+built_in     the datasets that are known by their names
 datasets     datasets by name; definition files
 augment      random changes of training pictures
 mapper       a dataset dict becomes a sample

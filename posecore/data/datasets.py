@@ -1,4 +1,4 @@
-"""Datasets by name: those of :data:`BUILT_IN`, COCO's keypoint splits, and any of a definition file.
+"""Datasets by name: the built-in ones (posecore.data.built_in), and any that a definition file describes.
 
 A dataset is a name in Detectron2's catalogues whose metadata has json_file, image_root, skeleton and
 evaluator_type, which says how the file is read (:data:`READERS`) and how poses are scored.
@@ -16,7 +16,7 @@ Relative paths start at the definition's folder; $VARIABLES of the environment a
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from string import Template
 
@@ -24,6 +24,7 @@ import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from posecore.data.built_in import BUILT_IN
 from posecore.data.coco_json import dataset_dicts, read_coco
 from posecore.data.crowdpose import read_crowdpose
 from posecore.data.mpii import read_mpii
@@ -36,49 +37,6 @@ READERS: dict[str, Callable[[Metadata, Skeleton], dict]] = {
     "crowdpose": lambda metadata, skeleton: read_crowdpose(metadata.json_file, skeleton),
     "coco_wholebody": lambda metadata, skeleton: read_wholebody(metadata.json_file, skeleton),
     "mpii": lambda metadata, skeleton: read_mpii(metadata.json_file, metadata.image_root, skeleton),
-}
-
-
-@dataclass(frozen=True)
-class BuiltIn:
-    """A dataset known by its name; paths start at the folder that DETECTRON2_DATASETS names."""
-
-    annotations: str
-    images: str
-    skeleton: str
-    format: str = "coco"
-    ground_truth: str | None = None
-
-
-BUILT_IN = {
-    # Detectron2 registers the keypoint splits that have annotations; it has no test splits for keypoints.
-    "keypoints_coco_2017_test": BuiltIn(
-        "coco/annotations/image_info_test2017.json", "coco/test2017", "coco_17"
-    ),
-    "keypoints_coco_2017_test-dev": BuiltIn(
-        "coco/annotations/image_info_test-dev2017.json", "coco/test2017", "coco_17"
-    ),
-    **{
-        f"crowdpose_{split}": BuiltIn(
-            f"crowdpose/annotations/crowdpose_{split}.json", "crowdpose/images", "crowdpose_14", "crowdpose"
-        )
-        for split in ("train", "val", "trainval", "test")
-    },
-    **{
-        f"coco_wholebody_{split}": BuiltIn(
-            f"coco/annotations/coco_wholebody_{split}_v1.0.json",
-            f"coco/{split}2017",
-            "coco_wholebody_133",
-            "coco_wholebody",
-        )
-        for split in ("train", "val")
-    },
-    **{
-        f"mpii_{split}": BuiltIn(
-            f"mpii/annotations/mpii_{split}.json", "mpii/images", "mpii_16", "mpii", ground_truth
-        )
-        for split, ground_truth in (("train", None), ("val", "mpii/annotations/mpii_gt_val.mat"))
-    },
 }
 
 

@@ -21,8 +21,8 @@ def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
     """As :func:`posecore.data.coco_json.read_coco`; the parts are joined into 133 keypoints.
 
     A part whose flag (``foot_valid``, ``face_valid``, ``lefthand_valid``, ``righthand_valid``) is false is
-    not labelled. The v of face and hands may be any share in the files; what is above 0 is labelled, and
-    becomes 2 where it is not 1.
+    not labelled. In the files the v of parts other than the body may be any share; what is above 0 is
+    labelled, and becomes 2.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_coco``, or a part is missing or of another length.
@@ -69,6 +69,6 @@ def _join(person: dict) -> list[float]:
             if not NUMBERS.issuperset(map(type, values)):
                 raise ValueError(f"annotation {person.get('id')}: {key} must be numbers, not {values}")
             values = list(values)
-            values[2::3] = [2 if v > 0 and v != 1 else v for v in values[2::3]]
+            values[2::3] = [2 if v > 0 else v for v in values[2::3]]
         joined += values
     return joined

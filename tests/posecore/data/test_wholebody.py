@@ -66,7 +66,7 @@ def test_shares_count_as_labelled(write):
         person["face_kpts"][2:9:3] = [0.31, 0, 1]
 
     (person,) = read_wholebody(write(change), WHOLEBODY)["annotations"]
-    assert person["keypoints"][3 * 23 + 2 : 3 * 26 : 3] == [2, 0, 1]
+    assert person["keypoints"][3 * 23 + 2 : 3 * 26 : 3] == [2, 0, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Where the datasets that are known by their names are expected (datasets/README.md)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A dataset known by its name; paths start at the folder that DETECTRON2_DATASETS names."""
+
+    annotations: str
+    images: str
+    skeleton: str
+    format: str = "coco"
+    ground_truth: str | None = None
+
+
+BUILT_IN = {
+    # Detectron2 registers the keypoint splits that have annotations; it has no test splits for keypoints.
+    "keypoints_coco_2017_test": BuiltIn(
+        "coco/annotations/image_info_test2017.json", "coco/test2017", "coco_17"
+    ),
+    "keypoints_coco_2017_test-dev": BuiltIn(
+        "coco/annotations/image_info_test-dev2017.json", "coco/test2017", "coco_17"
+    ),
+    **{
+        f"crowdpose_{split}": BuiltIn(
+            f"crowdpose/annotations/crowdpose_{split}.json", "crowdpose/images", "crowdpose_14", "crowdpose"
+        )
+        for split in ("train", "val", "trainval", "test")
+    },
+    **{
+        f"coco_wholebody_{split}": BuiltIn(
+            f"coco/annotations/coco_wholebody_{split}_v1.0.json",
+            f"coco/{split}2017",
+            "coco_wholebody_133",
+            "coco_wholebody",
+        )
+        for split in ("train", "val")
+    },
+    **{
+        f"mpii_{split}": BuiltIn(
+            f"mpii/annotations/mpii_{split}.json", "mpii/images", "mpii_16", "mpii", ground_truth
+        )
+        for split, ground_truth in (("train", None), ("val", "mpii/annotations/mpii_gt_val.mat"))
+    },
+}
