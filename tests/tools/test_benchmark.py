@@ -20,7 +20,7 @@ def benchmarks(root, monkeypatch):
 
 
 def test_both_operators_are_given_the_same_reads(benchmarks):
-    ops = benchmarks("ops")
+    ops = benchmarks("keypoint_sample")
     args = Namespace(size=(100, 164), pictures=2, device="cpu")
     for case in ops.CASES:
         for stride in ops.STRIDES:
@@ -34,6 +34,17 @@ def test_both_operators_are_given_the_same_reads(benchmarks):
             torch.testing.assert_close(
                 keypoint_sample(data.value, data.points, data.images), theirs, atol=1e-4, rtol=0
             )
+
+
+def test_both_forms_of_attention_are_given_the_same_reads(benchmarks):
+    attention = benchmarks("ms_deform_attn")
+    for case in attention.cases(Namespace(size=(100, 164), pictures=2)):
+        data = case.make(torch.float32, "cpu")
+        assert data.locations.shape[-2] == attention.POINTS
+        inputs = data.shapes, data.value, data.locations, data.weights
+        torch.testing.assert_close(
+            attention.ours(*inputs), attention.by_grid_sample(*inputs), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_candidates_take_turns(benchmarks):
@@ -60,14 +71,21 @@ def test_ops_prints_a_table_for_every_use(root):
     output = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
     assert "1 threads" in output
     tables = output.split("\n\n")[1:]
-    assert len(tables) == 6
-    for table in tables:
+    by_level = [table for table in tables if "1/128" in table]
+    assert len(by_level) == 6
+    for table in by_level:
         lines = [
             [float(figure) for figure in re.findall(r"\d+\.\d{3}", line)]
             for line in table.splitlines()
             if line.startswith(("1/", "all"))
         ]
         assert torch.tensor(lines[:-1]).sum(dim=0).tolist() == pytest.approx(lines[-1], abs=5e-3)
+    by_kind = [table for table in tables if "forward and backward  " in table]
+    assert len(by_kind) == 2
+    for table in by_kind:
+        for theirs, ours, ratio in re.findall(r"(\d+\.\d{3}) +(\d+\.\d{3}) +\((\d+\.\d\d)x\)", table):
+            assert float(ratio) == pytest.approx(float(theirs) / float(ours), rel=0.02)
+    assert re.search(r"256 x 192 +\S+ +\S+\n512 x 384 +\S+ +\S+\n", output)
 
 
 def test_memory_is_that_of_a_process_and_grows_with_the_picture(benchmarks):

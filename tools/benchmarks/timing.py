@@ -7,6 +7,7 @@ from statistics import median
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -32,6 +33,21 @@ def _now(device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], object]:
+    return lambda: function(*inputs)
+
+
+def forward_and_backward(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], object]:
+    """With the gradients of all inputs but whole numbers."""
+    inputs = tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in inputs)
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    grad = torch.randn_like(function(*inputs))
+    return lambda: torch.autograd.grad(function(*inputs), wanted, grad)
+
+
+KINDS = {"forward": forward, "forward and backward": forward_and_backward}
 
 
 def copy_bandwidth(rounds: int) -> float:

@@ -1,0 +1,154 @@
+"""ms_deform_attn beside the composition of grid_sample calls that Deformable DETR has published."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.timing import KINDS, take_turns
+from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
+from posecore.ops import ms_deform_attn
+
+HEADS, POINTS, CHANNELS = 8, 4, 256
+# Standard deviation, in cells of each level, of the points around their reference points.
+SPREAD = 2.0
+# Poseur's person regions, each with so many queries: 17 joints and, in training, three noisy groups of them.
+CROP, CROPS, QUERIES = (256, 192), 4, 68
+
+
+@dataclass(frozen=True)
+class Example:
+    """Inputs of the operator, as it takes them."""
+
+    value: Tensor  # (N, R, G, C)
+    shapes: list[tuple[int, int]]
+    locations: Tensor  # (N, Q, H, L, P, 2)
+    weights: Tensor  # (N, Q, H, L, P)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A use of the operator: pyramids of pictures, and reference points (N, Q, 2) on each."""
+
+    name: str
+    pictures: int
+    shapes: list[tuple[int, int]]
+    groups: int
+    references: Tensor
+
+    def make(self, dtype: torch.dtype, device: str) -> Example:
+        cells = sum(height * width for height, width in self.shapes)
+        value = torch.randn(self.pictures, cells, self.groups, CHANNELS // (HEADS if self.groups > 1 else 1))
+        sides = torch.tensor([(width, height) for height, width in self.shapes])[:, None]
+        places = (*self.references.shape[:2], HEADS, len(self.shapes), POINTS)
+        locations = self.references[:, :, None, None, None] + SPREAD * torch.randn(*places, 2) / sides
+        weights = torch.randn(places).flatten(3).softmax(dim=-1).view(places)
+        return Example(value.to(device, dtype), self.shapes, locations.to(device), weights.to(device))
+
+
+def pyramid(size: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
+
+
+def centres(shapes: Sequence[tuple[int, int]]) -> Tensor:
+    """The centre of every cell of every level, (R, 2) from 0 to 1."""
+    levels = []
+    for height, width in shapes:
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        levels.append((torch.stack([x, y], dim=-1).view(-1, 2) + 0.5) / torch.tensor([width, height]))
+    return torch.cat(levels)
+
+
+def cases(args: argparse.Namespace) -> list[Case]:
+    encoder, decoder = pyramid(args.size, (8, 16, 32, 64)), pyramid(CROP, (4, 8, 16, 32))
+    cells = centres(encoder).expand(args.pictures, -1, -1)
+    joints = torch.rand(CROPS, QUERIES, 2)
+    return [
+        Case("encoder of Deformable DETR, a query for every cell", args.pictures, encoder, HEADS, cells),
+        Case(f"decoder of Poseur, {QUERIES} queries on each of {CROPS} crops", CROPS, decoder, 1, joints),
+    ]
+
+
+def by_grid_sample(
+    shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """The same in plain torch, in Deformable DETR's way: values are repeated where heads share them."""
+    pictures, queries, heads = locations.shape[:3]
+    value = value.expand(-1, -1, heads, -1)
+    grids = (2 * locations - 1).to(value.dtype)
+    levels = value.split([height * width for height, width in shapes], dim=1)
+    read = []
+    for level, (cells, shape) in enumerate(zip(levels, shapes, strict=True)):
+        maps = cells.flatten(2).transpose(1, 2).reshape(pictures * heads, -1, *shape)
+        grid = grids[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (N * H, Q, P, 2)
+        read.append(F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    shares = weights.to(value.dtype).transpose(1, 2).reshape(pictures * heads, 1, queries, -1)
+    result = (torch.stack(read, dim=-2).flatten(-2) * shares).sum(dim=-1)  # (N * H, C, Q)
+    return result.unflatten(0, (pictures, heads)).permute(0, 3, 1, 2)
+
+
+def ours(shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    return ms_deform_attn(value, shapes, locations, weights)
+
+
+def least_traffic(data: Example, kind: str) -> int:
+    """Bytes that have to move: every input and the result once, and then again with their gradients."""
+    points = data.locations.nbytes + data.weights.nbytes
+    result = data.locations.shape[:3].numel() * data.value.shape[3] * data.value.element_size()
+    once = data.value.nbytes + points + result
+    return once if kind == "forward" else 2 * once + data.value.nbytes + points
+
+
+def compare(case: Case, dtype: torch.dtype, peak: float | None, args: argparse.Namespace) -> None:
+    """Prints a table: milliseconds, and how many times as fast as the composition."""
+    print(f"\n{case.name}: {case.groups} groups of values, {dtype}")
+    print(f"{'':22}{'grid_sample':>12}{'ours':>12}{'':>10}")
+    data = case.make(dtype, args.device)
+    inputs = data.value, data.locations, data.weights
+    for kind, run_as in KINDS.items():
+        candidates = {
+            "grid_sample": run_as(partial(by_grid_sample, data.shapes), *inputs),
+            "ours": run_as(partial(ours, data.shapes), *inputs),
+        }
+        theirs, own = take_turns(candidates, args.rounds, args.device).values()
+        line = f"{kind:22}{theirs:12.3f}{own:12.3f}{f'({theirs / own:.2f}x)':>10}"
+        if peak is not None:
+            bandwidth = least_traffic(data, kind) / own * 1e3
+            line += f"   {bandwidth / 1e9:.0f} GB/s, {bandwidth / peak:.0%} of a copy"
+        print(line)
+
+
+@torch.no_grad()
+def compare_forms(args: argparse.Namespace) -> None:
+    """Prints what a layer costs on smaller and larger maps, its values projected before or after."""
+    print(f"\na layer on {CROPS} crops with 17 queries each, forward; MSDA projects values first, EMSDA last")
+    print(f"{'crops of':12}{'MSDA':>12}{'EMSDA':>12}")
+    query = torch.randn(CROPS, 17, CHANNELS, device=args.device)
+    references = torch.rand(CROPS, 17, 1, 2, device=args.device)
+    for size in (CROP, tuple(2 * side for side in CROP)):
+        shapes = pyramid(size, (4, 8, 16, 32))
+        cells = sum(height * width for height, width in shapes)
+        memory = torch.randn(CROPS, cells, CHANNELS, device=args.device)
+        layers: dict[str, nn.Module] = {
+            "MSDA": MSDeformAttention(CHANNELS),
+            "EMSDA": EMSDeformAttention(CHANNELS),
+        }
+        candidates = {
+            name: partial(layer.to(args.device), query, references, memory, shapes)
+            for name, layer in layers.items()
+        }
+        times = take_turns(candidates, args.rounds, args.device)
+        print(f"{f'{size[0]} x {size[1]}':12}{times['MSDA']:12.3f}{times['EMSDA']:12.3f}")
+
+
+def run(dtypes: list[torch.dtype], peak: float | None, args: argparse.Namespace) -> None:
+    """Prints a table for each use and type, and one of both forms of the layer."""
+    print(f"\nms_deform_attn; points lie {SPREAD} cells (sigma) around reference points")
+    for dtype in dtypes:
+        for case in cases(args):
+            compare(case, dtype, peak, args)
+    compare_forms(args)
