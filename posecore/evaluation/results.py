@@ -127,7 +127,8 @@ def coco_results(
     """One picture's poses in COCO's format, where the centre of the first pixel is at 0 instead of 0.5.
 
     Args:
-        instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``.
+        instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``. What has
+            pred_classes other than 0 is no person and is left out.
 
     Returns:
         M dicts of image_id, category_id, score, keypoints (3K numbers), and bbox (x, y, width, height).
@@ -135,6 +136,8 @@ def coco_results(
     Raises:
         ValueError: a number is infinite or NaN, or K is not ``num_keypoints``.
     """
+    if instances.has("pred_classes"):
+        instances = instances[instances.pred_classes == 0]
     if len(instances) == 0:
         return []
     columns = {"score": instances.scores, "keypoints": instances.pred_keypoints}

@@ -150,6 +150,13 @@ def test_results_in_cocos_format(dtype):
     assert torch.equal(found.pred_boxes.tensor, before[1])
 
 
+def test_what_is_no_person_is_left_out():
+    found = instances([[[1.5, 2.5, 1.0]], [[3.5, 4.5, 1.0]]], scores=[0.75, 0.5])
+    found.pred_classes = torch.tensor([1, 0])
+    (result,) = coco_results(found, 1, image_id=5, category_id=1)
+    assert result["score"] == 0.5
+
+
 def test_no_instances_no_results():
     assert coco_results(instances(torch.zeros(0, 5, 3)), 5, image_id=1, category_id=1, with_boxes=True) == []
 
