@@ -188,6 +188,28 @@ def test_empty_and_single_inputs(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_exports_with_open_sizes_of_maps(form):
+    class OnMaps(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = randomised(form(8, heads=2, levels=2, points=2))
+
+        def forward(self, query, references, fine, coarse):
+            memory = torch.cat([level.flatten(2) for level in (fine, coarse)], dim=2).transpose(1, 2)
+            shapes = [tuple(level.shape[2:]) for level in (fine, coarse)]
+            return self.attention(query, references, memory, shapes)
+
+    def inputs(*sizes):
+        return torch.randn(2, 5, 8), torch.rand(2, 5, 1, 2), *(torch.randn(2, 8, *size) for size in sizes)
+
+    model, size = OnMaps(), torch.export.Dim.DYNAMIC
+    open_sizes = (None, None, {2: size, 3: size}, {2: size, 3: size})
+    exported = torch.export.export(model, inputs((8, 6), (4, 3)), dynamic_shapes=open_sizes)
+    others = inputs((5, 9), (3, 5))
+    torch.testing.assert_close(exported.module()(*others), model(*others))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_half_precision_leaves_reference_points_alone(form):
     layer = randomised(form(8, heads=2, levels=2, points=2))
     inputs = small_case()
