@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posecore.fcos.locations import make_locations
+from posecore.fcos.losses import Term
 from posecore.heatmaps import Cells, cell_centers, cell_cross_entropy, cross_entropy_at, keypoint_cells
 
 # The heatmaps of the released code are enlarged so many times before the softmax.
@@ -56,19 +57,6 @@ class KeypointBatch:
     def size(self) -> tuple[int, int]:
         """(H, W)."""
         return self.logits.shape[2], self.logits.shape[3]
-
-
-@dataclass(frozen=True)
-class Term:
-    """A loss before it is divided.
-
-    Attributes:
-        total: scalar with gradient.
-        count: scalar, what to divide it by.
-    """
-
-    total: Tensor
-    count: Tensor
 
 
 KeypointLoss = Callable[[KeypointBatch], Term]

@@ -1,6 +1,8 @@
-"""Instance-aware keypoint networks (InsPose) (arXiv 2107.08982)."""
+"""InsPose: a keypoint network of its own for every person (arXiv 2107.08982)."""
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from inspose.config import add_config
+from inspose.inspose import InsPose
+from inspose.released.model import InsPoseReleased
 
-__all__ = ["add_config"]
+__all__ = ["InsPose", "InsPoseReleased", "add_config"]

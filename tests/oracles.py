@@ -18,4 +18,6 @@ def load_fill(shared: Path) -> ModuleType:
 
 
 def arrays(path: Path) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.asarray(array)) for name, array in np.load(path).items()}
+    """The numbers of a file by name; arrays of text are left out."""
+    content = {name: np.asarray(array) for name, array in np.load(path).items()}
+    return {name: torch.from_numpy(array) for name, array in content.items() if array.dtype.kind != "U"}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import box_iou, nms
 
 from posecore.fcos.locations import Locations
 from posecore.fcos.ltrb import ltrb_to_box
@@ -89,6 +89,50 @@ def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, limit: int) -> 
         Indices of the survivors, best first.
     """
     return nms(boxes, scores, threshold)[:limit]
+
+
+@dataclass(frozen=True)
+class Softened:
+    """What gentle suppression leaves.
+
+    Attributes:
+        index: (M,) into the candidates, best first.
+        scores: (M,) their lowered scores.
+    """
+
+    index: Tensor
+    scores: Tensor
+
+
+def soft_suppress(boxes: Tensor, scores: Tensor, *, threshold: float, least: float, limit: int) -> Softened:
+    """Linear Soft-NMS: overlapping boxes lose score instead of being dropped.
+
+    The best box is taken, the others lose their overlap's share of their score, and so on.
+
+    Args:
+        boxes: (M, 4) corners.
+        scores: (M,).
+        threshold: overlap (IoU) from which on a box loses score.
+        least: score below which a box is dropped.
+        limit: at most so many survive.
+
+    Source: Soft-NMS (arXiv 1704.04503), section 3.
+    """
+    scores = scores.clone()
+    index, kept = [], []
+    for _ in range(min(limit, len(scores))):
+        best = scores.argmax()
+        if scores[best] < least:
+            break
+        index.append(best)
+        kept.append(scores[best])
+        overlap = box_iou(boxes[best][None], boxes)[0].nan_to_num()  # two boxes without area: 0 / 0
+        lowered = (overlap >= threshold) & scores.isfinite()
+        scores = torch.where(lowered, scores * (1 - overlap), scores)
+        scores[best] = -torch.inf
+    if not index:
+        return Softened(torch.empty_like(scores, dtype=torch.int64)[:0], scores[:0])
+    return Softened(torch.stack(index), torch.stack(kept))
 
 
 def best_poses(

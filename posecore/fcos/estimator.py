@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from detectron2.modeling import Backbone
-from torch import Tensor
+from torch import Tensor, nn
 
 from posecore.estimator import PoseEstimator
-from posecore.fcos.head import FCOSHead, FCOSOutput
+from posecore.fcos.head import FCOSOutput
 from posecore.fcos.locations import Locations, make_locations
 from posecore.fcos.settings import Decoding, Training
 from posecore.keypoints import Skeleton
@@ -35,7 +35,8 @@ class FCOSEstimator(PoseEstimator):
         backbone: from pictures to the named maps of ``in_features``.
         in_features: names of the detector's levels, finest first.
         skeleton: which keypoints a person has.
-        head: the predictor "cls" on a tower of any name; "centerness" and "ltrb" where the method has them.
+        head: from the levels to an :class:`FCOSOutput` with the map "cls", (N, R, 1); "centerness" and
+            "ltrb" where the method has them.
         training: targets and losses.
         decoding: detections.
         pixel_mean, pixel_std: see :class:`PoseEstimator`.
@@ -50,7 +51,7 @@ class FCOSEstimator(PoseEstimator):
         backbone: Backbone,
         in_features: list[str],
         skeleton: Skeleton,
-        head: FCOSHead,
+        head: nn.Module,
         training: Training,
         decoding: Decoding,
         pixel_mean: tuple[float, ...],

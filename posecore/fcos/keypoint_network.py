@@ -6,7 +6,7 @@ Letters: N images, C channels, Q locations that networks are generated at, K key
 the map that all networks of a picture read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,11 +54,13 @@ class Peaks:
         cells: (Q, K) int64, row * W + column.
         logits: (Q, K) there.
         probability: (Q, K) there, by the softmax over the cells.
+        width: W of the heatmaps.
     """
 
     cells: Tensor
     logits: Tensor
     probability: Tensor
+    width: int
 
 
 class KeypointNetworks(nn.Module):
@@ -157,14 +159,26 @@ class KeypointNetworks(nn.Module):
         ]
         return torch.cat(losses)
 
-    def peaks(self, shared: Tensor, networks: Networks, block: int = BLOCK) -> Peaks:
+    def peaks(
+        self,
+        shared: Tensor,
+        networks: Networks,
+        block: int = BLOCK,
+        enlarge: Callable[[Tensor], Tensor] | None = None,
+    ) -> Peaks:
         """The peaks of Q networks on the shared map of one picture, (C, H, W).
 
         The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
-        with the number of persons.
+        with the number of persons. ``enlarge``, if there is such a function, gets them first: what helps to
+        find peaks but has no part in training.
         """
-        found = [_peaks(self(shared, networks[rows])) for rows in _blocks(len(networks), block)]
-        return Peaks(*(torch.cat(values) for values in zip(*found, strict=True)))
+        enlarge = enlarge or nn.Identity()
+        found = [_peaks(enlarge(self(shared, networks[rows]))) for rows in _blocks(len(networks), block)]
+        cells, logits, probability = (
+            torch.cat([getattr(peaks, name) for peaks in found])
+            for name in ("cells", "logits", "probability")
+        )
+        return Peaks(cells, logits, probability, found[0].width)
 
 
 def _blocks(count: int, block: int) -> list[slice]:
@@ -172,11 +186,11 @@ def _blocks(count: int, block: int) -> list[slice]:
     return [slice(start, start + block) for start in range(0, max(count, 1), block)]
 
 
-def _peaks(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(Q, K, H, W) -> cells, logits and probabilities, each (Q, K)."""
-    logits = logits.flatten(2)
+def _peaks(logits: Tensor) -> Peaks:
+    """Of (Q, K, H, W) heatmaps."""
+    width, logits = logits.shape[3], logits.flatten(2)
     best, cells = logits.max(dim=2)
-    return cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2)
+    return Peaks(cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2), width)
 
 
 def gather_patches(tower_maps: list[Tensor], locations: Locations, queries: Queries, size: int) -> Tensor:

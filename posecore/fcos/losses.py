@@ -6,6 +6,7 @@ each of them holds.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,19 @@ from torchvision.ops import sigmoid_focal_loss
 from posecore.fcos.ltrb import generalized_iou
 from posecore.fcos.settings import Training
 from posecore.fcos.targets import Targets
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss before it is divided.
+
+    Attributes:
+        total: scalar with gradient.
+        count: scalar, what to divide it by.
+    """
+
+    total: Tensor
+    count: Tensor
 
 
 def mean_over_processes(

@@ -21,6 +21,11 @@ class Queries:
     def __len__(self) -> int:
         return len(self.index)
 
+    def in_picture(self, num_images: int) -> list[slice]:
+        """Where the queries of each picture are, if they come picture by picture."""
+        ends = self.images.bincount(minlength=num_images).cumsum(0).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
     @classmethod
     def everywhere(cls, num_images: int, num_locations: int, device: torch.device | str = "cpu") -> "Queries":
         """All N * R locations, picture by picture: the dense prediction."""

@@ -1,0 +1,152 @@
+"""The model: FCOS, a keypoint network generated at every location, and offsets that refine its peaks.
+
+Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints, H and W the
+size of the keypoint features.
+"""
+
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList, Instances
+from torch import Tensor
+
+from inspose.branches import DiskOffsets, KeypointFeatures
+from inspose.build import model_parts
+from inspose.disk import disk_targets, offset_errors
+from inspose.heatmaps import heatmap_errors, heatmap_targets
+from posecore.boxes import enclosing_boxes
+from posecore.fcos.decode import best_poses, boxes_at, select
+from posecore.fcos.estimator import Dense, FCOSEstimator
+from posecore.fcos.keypoint_network import KeypointNetworks
+from posecore.fcos.losses import Term, detection_losses, detection_totals, mean_over_processes
+from posecore.fcos.queries import Queries
+from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
+from posecore.heatmaps import cell_centers, only_labelled, refined_points
+from posecore.layers.heatmap_branch import HeatmapBranch
+from posecore.layers.precision import full_precision
+
+
+@META_ARCH_REGISTRY.register()
+class InsPose(FCOSEstimator):
+    """Instance-aware networks for single-stage multi-person pose estimation (arXiv 2107.08982).
+
+    Args:
+        level: name of the level that the branches read.
+        keypoint_features: from that level to the map that the networks read.
+        keypoint_networks: generates networks at locations and applies them to that map.
+        disk_offsets: from that level to offsets of all cells; or None, then keypoints are centres of cells.
+        disk_radius: cells around a keypoint that train offsets.
+        heatmap: heatmaps of all persons together, in training; or None.
+        detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "controller" and
+            the predictor "cls"; a predictor "ltrb" adds boxes.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        level: str,
+        keypoint_features: KeypointFeatures,
+        keypoint_networks: KeypointNetworks,
+        disk_offsets: DiskOffsets | None,
+        disk_radius: float = 2.0,
+        heatmap: HeatmapBranch | None,
+        **detector: Any,
+    ) -> None:
+        super().__init__(**detector)
+        self.level = level
+        self.keypoint_features = keypoint_features
+        self.keypoint_networks = keypoint_networks
+        self.disk_offsets = disk_offsets
+        self.disk_radius = disk_radius
+        self.heatmap = heatmap
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return model_parts(cfg)
+
+    def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
+        """loss_cls and loss_keypoint; loss_disk_offset, loss_heatmap and loss_box where there are such.
+
+        Their sum is equation 5.
+        """
+        how, num_keypoints = self.how_to_train, self.skeleton.num_keypoints
+        features = self.backbone(images.tensor)
+        dense = self.dense(features)
+        truth = make_targets(dense.locations, targets, num_keypoints, how)
+        people = [only_labelled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
+        boxes = [target.gt_boxes.tensor for target in targets]
+        feature = features[self.level]
+        terms = {"loss_keypoint": self._keypoint_term(dense, feature, truth.positives)}
+        if self.disk_offsets is not None:
+            terms["loss_disk_offset"] = self._offset_term(feature, people)
+        if self.heatmap is not None:
+            terms["loss_heatmap"] = self._heatmap_term(feature, people, boxes)
+        divisors = mean_over_processes(
+            {**detection_totals(truth, how), **{name: term.count for name, term in terms.items()}},
+            device=self.device,
+        )
+        losses = detection_losses(dense.maps, truth, divisors, how)
+        return losses | {name: term.total / divisors[name] for name, term in terms.items()}
+
+    def predict(self, images: ImageList) -> list[Instances]:
+        """Poses by score, the class probability; suppression follows when all of them are placed."""
+        how = self.how_to_decode
+        features = self.backbone(images.tensor)
+        dense = self.dense(features)
+        probability = dense.maps["cls"][..., 0].sigmoid()
+        candidates = select(probability, probability, dense.locations, how)
+        keypoints = self._keypoints(dense, features[self.level], candidates.queries)
+        if "ltrb" in dense.maps:
+            boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)
+        else:
+            boxes = enclosing_boxes(keypoints[..., :2])
+        parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
+        return [best_poses(*part, how) for part in zip(images.image_sizes, *parts, strict=True)]
+
+    def _keypoint_term(self, dense: Dense, feature: Tensor, positives: Positives) -> Term:
+        """Cross-entropy of the keypoints' cells, the mean over each positive's labelled ones (equation 4)."""
+        shared = self.keypoint_features(feature)
+        networks = self.keypoint_networks.generate(
+            dense.towers["controller"], dense.locations, positives.queries
+        )
+        keypoints = only_labelled(positives.keypoints)
+        losses = [  # positives come picture by picture
+            self.keypoint_networks.cross_entropy(own, networks[here], keypoints[here])
+            for own, here in zip(shared, positives.queries.in_picture(len(shared)), strict=True)
+        ]
+        labelled = keypoints[..., 2] > 0
+        errors = (torch.cat(losses) * labelled).sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+        return Term(errors.sum(), errors.new_tensor(len(positives)))
+
+    def _offset_term(self, feature: Tensor, people: list[Tensor]) -> Term:
+        """Absolute errors of the offsets in the disks around the keypoints of all persons, in cells."""
+        assert self.disk_offsets is not None
+        offsets, stride = full_precision(self.disk_offsets(feature)), self.disk_offsets.stride
+        truth = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
+        return Term(offset_errors(offsets, truth, stride).sum(), offsets.new_tensor(len(truth)))
+
+    def _heatmap_term(self, feature: Tensor, people: list[Tensor], boxes: list[Tensor]) -> Term:
+        """The auxiliary task: heatmaps that do not know persons."""
+        assert self.heatmap is not None
+        logits, stride = full_precision(self.heatmap(feature)), self.keypoint_networks.stride
+        targets = heatmap_targets(people, boxes, (logits.shape[2], logits.shape[3]), stride)
+        return Term(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
+
+    def _keypoints(self, dense: Dense, feature: Tensor, queries: Queries) -> Tensor:
+        """(M, K, 3) keypoints of all candidates: x and y in pixels, probability of the cell."""
+        shared = self.keypoint_features(feature)
+        networks = self.keypoint_networks.generate(dense.towers["controller"], dense.locations, queries)
+        offsets = full_precision(self.disk_offsets(feature)) if self.disk_offsets is not None else None
+        stride = self.keypoint_networks.heatmap_stride
+        keypoints = []
+        for image, here in enumerate(queries.in_picture(len(shared))):
+            peaks = self.keypoint_networks.peaks(shared[image], networks[here])
+            if offsets is None:
+                points = cell_centers(peaks.cells, peaks.width, stride)
+            else:
+                points = refined_points(peaks.cells, offsets[image], stride)
+            keypoints.append(torch.cat([points, peaks.probability[..., None]], dim=-1))
+        return torch.cat(keypoints)

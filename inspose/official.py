@@ -1,0 +1,119 @@
+"""The parameter names of the released code (opera), and what they are called here."""
+
+import torch
+from torch import Tensor
+
+_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_HEAD = "bbox_head"
+# Blocks of each of ResNet-50's stages.
+_BLOCKS = (3, 4, 6, 3)
+# Outputs of a KP-Net's first layer.
+_WIDTH = 8
+# Pixels that one unit of the relative coordinates stands for, per level; constants there.
+_RANGES = (64.0, 128.0, 256.0, 512.0, 1024.0)
+
+
+def _batch_norm(theirs: str, ours: str, frozen: bool) -> dict[str, str]:
+    # A frozen norm has no count; theirs is dropped.
+    return {f"{theirs}.{leaf}": "" if frozen and leaf == _NORM[-1] else f"{ours}.{leaf}" for leaf in _NORM}
+
+
+def _backbone() -> dict[str, str]:
+    names = {"backbone.conv1.weight": "stem.conv1.weight"} | _batch_norm(
+        "backbone.bn1", "stem.conv1.norm", True
+    )
+    for stage, blocks in enumerate(_BLOCKS, 1):
+        for block in range(blocks):
+            theirs, ours = f"backbone.layer{stage}.{block}", f"res{stage + 1}.{block}"
+            convs = {f"conv{i}": (f"bn{i}", f"conv{i}") for i in (1, 2, 3)}
+            if block == 0:
+                convs["downsample.0"] = ("downsample.1", "shortcut")
+            for conv, (norm, name) in convs.items():
+                names[f"{theirs}.{conv}.weight"] = f"{ours}.{name}.weight"
+                names |= _batch_norm(f"{theirs}.{norm}", f"{ours}.{name}.norm", stage == 1)
+    return {theirs: ours and f"backbone.bottom_up.{ours}" for theirs, ours in names.items()}
+
+
+def _pyramid() -> dict[str, str]:
+    convs = {f"lateral_convs.{i}": f"fpn_lateral{i + 3}" for i in range(3)}
+    convs |= {f"fpn_convs.{i}": f"fpn_output{i + 3}" for i in range(3)}
+    convs |= {"fpn_convs.3": "top_block.p6", "fpn_convs.4": "top_block.p7"}
+    return {
+        f"neck.{theirs}.conv.{leaf}": f"backbone.{ours}.{leaf}"
+        for theirs, ours in convs.items()
+        for leaf in ("weight", "bias")
+    }
+
+
+def _heads() -> dict[str, str]:
+    units = {f"cls_convs.{i}": ("head.cls.tower", i) for i in range(4)}
+    units |= {f"ctrl_convs.{i}": ("head.controller.tower", i) for i in range(4)}
+    units |= {f"kpt_convs.{i}": ("head.keypoint_tower", i) for i in range(4)}
+    units |= {f"shared_convs.{i}": ("keypoint_features.0", i) for i in range(4)}
+    units |= {"shared_convs.4": ("keypoint_features.1", 0)}
+    units |= {f"hm_convs.{i}": ("trunk.coarse", i) for i in range(2)} | {"hm_convs.2": ("trunk.fine", 0)}
+    names = {}
+    for theirs, (ours, unit) in units.items():
+        names[f"{theirs}.conv.weight"] = f"{ours}.{3 * unit}.weight"
+        for leaf in ("weight", "bias"):
+            names[f"{theirs}.gn.{leaf}"] = f"{ours}.{3 * unit + 1}.{leaf}"
+    for theirs, ours in (("cls_star", "head.cls"), ("ctr_star", "head.controller")):
+        names[f"{theirs}_conv.weight"] = f"{ours}.star"
+        for leaf in ("weight", "bias"):
+            names[f"{theirs}_gn.{leaf}"] = f"{ours}.norm.{leaf}"
+    for theirs, ours in {
+        "conv_cls": "head.classifier",
+        "kpt_offset": "head.keypoints",
+        "hm_pred": "trunk.heatmaps",
+        "ae_pred": "trunk.tags",
+        "hm_offset": "trunk.predict_offsets",
+    }.items():
+        for leaf in ("weight", "bias"):
+            names[f"{theirs}.{leaf}"] = f"{ours}.{leaf}"
+    return {f"{_HEAD}.{theirs}": ours for theirs, ours in names.items()}
+
+
+_SAME = _backbone() | _pyramid() | _heads()
+_CONTROLLER = (f"{_HEAD}.controller.weight", f"{_HEAD}.controller.bias")
+# Its length is the number of channels of the shared map.
+_SHARED = f"{_HEAD}.shared_convs.4.gn.bias"
+
+
+def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under this project's names, for a model of configs/inspose/official.
+
+    Args:
+        state: a released state dict.
+
+    Raises:
+        ValueError: a tensor of the released model is missing, or one has a name that it does not have; the
+            message shows some.
+    """
+    known = {*_SAME, *_CONTROLLER}
+    if missing := sorted(known - state.keys()):
+        raise ValueError(f"no released InsPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
+    if unknown := sorted(state.keys() - known):
+        raise ValueError(f"{len(unknown)} tensors have names that no InsPose checkpoint has: {unknown[:5]}")
+    converted = {ours: state[theirs] for theirs, ours in _SAME.items() if ours}
+    converted["keypoint_networks.ranges"] = torch.tensor(_RANGES)
+    channels = len(state[_SHARED])
+    for name in _CONTROLLER:
+        leaf = name.rpartition(".")[2]
+        converted[f"keypoint_networks.controller.{leaf}"] = coordinates_first(state[name], channels)
+    return converted
+
+
+def coordinates_first(parameters: Tensor, channels: int) -> Tensor:
+    """Reorders what generates, or what makes up, KP-Nets.
+
+    There the relative coordinates follow the channels of the shared map and point from the location to the
+    cell; here they come first and point from the cell to the location.
+
+    Args:
+        parameters: (number of a network's parameters, ...).
+        channels: of the shared map.
+    """
+    end = _WIDTH * (channels + 2)
+    shared, coordinates = parameters[:end].unflatten(0, (_WIDTH, channels + 2)).split([channels, 2], dim=1)
+    first = torch.cat([-coordinates, shared], dim=1).flatten(0, 1)
+    return torch.cat([first, parameters[end:]])

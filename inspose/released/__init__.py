@@ -1,0 +1,1 @@
+"""The model that was released with the paper; docs/inspose.md says how it differs from the paper's own."""

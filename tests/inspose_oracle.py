@@ -1,0 +1,98 @@
+"""The shared numbers of the released code; our models, tiny or with the weights that the numbers are of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances, Keypoints
+from oracles import arrays, load_fill
+from torch import Tensor, nn
+
+from inspose import InsPoseReleased
+from inspose.official import convert
+from posecore.config import get_cfg
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "inspose"
+RELEASED = "official/R_50_3x.yaml"
+TINY = (
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
+    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.INSPOSE.CONVS_DIM", 16),
+    *("MODEL.INSPOSE.NUM_CONVS", 1, "MODEL.INSPOSE.DISK_CHANNELS", 16, "MODEL.INSPOSE.HEATMAP_CHANNELS", 16),
+    *("MODEL.INSPOSE.RELEASED.KEYPOINT_CHANNELS", 32, "MODEL.INSPOSE.RELEASED.TRUNK_CHANNELS", 16),
+)
+
+
+def build(config: str, *overrides: Any) -> nn.Module:
+    """The model of a configuration under configs/inspose, without weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / config))
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
+    return build_model(cfg)
+
+
+def tiny(*overrides: Any, config: str = "R_50_36ep.yaml") -> nn.Module:
+    """Small enough to train a step in a moment."""
+    return build(config, *TINY, *overrides)
+
+
+def official_state(shared: Path) -> dict[str, Tensor]:
+    """A released state dict with made-up values."""
+    fill = load_fill(shared)
+    entries = json.loads((shared / "oracles/inspose/manifest.json").read_text())["state_dict"]
+    return {
+        entry["name"]: torch.from_numpy(fill.parameter(entry["name"], entry["shape"], entry["dtype"]))
+        for entry in entries
+    }
+
+
+def released_model(shared: Path) -> InsPoseReleased:
+    """Our model with those weights, for pictures that are normalised already."""
+    model = build(RELEASED, "MODEL.PIXEL_MEAN", [0.0] * 3, "MODEL.PIXEL_STD", [1.0] * 3)
+    model.load_state_dict(convert(official_state(shared)))
+    return model
+
+
+class Case:
+    """One file of numbers.
+
+    Args:
+        shared: the folder of shared data.
+        name: of the case.
+        file: of its numbers.
+    """
+
+    def __init__(self, shared: Path, name: str, file: str) -> None:
+        self.folder = shared / "oracles" / "inspose" / name
+        self.fill = load_fill(shared)
+        self.facts = json.loads((self.folder / "case.json").read_text())
+        self.golden = arrays(self.folder / file)
+
+    def normal(self, name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
+        return torch.from_numpy(self.fill.normal(name, shape, scale))
+
+    def check(self, name: str, actual: Tensor, *, atol: float = 0.0, rtol: float = 0.0) -> None:
+        """Compares at a tolerance; exactly without one."""
+        expected = self.golden[name]
+        assert actual.shape == expected.shape, name
+        torch.testing.assert_close(
+            actual.detach().to(expected.dtype),
+            expected,
+            atol=atol,
+            rtol=rtol,
+            msg=lambda text: f"{name}: {text}",
+        )
+
+
+def people(folder: Path, kind: str, image: int, size: tuple[int, int]) -> Instances:
+    """The persons of one picture of the training case."""
+    values = arrays(folder / "inputs.npz")
+    boxes = values[f"{kind}.img{image}.boxes_xyxy"]
+    return Instances(
+        size,
+        gt_boxes=Boxes(boxes),
+        gt_classes=torch.zeros(len(boxes), dtype=torch.int64),
+        gt_keypoints=Keypoints(values[f"{kind}.img{image}.keypoints"]),
+        gt_areas=values[f"{kind}.img{image}.mask_area"],
+    )
