@@ -17,7 +17,7 @@ from poet.build import model_parts
 from poet.criterion import Criterion
 from poet.head import PoseHead, Predictions
 from poet.matcher import HungarianMatcher
-from poet.persons import Labels, gather_persons
+from poet.persons import Labels, Persons, gather_persons
 from poet.transformer import AttentionMaps, Cells, LearnedQueries, Transformer
 from posecore.boxes import enclosing_boxes
 from posecore.estimator import PoseEstimator
@@ -103,12 +103,7 @@ class POET(PoseEstimator):
         predictions = self.find(images).predictions
         if not self.auxiliary:
             predictions = predictions[-1:]
-        persons = gather_persons(
-            targets,
-            self.skeleton.num_keypoints,
-            least_visibility=self.least_visibility,
-            label=self.label,
-        )
+        persons = self.persons(targets)
         matches = self.matcher(predictions, persons, [len(target) for target in targets])
         return self.criterion(predictions, persons, matches)
 
@@ -118,6 +113,15 @@ class POET(PoseEstimator):
         The score is the probability of the likeliest class but "no object".
         """
         return self.decode(self.find(images).predictions, images.image_sizes)
+
+    def persons(self, targets: list[Instances]) -> Persons:
+        """The persons of pictures, as what the queries are to predict."""
+        return gather_persons(
+            targets,
+            self.skeleton.num_keypoints,
+            least_visibility=self.least_visibility,
+            label=self.label,
+        )
 
     def find(self, images: ImageList, need_weights: bool = False) -> Found:
         """The network alone; attention maps on request."""

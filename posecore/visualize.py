@@ -4,6 +4,7 @@ Pictures are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _BOXES: tuple[Colour, ...] = (
 )
 _PAPER: Colour = (32, 34, 38)
 _INK: Colour = (235, 235, 235)
+_MARK: Colour = (230, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # cv2 takes positions as integers of 1/16 pixel.
 _SHIFT = 4
@@ -78,6 +80,32 @@ def draw_poses(
     return canvas
 
 
+def draw_heat(
+    image: np.ndarray, heat: np.ndarray, *, mark: tuple[float, float] | None = None, strength: float = 0.6
+) -> np.ndarray:
+    """A heatmap over the picture, from its least (blue) to its greatest number (red).
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        heat: (h, w), of any range.
+        mark: a point to be drawn as a red disc, pixels.
+        strength: how much of the picture it covers.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    spread = max(float(np.ptp(heat)), np.finfo(np.float32).tiny)
+    levels = ((heat - heat.min()) / spread * 255).astype(np.uint8)
+    colours = cv2.applyColorMap(cv2.resize(levels, (width, height)), cv2.COLORMAP_JET)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    canvas = cv2.addWeighted(np.ascontiguousarray(image), 1 - strength, colours, strength, 0)
+    if mark is not None:
+        _draw_disc(canvas, np.array(mark), max(height, width) / 80 + 1, _INK)
+        _draw_disc(canvas, np.array(mark), max(height, width) / 80, _MARK)
+    return canvas
+
+
 def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
     """Pictures in rows on dark paper, each in a cell that fits the largest, its caption above it.
 
@@ -105,6 +133,8 @@ def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | N
 def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
     """Draws the losses and the AP of a training over its iterations.
 
+    Losses of single layers, whose names end in numbers, are left out: those of the last have none.
+
     Args:
         metrics_json: lines of JSON as Detectron2's JSONWriter leaves them.
         out_png: the picture to write.
@@ -113,7 +143,8 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         ValueError: the file holds no loss.
     """
     lines = [json.loads(line) for line in Path(metrics_json).read_text().splitlines() if line.strip()]
-    names = sorted({name for line in lines for name in line if "loss" in name})
+    names = {name for line in lines for name in line if "loss" in name}
+    names = sorted(name for name in names if not re.search(r"_\d+$", name))
     if not names:
         raise ValueError(f"{metrics_json} holds no loss")
     figure = Figure(figsize=(11, 4), layout="constrained")

@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from posecore.keypoints import Skeleton, load_skeleton
-from posecore.visualize import draw_poses, grid, plot_training
+from posecore.visualize import draw_heat, draw_poses, grid, plot_training
 
 SKELETON = Skeleton(
     name="three",
@@ -127,6 +127,21 @@ def test_every_shipped_skeleton():
         skeleton = load_skeleton(name)
         points = (torch.rand(skeleton.num_keypoints, 3) * 100).tolist()
         assert draw_poses(black(), detections(points), skeleton).any()
+
+
+def test_heat_is_red_where_it_is_greatest_and_blue_where_least():
+    image = np.full((40, 60, 3), 100, dtype=np.uint8)
+    before = image.copy()
+    heat = np.zeros((4, 6))
+    heat[3, 0], heat[0, 5] = 7.0, -2.0
+    drawn = draw_heat(image, heat, strength=1.0)
+    assert drawn.shape == image.shape
+    assert drawn[38, 2].argmax() == 0
+    assert drawn[2, 58].argmax() == 2
+    assert np.array_equal(image, before)
+    assert np.array_equal(draw_heat(image, heat, strength=0.0), image)
+    marked = draw_heat(image, np.ones((4, 6)), mark=(30.0, 20.0))
+    assert marked[20, 30].tolist() == [230, 30, 30]
 
 
 def test_grid_places_pictures_of_several_sizes():

@@ -1,0 +1,1 @@
+"""The commands of tools/analyze.py, one module each."""

@@ -1,0 +1,104 @@
+"""What analyses of a model share: the model, and a dataset's persons beside what it predicts of them."""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+from torch import Tensor
+from tqdm import tqdm
+
+from poet import POET
+from poet.codec import Poses
+from posecore.config import get_cfg
+from posecore.data import PoseMapper, build_augmentations, load_dataset, register_definitions
+from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.engine.setup import UsageError, merge_config
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """--config-file, --output and KEY VALUE pairs."""
+    parser.add_argument("--config-file", required=True, help="the model's configuration")
+    parser.add_argument("--output", type=Path, required=True, help="the picture to write")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """The same, and how much of the first of DATASETS.TEST is looked at."""
+    parser.add_argument("--pictures", type=int, default=None, help="look at so many only (default: all)")
+    add_model_arguments(parser)
+
+
+def load_poet(options: argparse.Namespace) -> tuple[CfgNode, POET]:
+    """The configuration and its trained model, in evaluation mode.
+
+    Raises:
+        UsageError: it is a model of another method.
+    """
+    cfg = merge_config(get_cfg(), options.config_file, options.opts)
+    model = build_model(cfg)
+    if not isinstance(model, POET):
+        raise UsageError(
+            f"{options.config_file}: this analysis is about POET, and MODEL.META_ARCHITECTURE is "
+            f"{cfg.MODEL.META_ARCHITECTURE!r}"
+        )
+    PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return cfg, model.eval()
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The persons of one picture and the predictions that the matcher gives them, M pairs.
+
+    Attributes:
+        image: (3, H, W) as the model gets it.
+        truth: M ground-truth persons in its pixels.
+        scores: (M,) of the predictions.
+        poses: M predictions, in widths and heights of the picture.
+        centers: (M, 2) true centres, likewise.
+        posed: (M,) bool, whether any keypoint of the truth is visible, so that there is a true centre.
+    """
+
+    image: Tensor
+    truth: Instances
+    scores: Tensor
+    poses: Poses
+    centers: Tensor
+    posed: Tensor
+
+    @property
+    def size(self) -> Tensor:
+        """Width and height."""
+        return torch.tensor([self.image.shape[2], self.image.shape[1]])
+
+
+@torch.no_grad()
+def matched_persons(cfg: CfgNode, model: POET, num_pictures: int | None) -> Iterator[Matched]:
+    """Goes through the first dataset of DATASETS.TEST, picture by picture, at evaluation's sizes."""
+    register_definitions(cfg.DATASETS.DEFINITIONS)
+    mapper = PoseMapper(
+        is_train=True,
+        augmentations=build_augmentations(cfg, is_train=False),
+        skeleton=model.skeleton,
+        boxes=cfg.INPUT.BOXES,
+        image_format=cfg.INPUT.FORMAT,
+    )
+    for record in tqdm(load_dataset(cfg.DATASETS.TEST[0], model.skeleton)[:num_pictures], unit="picture"):
+        sample = mapper(record)
+        predictions = model.find(model.preprocess([sample])).predictions[-1:]
+        truth = sample["instances"].to(model.device)
+        persons = model.persons([truth])
+        matches = model.matcher(predictions, persons, [len(truth)])
+        scores = predictions.logits[matches.at].softmax(dim=-1)[:, -2]
+        yield Matched(
+            sample["image"],
+            truth[matches.persons].to("cpu"),
+            scores.cpu(),
+            Poses(*(values.cpu() for values in vars(predictions.poses[matches.at]).values())),
+            persons.poses.centers[matches.persons].cpu(),
+            persons.posed[matches.persons].cpu(),
+        )
