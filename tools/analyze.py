@@ -1,6 +1,7 @@
 """Looks into a trained model: pictures of what it attends to, predicts and learns.
 
     python tools/analyze.py training output/metrics.json --output curves.png
+    python tools/analyze.py errors keypoints_coco_2017_val coco_instances_results.json
     python tools/analyze.py attention --config-file CONFIG --input photo.jpg --cells 250 720 \\
         --output attention.png MODEL.WEIGHTS model_final.pth
     python tools/analyze.py centers --config-file CONFIG --output centers.png MODEL.WEIGHTS model_final.pth
@@ -15,7 +16,7 @@ import sys
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
 # isort: split
-from analyses import attention, centers, layers, training, visibility
+from analyses import attention, centers, errors, layers, training, visibility
 from posecore.engine.setup import UsageError
 from posecore.engine.weights import CheckpointError
 
@@ -25,6 +26,7 @@ COMMANDS = {
     "centers": centers,
     "visibility": visibility,
     "layers": layers,
+    "errors": errors,
 }
 
 
