@@ -29,8 +29,8 @@ void read(
       weights[count++] = cell.weight(k);
     }
   }
-  // All, or those of a row or a column, or one, or none: loops of their own, that vectors can do.
-  const auto sum = [&](auto size) {
+  // All corners, two of a side, one, or none: with their number known the compiler can use vectors.
+  const auto over_channels = [&](auto size) {
     const scalar_t *in0 = in[0], *in1 = in[1], *in2 = in[2], *in3 = in[3];
     const acc_t w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3];
 #pragma omp simd
@@ -51,13 +51,13 @@ void read(
   };
   switch (count) {
     case 4:
-      return sum(std::integral_constant<int, 4>());
+      return over_channels(std::integral_constant<int, 4>());
     case 2:
-      return sum(std::integral_constant<int, 2>());
+      return over_channels(std::integral_constant<int, 2>());
     case 1:
-      return sum(std::integral_constant<int, 1>());
+      return over_channels(std::integral_constant<int, 1>());
     default:
-      return sum(std::integral_constant<int, 0>());
+      return over_channels(std::integral_constant<int, 0>());
   }
 }
 

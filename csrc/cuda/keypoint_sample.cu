@@ -229,11 +229,7 @@ bool wide_maps(const at::Tensor& maps) {
 template <typename scalar_t, typename Body>
 void with_piece_and_step(bool wide, const at::Tensor& maps, const Body& body) {
   with_channel_step(maps, [&](auto step) {
-    if (wide) {
-      body(std::integral_constant<int, channels_per_piece<scalar_t>>(), step);
-    } else {
-      body(std::integral_constant<int, 1>(), step);
-    }
+    with_piece<scalar_t>(wide, [&](auto size) { body(size, step); });
   });
 }
 

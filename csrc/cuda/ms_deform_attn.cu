@@ -174,16 +174,6 @@ bool wide_channels(const at::Tensor& values) {
       values, {values.stride(0), values.stride(1), values.stride(2), values.size(3)});
 }
 
-// Calls body(size) with the channels per piece, as a type.
-template <typename scalar_t, typename Body>
-void with_piece(bool wide, const Body& body) {
-  if (wide) {
-    body(std::integral_constant<int, channels_per_piece<scalar_t>>());
-  } else {
-    body(std::integral_constant<int, 1>());
-  }
-}
-
 at::Tensor ms_deform_attn(
     const at::Tensor& value,
     at::IntArrayRef shapes,

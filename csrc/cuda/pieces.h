@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "../map.h"
 
@@ -35,6 +36,16 @@ inline bool holds_wide_pieces(const at::Tensor& numbers, at::IntArrayRef distanc
     }
   }
   return reinterpret_cast<uintptr_t>(numbers.const_data_ptr()) % 16 == 0;
+}
+
+// Calls body(size) with the channels per piece, as a type.
+template <typename scalar_t, typename Body>
+void with_piece(bool wide, const Body& body) {
+  if (wide) {
+    body(std::integral_constant<int, channels_per_piece<scalar_t>>());
+  } else {
+    body(std::integral_constant<int, 1>());
+  }
 }
 
 // The least power of two that is not below number, but at most limit.
