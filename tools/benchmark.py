@@ -1,9 +1,10 @@
 """Measures parts of the project beside what they replace.
 
-    python tools/benchmark.py ops       keypoint_sample beside torch's grid_sample
+    python tools/benchmark.py ops       our operators beside torch's grid_sample
     python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
     python tools/benchmark.py memory    what a prediction needs at its peak, beside the same
+    python tools/benchmark.py cost      parameters and multiply-adds, beside what the papers say
 
 Candidates run in one process and take turns, so that whatever else the machine does meets all of them;
 figures are medians.
@@ -13,9 +14,12 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
+
+# isort: split
 import torch
 
-from benchmarks import kpalign, memory, model, ops
+from benchmarks import cost, kpalign, memory, model, ops
 
 
 def main() -> None:
@@ -37,6 +41,16 @@ def main() -> None:
     command = _add(commands, "memory", memory.run, rounds=1)
     _add_models(command, persons=[1, 50])
 
+    command = commands.add_parser("cost")
+    command.set_defaults(run=cost.run)
+    command.add_argument(
+        "--configs", nargs="+", metavar="CONFIG", help="files (default: the rows of configs/paper_costs.yaml)"
+    )
+    _add_size(command)
+    command.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
+    )
+
     args = parser.parse_args()
     args.run(args)
 
@@ -54,10 +68,14 @@ def _add(
     command.add_argument(
         "--rounds", type=int, default=rounds, help="runs of each candidate (default: %(default)s)"
     )
+    _add_size(command)
+    return command
+
+
+def _add_size(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of a picture"
     )
-    return command
 
 
 def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
