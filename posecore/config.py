@@ -47,7 +47,8 @@ def _add_data(cfg: CfgNode) -> None:
     # What samples are made of: "pictures", or a view that a method registers ("crops": one person each).
     cfg.INPUT.VIEW = "pictures"
     # Which boxes a person trains with: "keypoints" (the least rectangle around the labelled
-    # keypoints, one pixel wider on each side; a person without any is background) or "annotated".
+    # keypoints, one pixel wider on each side; a person without any is background), "annotated", or
+    # "keypoints_or_annotated" (the least rectangle itself; a person without any has the annotated box).
     cfg.INPUT.BOXES = "keypoints"
     # Crops are placed on a person, drawn at random, instead of anywhere (INPUT.CROP.TYPE "absolute":
     # the window starts up to half its size before the person's corner, and is padded with black;

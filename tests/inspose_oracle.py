@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
 from oracles import arrays, load_fill
@@ -24,12 +25,21 @@ TINY = (
 )
 
 
-def build(config: str, *overrides: Any) -> nn.Module:
-    """The model of a configuration under configs/inspose, without weights."""
+def load(config: str, *overrides: Any) -> CfgNode:
+    """A configuration under configs/inspose, for the CPU and without weights."""
     cfg = get_cfg()
     cfg.merge_from_file(str(CONFIGS / config))
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return build_model(cfg)
+    return cfg
+
+
+def released_cfg(*overrides: Any) -> CfgNode:
+    return load(RELEASED, *overrides)
+
+
+def build(config: str, *overrides: Any) -> nn.Module:
+    """The model of a configuration."""
+    return build_model(load(config, *overrides))
 
 
 def tiny(*overrides: Any, config: str = "R_50_36ep.yaml") -> nn.Module:

@@ -1,5 +1,7 @@
 """From a dataset dict to what models take: read, augment, make instances."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -13,6 +15,28 @@ from posecore.keypoints import Skeleton, load_skeleton
 
 # Pixels that pseudo-boxes are wider than their keypoints on each side, as DirectPose's authors have it.
 MARGIN = 1.0
+# The same by the value of INPUT.BOXES; InsPose's authors have none.
+MARGINS = {"keypoints": MARGIN, "keypoints_or_annotated": 0.0}
+# The least width and height of a person's box without a margin, pixels of the original picture.
+LEAST_SIDE = 1.0
+
+
+@dataclass(frozen=True)
+class People:
+    """The n persons of a picture that are trained with.
+
+    Attributes:
+        keypoints: (n, K, 3) in continuous pixels.
+        boxes: (n, 4) corners.
+        areas: (n,) square pixels.
+    """
+
+    keypoints: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "People":
+        return People(self.keypoints[rows], self.boxes[rows], self.areas[rows])
 
 
 class PoseMapper:
@@ -20,8 +44,9 @@ class PoseMapper:
 
     The sample has image, a uint8 tensor (3, H, W); file_name, image_id, height and width as the dataset
     has them; in training also instances with the n persons that are no crowd: gt_boxes (n, 4),
-    gt_classes (n,), all 0, and gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0 and
-    x = y = 0 where a keypoint is not labelled or has left the picture. n may be 0.
+    gt_classes (n,), all 0, gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0 and
+    x = y = 0 where a keypoint is not labelled or has left the picture, and gt_areas (n,), the annotated areas
+    as the resize changes them, whatever of the person has left the picture. n may be 0.
 
     Pseudo-boxes are made on the original picture and then transformed and cut as annotated boxes are,
     so a person whose keypoints have all left the picture may still have a box.
@@ -42,12 +67,16 @@ class PoseMapper:
             is_train: whether samples get instances.
             augmentations: applied in their order, to RGB pictures.
             skeleton: tells how a flip swaps the keypoints.
-            boxes: "keypoints" for pseudo-boxes (persons without labelled keypoints are left out) or
-                "annotated" for those of the dataset.
+            boxes: "keypoints" for pseudo-boxes (persons without labelled keypoints are left out),
+                "annotated" for those of the dataset, or "keypoints_or_annotated" for pseudo-boxes that are
+                no wider than the keypoints, and annotated ones for persons without (persons without an area
+                are left out, and boxes of less than a pixel).
             image_format: order of the sample's channels, "BGR" or "RGB".
         """
-        if boxes not in ("keypoints", "annotated"):
-            raise ValueError(f"INPUT.BOXES must be 'keypoints' or 'annotated', not '{boxes}'")
+        if boxes not in (*MARGINS, "annotated"):
+            raise ValueError(
+                f"INPUT.BOXES must be 'keypoints', 'annotated' or 'keypoints_or_annotated', not '{boxes}'"
+            )
         if image_format not in ("BGR", "RGB"):
             raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
         self.is_train = is_train
@@ -75,35 +104,48 @@ class PoseMapper:
                 dataset says; the message names it.
         """
         augmented = T.AugInput(read_rgb(dataset_dict))
-        keypoints, augmented.boxes = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
+        people = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
+        augmented.boxes = people.boxes
         for augmentation in self.augmentations:
             transform = augmentation(augmented)
             # After each step, since what has left the picture must not return with the next.
             size = augmented.image.shape[:2]
-            keypoints = self._move(keypoints, transform, size)
             augmented.boxes = augmented.boxes.clip(0, size[::-1] * 2)
+            people = People(
+                self._move(people.keypoints, transform, size),
+                augmented.boxes,
+                people.areas * _growth(transform),
+            )
         sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
         sample["image"] = as_tensor(augmented.image, self.image_format)
         if self.is_train:
-            sample["instances"] = _instances(keypoints, augmented.boxes, augmented.image.shape[:2])
+            sample["instances"] = _instances(people, augmented.image.shape[:2])
         return sample
 
-    def _people(self, dataset_dict: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (n, K, 3) and boxes (n, 4) of the persons to train with, on the original picture."""
-        people = [person for person in dataset_dict["annotations"] if not person["iscrowd"]]
-        if not people:
+    def _people(self, dataset_dict: dict) -> People:
+        """The persons to train with, on the original picture."""
+        annotations = [person for person in dataset_dict["annotations"] if not person["iscrowd"]]
+        if not annotations:
             return _nobody(self.skeleton)
-        keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
-        keypoints = keypoints.reshape(len(people), self.skeleton.num_keypoints, 3)
+        keypoints = np.array([person["keypoints"] for person in annotations], dtype=np.float64)
+        boxes = [
+            BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in annotations
+        ]
+        people = People(
+            keypoints.reshape(len(annotations), self.skeleton.num_keypoints, 3),
+            np.array(boxes, dtype=np.float64),
+            np.array([person["area"] for person in annotations], dtype=np.float64),
+        )
         if self.boxes == "annotated":
-            boxes = [
-                BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people
-            ]
-            return keypoints, np.array(boxes, dtype=np.float64)
-        labelled = (keypoints[..., 2] > 0).any(axis=1)
-        keypoints = keypoints[labelled]
+            return people
         size = dataset_dict["height"], dataset_dict["width"]
-        return keypoints, keypoint_boxes(torch.from_numpy(keypoints), MARGIN, size).numpy()
+        pseudo = keypoint_boxes(torch.from_numpy(people.keypoints), MARGINS[self.boxes], size).numpy()
+        labelled: np.ndarray = np.any(people.keypoints[..., 2] > 0, axis=1)
+        if self.boxes == "keypoints":
+            return replace(people, boxes=pseudo)[labelled]
+        people = replace(people, boxes=np.where(labelled[:, None], pseudo, people.boxes))
+        sides = people.boxes[:, 2:] - people.boxes[:, :2]
+        return people[(sides >= LEAST_SIDE).all(axis=1) & (people.areas > 0)]
 
     def _move(self, keypoints: np.ndarray, transform: T.Transform, size: tuple[int, int]) -> np.ndarray:
         """(n, K, 3) -> (n, K, 3): moved with the picture, which is of this size afterwards."""
@@ -143,15 +185,22 @@ def read_rgb(dataset_dict: dict) -> np.ndarray:
     return image
 
 
-def _nobody(skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((0, skeleton.num_keypoints, 3)), np.zeros((0, 4))
+def _nobody(skeleton: Skeleton) -> People:
+    return People(np.zeros((0, skeleton.num_keypoints, 3)), np.zeros((0, 4)), np.zeros(0))
 
 
-def _instances(keypoints: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> Instances:
-    """keypoints (n, K, 3) and boxes (n, 4) of a picture of that size; persons without a box vanish."""
-    gt_boxes = Boxes(torch.from_numpy(boxes).float())
+def _growth(transform: T.Transform) -> float:
+    """By how much a transform that keeps lines straight enlarges areas."""
+    corner, right, down = transform.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return abs(np.linalg.det([right - corner, down - corner]))
+
+
+def _instances(people: People, size: tuple[int, int]) -> Instances:
+    """The persons of a picture of that size; those without a box vanish."""
+    gt_boxes = Boxes(torch.from_numpy(people.boxes).float())
     instances = Instances(size)
     instances.gt_boxes = gt_boxes
-    instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
-    instances.gt_keypoints = Keypoints(torch.from_numpy(keypoints).float())
+    instances.gt_classes = torch.zeros(len(people.boxes), dtype=torch.int64)
+    instances.gt_keypoints = Keypoints(torch.from_numpy(people.keypoints).float())
+    instances.gt_areas = torch.from_numpy(people.areas).float()
     return instances[gt_boxes.nonempty()]

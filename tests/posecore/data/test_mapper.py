@@ -21,12 +21,13 @@ LEFT, RIGHT, CHIN = (30.5, 40.5), (80.25, 20.5), (60.5, 70.75)
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 
 
-def person(keypoints, bbox=(10, 10, 90, 70), iscrowd=0):
+def person(keypoints, bbox=(10, 10, 90, 70), iscrowd=0, area=3000.0):
     return {
         "bbox": list(bbox),
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": 0,
         "iscrowd": iscrowd,
+        "area": area,
         "keypoints": [float(value) for point in keypoints for value in point],
     }
 
@@ -172,7 +173,7 @@ def test_nobody_left(sample):
     assert mapped.gt_classes.dtype == torch.int64
 
 
-@pytest.mark.parametrize("boxes", ["keypoints", "annotated"])
+@pytest.mark.parametrize("boxes", ["keypoints", "annotated", "keypoints_or_annotated"])
 def test_nobody_at_all(sample, boxes):
     sample["annotations"] = []
     cfg = core_cfg("INPUT.CROP.ENABLED", True, "INPUT.ROTATION", 5.0, "INPUT.BOXES", boxes)
@@ -192,6 +193,31 @@ def test_persons_without_keypoints_have_annotated_boxes_only(sample):
     both = mapper(boxes="annotated")(sample)["instances"]
     assert both.gt_boxes.tensor.tolist() == [[10, 10, 100, 80], [1, 2, 31, 42]]
     assert both.gt_keypoints.tensor[1].tolist() == [[0, 0, 0]] * 3
+
+
+def test_areas_grow_with_the_picture(sample):
+    sample["annotations"].append(person([(30.5, 30.5, 2), (50.5, 60.5, 2), (0, 0, 0)], area=500.0))
+    assert mapper()(sample)["instances"].gt_areas.tolist() == [3000, 500]
+    steps = [T.ResizeTransform(100, 120, 150, 240), T.HFlipTransform(240), T.CropTransform(0, 0, 239, 149)]
+    moved = mapper(*steps)(sample)["instances"]
+    assert moved.gt_areas.tolist() == pytest.approx([9000, 1500])
+    turned = mapper(T.RotationTransform(100, 120, 30, expand=False))(sample)["instances"]
+    assert turned.gt_areas.tolist() == pytest.approx([3000, 500])
+
+
+def test_boxes_no_wider_than_the_keypoints_or_annotated(sample):
+    """As InsPose's authors have it: who has a single keypoint, or all in a row, has no box and vanishes."""
+    hidden = [(0.5, 0.5, 0)] * 3
+    sample["annotations"] += [
+        person(hidden, bbox=(1, 2, 30, 40)),
+        person([(30.5, 30.5, 2), *hidden[:2]]),
+        person([(30.5, 30.5, 2), (80.5, 30.5, 1), hidden[0]]),
+        person(hidden, bbox=(1, 2, 30, 0.5)),
+        person(hidden, bbox=(1, 2, 30, 40), area=0.0),
+        person([(*LEFT, 2)] * 3, iscrowd=1),
+    ]
+    found = mapper(boxes="keypoints_or_annotated")(sample)["instances"]
+    assert found.gt_boxes.tensor.tolist() == [[30.5, 20.5, 80.25, 70.75], [1, 2, 31, 42]]
 
 
 def test_channels_in_the_order_of_the_configuration(sample):
