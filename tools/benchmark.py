@@ -3,6 +3,7 @@
     python tools/benchmark.py ops       our operators beside torch's grid_sample
     python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
+    python tools/benchmark.py crops     Poseur beside RLE
     python tools/benchmark.py memory    what a prediction needs at its peak, beside the same
     python tools/benchmark.py cost      parameters and multiply-adds, beside what the papers say
 
@@ -19,7 +20,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 import torch
 
-from benchmarks import cost, kpalign, memory, model, ops
+from benchmarks import cost, crops, kpalign, memory, model, ops
 
 
 def main() -> None:
@@ -29,16 +30,23 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = _add(commands, "ops", ops.run, rounds=15)
+    _add_size(command)
     command.add_argument("--pictures", type=int, default=1, help="pictures in a batch (default: %(default)s)")
 
     command = _add(commands, "kpalign", kpalign.run, rounds=5)
+    _add_size(command)
     command.add_argument("--candidates", type=int, default=1000, help="locations (default: %(default)s)")
 
     command = _add(commands, "model", model.run, rounds=7)
+    _add_size(command)
     _add_models(command, persons=[20])
     command.add_argument("--plot", type=Path, help="picture of milliseconds over persons, to be written")
 
+    command = _add(commands, "crops", crops.run, rounds=7)
+    command.add_argument("--crops", type=int, default=4, help="persons at once (default: %(default)s)")
+
     command = _add(commands, "memory", memory.run, rounds=1)
+    _add_size(command)
     _add_models(command, persons=[1, 50])
 
     command = commands.add_parser("cost")
@@ -58,7 +66,7 @@ def main() -> None:
 def _add(
     commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], rounds: int
 ) -> argparse.ArgumentParser:
-    """A subcommand with the options that all have."""
+    """A subcommand with the options that measurements have."""
     command = commands.add_parser(name)
     command.set_defaults(run=run)
     command.add_argument(
@@ -68,7 +76,6 @@ def _add(
     command.add_argument(
         "--rounds", type=int, default=rounds, help="runs of each candidate (default: %(default)s)"
     )
-    _add_size(command)
     return command
 
 

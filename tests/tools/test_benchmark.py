@@ -98,3 +98,13 @@ def test_memory_is_that_of_a_process_and_grows_with_the_picture(benchmarks):
 def test_memory_counts_the_persons_that_it_speaks_of(benchmarks):
     with pytest.raises(RuntimeError, match=r"demo/coco_tiny.yaml finds [0-9]+ persons instead of 100"):
         benchmarks("memory").peak_memory("directpose/demo/coco_tiny.yaml", 100, (64, 64), "cpu", 1)
+
+
+def test_crops_measures_poseur_beside_rle(benchmarks):
+    crops = benchmarks("crops")
+    baseline, model = (crops.build(name, "cpu") for name in list(crops.ROWS)[:2])
+    assert set(baseline.pose_losses) == {"coarse"}
+    assert set(model.pose_losses) == {"coarse", "decoder"}
+    crops.train(model, 2)()
+    assert model.network.neck.levels[0][0].weight.grad is not None
+    assert len(crops.predict(model, 3)()[0]["instances"].pred_keypoints) >= 1

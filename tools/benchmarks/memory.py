@@ -6,9 +6,8 @@ used again and not be seen.
 
 import argparse
 import multiprocessing
-import resource
-import sys
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes: a new process begins with this file)
@@ -20,8 +19,6 @@ from benchmarks.model import PEER, find, keypoint_rcnn, ours
 from benchmarks.timing import describe_machine
 
 MIB = 2**20
-# What getrusage counts in: KiB on Linux, bytes on macOS.
-UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, threads: int) -> float:
@@ -42,9 +39,16 @@ def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, thr
         found = len(model([{"image": torch.randint(0, 256, (3, *size), dtype=torch.uint8)}])[0]["instances"])
     if found != persons:
         raise RuntimeError(f"{name} finds {found} persons instead of {persons}")
+    return peak_of_process(device)
+
+
+def peak_of_process(device: str) -> float:
+    """MiB that this process has held at its peak: resident memory, or on a GPU what torch has allocated."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / MIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / MIB
+    # getrusage would also count what the process held that this one was started by.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    return int(line.split()[1]) * 1024 / MIB
 
 
 def in_new_process(*case: Any) -> float:
