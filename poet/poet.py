@@ -18,7 +18,7 @@ from poet.criterion import Criterion
 from poet.head import PoseHead, Predictions
 from poet.matcher import HungarianMatcher
 from poet.persons import Labels, Persons, gather_persons
-from poet.transformer import AttentionMaps, Cells, LearnedQueries, Transformer
+from poet.transformer import AttentionMaps, Cells, LearnedQueries, Queries, Transformer
 from posecore.boxes import enclosing_boxes
 from posecore.estimator import PoseEstimator
 from posecore.keypoints import Skeleton
@@ -123,8 +123,14 @@ class POET(PoseEstimator):
             label=self.label,
         )
 
-    def find(self, images: ImageList, need_weights: bool = False) -> Found:
-        """The network alone; attention maps on request."""
+    def find(self, images: ImageList, queries: Queries | None = None, *, need_weights: bool = False) -> Found:
+        """The network alone.
+
+        Args:
+            images: normalised and padded.
+            queries: for each picture; by default those that were learned.
+            need_weights: whether attention maps are wanted.
+        """
         features = self.projection(self.backbone(images.tensor)[self.in_feature])
         size = features.shape[2], features.shape[3]
         padding = cell_padding(images, size)
@@ -134,7 +140,7 @@ class POET(PoseEstimator):
             padding.flatten(1),
             size,
         )
-        decoded = self.transformer(cells, self.queries(len(images)), need_weights)
+        decoded = self.transformer(cells, queries or self.queries(len(images)), need_weights)
         return Found(self.head(decoded.states), size, decoded.attention)
 
     def decode(
