@@ -16,6 +16,7 @@ from directpose.losses import heatmap_loss, heatmap_targets, keypoint_errors, ke
 from posecore.boxes import enclosing_boxes
 from posecore.fcos.decode import best_poses, boxes_at, select
 from posecore.fcos.estimator import Dense, FCOSEstimator
+from posecore.fcos.head import FCOSHead
 from posecore.fcos.losses import detection_losses, detection_totals, mean_over_processes
 from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
@@ -37,6 +38,8 @@ class DirectPose(FCOSEstimator):
         detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "keypoint" and
             the predictors "cls" and "centerness"; a predictor "ltrb" adds boxes (section 4.2).
     """
+
+    head: FCOSHead
 
     @configurable
     def __init__(
@@ -106,7 +109,7 @@ class DirectPose(FCOSEstimator):
             boxes = enclosing_boxes(found)
         keypoints = torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
         parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
-        return [best_poses(*part, how) for part in zip(images.image_sizes, *parts, strict=True)]
+        return [best_poses(*part, how=how) for part in zip(images.image_sizes, *parts, strict=True)]
 
     def _offsets(self, dense: Dense, queries: Queries) -> Tensor:
         """(Q, K, 2) keypoints relative to the queries' locations, in cells of their level."""

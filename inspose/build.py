@@ -72,7 +72,8 @@ def _head(cfg: CfgNode, in_channels: int) -> FCOSHead:
 
 def _resize(cfg: CfgNode, stride: int) -> nn.Module:
     """From maps at the level's stride to those at MODEL.INSPOSE.STRIDE."""
-    factor = choice(cfg, "MODEL.INSPOSE.STRIDE", {2 * stride: 0.5, stride: 1, stride // 2: 2, stride // 4: 4})
+    strides = (2 * stride, stride, stride // 2, stride // 4)
+    factor = choice(cfg, "MODEL.INSPOSE.STRIDE", {other: stride / other for other in strides})
     if factor == 1:
         return nn.Identity()
     return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)

@@ -104,7 +104,7 @@ class InsPose(FCOSEstimator):
         else:
             boxes = enclosing_boxes(keypoints[..., :2])
         parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
-        return [best_poses(*part, how) for part in zip(images.image_sizes, *parts, strict=True)]
+        return [best_poses(*part, how=how) for part in zip(images.image_sizes, *parts, strict=True)]
 
     def _keypoint_term(self, dense: Dense, feature: Tensor, positives: Positives) -> Term:
         """Cross-entropy of the keypoints' cells, the mean over each positive's labelled ones (equation 4)."""

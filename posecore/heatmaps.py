@@ -78,7 +78,10 @@ def gaussian_heatmaps(
 def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tensor | int) -> Tensor:
     """(G, K) cells -> (G, K, length)."""
     distance = torch.arange(length, device=centers.device) - centers[..., None]
-    sigmas, reach = (x[..., None] if isinstance(x, Tensor) else x for x in (sigmas, reach))
+    if isinstance(sigmas, Tensor):
+        sigmas = sigmas[..., None]
+    if isinstance(reach, Tensor):
+        reach = reach[..., None]
     return torch.exp(-distance.square() / (2 * sigmas**2)) * (distance.abs() <= reach)
 
 

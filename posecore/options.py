@@ -1,15 +1,15 @@
-"""Keys whose value is one of a few words."""
+"""Keys whose value is one of a few."""
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from detectron2.config import CfgNode
 
 Option = TypeVar("Option")
 
 
-def choice(cfg: CfgNode, key: str, options: Mapping[str, Option]) -> Option:
+def choice(cfg: CfgNode, key: str, options: Mapping[Any, Option]) -> Option:
     """What the value of a key stands for.
 
     Raises:

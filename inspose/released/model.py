@@ -53,6 +53,8 @@ class InsPoseReleased(FCOSEstimator):
             towers "controller".
     """
 
+    sigmas: Tensor
+
     @configurable
     def __init__(
         self,

@@ -136,7 +136,7 @@ def soft_suppress(boxes: Tensor, scores: Tensor, *, threshold: float, least: flo
 
 
 def best_poses(
-    size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor, how: Decoding
+    size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor, *, how: Decoding
 ) -> Instances:
     """What suppression leaves of one picture's candidates, best first.
 

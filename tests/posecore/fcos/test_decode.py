@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from posecore.fcos.decode import best_poses, select, suppress
+from posecore.fcos.decode import best_poses, select, soft_suppress, suppress
 from posecore.fcos.locations import make_locations
 from posecore.fcos.settings import Decoding
 
@@ -45,11 +45,11 @@ def test_a_picture_may_have_a_limit_of_its_own() -> None:
 def test_best_poses_are_cut_by_the_picture_and_survive_suppression() -> None:
     boxes = torch.tensor([[-5.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
     scores, poses = torch.tensor([0.5, 0.9, 0.7]), torch.arange(18.0).view(3, 2, 3)
-    found = best_poses((40, 25), scores, boxes, poses, Decoding(nms_thresh=0.5, limit=10))
+    found = best_poses((40, 25), scores, boxes, poses, how=Decoding(nms_thresh=0.5, limit=10))
     assert found.pred_boxes.tensor.tolist() == [[0, 0, 10, 9], [20, 0, 25, 10]]
     assert_close(found.scores, torch.tensor([0.9, 0.7]))
     assert torch.equal(found.pred_keypoints, poses[[1, 2]])
-    assert len(best_poses((40, 25), scores[:0], boxes[:0], poses[:0], Decoding())) == 0
+    assert len(best_poses((40, 25), scores[:0], boxes[:0], poses[:0], how=Decoding())) == 0
 
 
 def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:
@@ -58,3 +58,23 @@ def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:
     assert suppress(boxes, scores, threshold=0.5, limit=10).tolist() == [1, 3, 2]
     assert suppress(boxes, scores, threshold=0.5, limit=2).tolist() == [1, 3]
     assert suppress(boxes[:0], scores[:0], threshold=0.5, limit=2).tolist() == []
+
+
+def test_soft_suppression_lowers_scores_by_the_overlap() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10], [0, 0, 10, 2]])
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    found = soft_suppress(boxes, scores, threshold=0.3, least=0.0, limit=10)
+    # The second overlaps the first by 0.5 and the last by 0.4; the last and the first, 0.2, do not count.
+    assert found.index.tolist() == [0, 2, 3, 1]
+    assert_close(found.scores, torch.tensor([0.9, 0.7, 0.6, 0.8 * 0.5 * (1 - 0.4)]))
+    assert soft_suppress(boxes, scores, threshold=0.3, least=0.0, limit=2).index.tolist() == [0, 2]
+    assert soft_suppress(boxes, scores, threshold=0.3, least=0.3, limit=10).index.tolist() == [0, 2, 3]
+
+
+def test_soft_suppression_drops_copies_and_stands_boxes_without_area() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]])
+    scores = torch.tensor([0.5, 0.9, 0.3, 0.2])
+    found = soft_suppress(boxes, scores, threshold=0.3, least=0.001, limit=10)
+    assert found.index.tolist() == [1, 2, 3]
+    assert scores.tolist() == torch.tensor([0.5, 0.9, 0.3, 0.2]).tolist()
+    assert len(soft_suppress(boxes[:0], scores[:0], threshold=0.3, least=0.001, limit=10).index) == 0

@@ -9,6 +9,7 @@ from posecore.fcos.head import flatten_levels
 from posecore.fcos.keypoint_network import KeypointNetworks, Networks, gather_patches
 from posecore.fcos.locations import make_locations
 from posecore.fcos.queries import Queries
+from posecore.heatmaps import cell_cross_entropy
 
 SIZES = ((4, 6), (2, 3), (1, 2))
 
@@ -79,3 +80,50 @@ def test_no_more_than_a_block_of_heatmaps_exists_at_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(generator, "layers", counted)
     generator.peaks(torch.randn(32, 4, 4), Networks(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40)))
     assert counts == [16, 16, 8]
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_losses_in_blocks_are_those_of_the_plain_form(count: int) -> None:
+    generator = make()
+    bases, networks = torch.randn(32, 9, 13, requires_grad=True), some(count, generator)
+    networks.parameters.requires_grad_()
+    keypoints = torch.rand(count, 17, 3) * torch.tensor([13 * 8.0, 9 * 8.0, 2.0])
+    plain = cell_cross_entropy(generator(bases, networks), keypoints, 8)
+    weights = torch.rand_like(plain)
+    expected = torch.autograd.grad((plain * weights).sum(), (bases, networks.parameters))
+    for block in (1, 3, 16):
+        losses = generator.cross_entropy(bases, networks, keypoints, block)
+        assert_close(losses, plain)
+        found = torch.autograd.grad((losses * weights).sum(), (bases, networks.parameters))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_no_heatmap_is_kept_for_the_gradient() -> None:
+    """What autograd keeps grows by a network's parameters, not by its heatmaps."""
+    generator = make()
+    bases = torch.randn(32, 20, 30, requires_grad=True)
+
+    def kept(count: int) -> int:
+        networks, keypoints = some(count, generator), torch.rand(count, 17, 3) * 100
+        networks.parameters.requires_grad_()
+        sizes = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            generator.cross_entropy(bases, networks, keypoints)
+        return sum(sizes.values())
+
+    assert kept(64) - kept(16) < 17 * 20 * 30
+
+
+def test_peaks_may_be_sought_in_enlarged_heatmaps() -> None:
+    generator = make()
+    bases, networks = torch.randn(32, 9, 13), some(20, generator)
+    enlarge = torch.nn.Upsample(scale_factor=2, mode="bicubic")
+    peaks = generator.peaks(bases, networks, 16, enlarge)
+    assert peaks.width == 26
+    assert torch.equal(peaks.cells, enlarge(generator(bases, networks)).flatten(2).argmax(dim=2))

@@ -1,0 +1,64 @@
+"""Where offsets are trained, and what they are to say."""
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from inspose.disk import disk_targets, offset_errors
+
+SIZE, STRIDE = (6, 8), 8
+
+
+def person(*points: tuple[float, float, int]) -> torch.Tensor:
+    return torch.tensor([points], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("radius", [0.75, 1.0, 2.0, 3.0])
+def test_a_disk_has_the_cells_whose_centres_are_near(radius: float) -> None:
+    x, y = 21.0, 30.0
+    truth = disk_targets([person((x, y, 2))], SIZE, STRIDE, radius)
+    expected = {
+        (row, column): (x - 8 * column - 4, y - 8 * row - 4)
+        for row in range(6)
+        for column in range(8)
+        if math.hypot(x - 8 * column - 4, y - 8 * row - 4) <= radius * 8
+    }
+    found = [divmod(cell, 8) for cell in truth.cells.tolist()]
+    assert dict(zip(found, map(tuple, truth.offsets.tolist()), strict=True)) == expected
+
+
+@pytest.mark.parametrize("point", [(24.0, 24.0), (23.9, 16.1), (0.0, 0.0), (64.0, 48.0), (20.0, 20.0)])
+def test_the_smallest_disk_holds_a_cell_wherever_the_keypoint_is(point: tuple[float, float]) -> None:
+    assert len(disk_targets([person((*point, 1))], SIZE, STRIDE, 0.71)) >= 1
+    with pytest.raises(ValueError, match=r"MODEL\.INSPOSE\.DISK_RADIUS must be at least 0\.71 cells.* 0\.5"):
+        disk_targets([person((*point, 1))], SIZE, STRIDE, 0.5)
+
+
+def test_cells_between_two_persons_point_at_the_nearer_one() -> None:
+    both = torch.cat([person((20.0, 20.0, 2)), person((44.0, 20.0, 2))])
+    truth = disk_targets([both], SIZE, STRIDE, 3.0)
+    assert len(truth.cells.unique()) == len(truth)
+    columns = truth.cells % 8
+    to_the_first = truth.offsets[:, 0] + columns * 8 + 4 == 20
+    assert torch.equal(to_the_first, columns <= 3)  # of equals the first
+
+
+def test_types_and_pictures_do_not_mix_and_unlabelled_keypoints_do_not_count() -> None:
+    people = [
+        torch.cat([person((20.0, 20.0, 2), (20.0, 20.0, 1)), person((0.0, 0.0, 0), (44.0, 20.0, 0))]),
+        torch.zeros(0, 2, 3),
+        person((20.0, 20.0, 0), (20.0, 20.0, 1)),
+    ]
+    truth = disk_targets(people, SIZE, STRIDE, 1.0)
+    places = set(zip(truth.images.tolist(), truth.types.tolist(), strict=True))
+    assert places == {(0, 0), (0, 1), (2, 1)}
+    assert len(disk_targets([torch.zeros(0, 2, 3)], SIZE, STRIDE, 1.0)) == 0
+
+
+def test_errors_are_in_cells_and_read_at_their_places() -> None:
+    truth = disk_targets([torch.zeros(0, 2, 3), person((20.0, 20.0, 2), (30.0, 6.0, 1))], SIZE, STRIDE, 2.0)
+    offsets = torch.zeros(2, 2, 2, *SIZE)
+    offsets.flatten(3)[truth.images, truth.types, :, truth.cells] = truth.offsets + torch.tensor([4.0, -8.0])
+    assert_close(offset_errors(offsets, truth, STRIDE), torch.full((len(truth),), (0.5 + 1) / 2))

@@ -1,0 +1,229 @@
+"""Both models at their edges: who is in the picture, how large it is, how many keypoints there are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from behaviour import (
+    batches_are_their_pictures,
+    detections,
+    inputs_stay,
+    poses_are_in_the_original_picture,
+    skeleton_of,
+    steps_are_sound,
+)
+from inspose_oracle import RELEASED, tiny
+from people import sample
+from torch import nn
+from torch.testing import assert_close
+
+PAPER = "R_50_36ep.yaml"
+VARIANTS = {
+    "paper": ((), PAPER),
+    "released": ((), RELEASED),
+    "no offsets": (("MODEL.INSPOSE.DISK_OFFSET", False, "MODEL.INSPOSE.HEATMAP", False), PAPER),
+    "boxes": (("MODEL.INSPOSE.BOXES", True), PAPER),
+    "one layer": (("MODEL.INSPOSE.DEPTH", 1), PAPER),
+    "four layers": (("MODEL.INSPOSE.DEPTH", 4), PAPER),
+    "coarse": (("MODEL.INSPOSE.STRIDE", 16), PAPER),
+    "finest": (("MODEL.INSPOSE.STRIDE", 2), PAPER),
+}
+PAPER_KEYS = {"loss_cls", "loss_keypoint", "loss_disk_offset", "loss_heatmap"}
+KEYS = {
+    "released": PAPER_KEYS | {"loss_keypoint_reg", "loss_ae_pull", "loss_ae_push"},
+    "no offsets": {"loss_cls", "loss_keypoint"},
+    "boxes": PAPER_KEYS | {"loss_box"},
+}
+
+
+def model_of(variant: str) -> nn.Module:
+    overrides, config = VARIANTS[variant]
+    return tiny(*overrides, config=config)
+
+
+def everything(model: nn.Module) -> nn.Module:
+    """The same model, in evaluation mode, which takes every location for a person."""
+    model.how_to_decode = replace(model.how_to_decode, score_thresh=0.0, nms_thresh=0.9, limit=20)
+    with torch.no_grad():  # peaks, and the order of persons, that are no matter of rounding
+        model.keypoint_networks.controller.weight.mul_(30)
+        model.keypoint_networks.controller.bias.normal_()
+        for name, weight in model.head.named_parameters():
+            if name in ("predictors.cls.conv.weight", "classifier.weight", "keypoints.weight"):
+                weight.mul_(30)
+        if "ltrb" in getattr(model.head, "predictors", {}):
+            model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+    return model.eval()
+
+
+@pytest.mark.parametrize(("depth", "count"), [(1, 10 * 17 + 17), (2, 88 + 153), (3, 313), (4, 313 + 72)])
+def test_networks_have_as_many_numbers_as_their_layers_need(depth: int, count: int) -> None:
+    assert tiny("MODEL.INSPOSE.DEPTH", depth).keypoint_networks.layers.num_parameters == count
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+    assert steps_are_sound(model_of(variant)) == KEYS.get(variant, PAPER_KEYS)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_nobody_costs_nothing_but_classification_and_heatmaps(variant: str) -> None:
+    losses = model_of(variant).train()([sample(0, 0)])
+    assert losses.pop("loss_cls") > 0
+    assert losses.pop("loss_heatmap") > 0
+    assert all(loss == 0 for loss in losses.values())
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
+    """A person of one pixel, one without a box, one without labels, keypoints on the border."""
+    model = model_of(variant).train()
+    inputs = sample(0, 5, (96, 128))
+    people = inputs["instances"]
+    people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
+    people.gt_boxes.tensor[1] = torch.tensor([30.0, 30.0, 30.0, 30.0])
+    people.gt_keypoints.tensor[2, :, 2] = 0
+    people.gt_keypoints.tensor[2, :, :2] = float("nan")
+    people.gt_keypoints.tensor[3] = torch.tensor([128.0, 96.0, 2.0])
+    losses = model([inputs])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "boxes", "coarse"])
+def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+    model = everything(model_of(variant))
+    batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_pictures_without_a_detection_among_others(variant: str) -> None:
+    model = everything(model_of(variant))
+    model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
+    none = detections(model, [sample(0, 1), sample(1, 1)])
+    assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
+    assert none[0].pred_boxes.tensor.shape == (0, 4)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_poses_come_back_in_the_original_picture(variant: str) -> None:
+    small, _ = poses_are_in_the_original_picture(everything(model_of(variant)))
+    assert small.pred_keypoints.shape == (20, 17, 3)
+
+
+def test_the_third_value_is_a_probability_or_as_released_one() -> None:
+    paper = detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
+    assert (paper > 0).all()
+    assert (paper <= 1).all()
+    assert paper.unique().numel() > 1
+    assert (detections(everything(model_of("released")), [sample(0, 1)])[0].pred_keypoints[..., 2] == 1).all()
+
+
+@pytest.mark.parametrize(("variant", "cell"), [("paper", 8), ("coarse", 16), ("finest", 2)])
+def test_offsets_refine_the_centres_of_cells(variant: str, cell: int) -> None:
+    model = everything(model_of(variant))
+    with torch.no_grad():
+        model.disk_offsets.predictor.weight.zero_()
+        model.disk_offsets.predictor.bias.copy_(torch.tensor([0.25, -0.125]).repeat(17))
+    points = detections(model, [sample(0, 1)])[0].pred_keypoints[..., :2]
+    shifted = (points - torch.tensor([0.25, -0.125]) * cell) % cell
+    assert_close(shifted, torch.full_like(points, cell / 2), atol=1e-4, rtol=0)
+    assert len(points.flatten(0, 1).unique(dim=0)) > 10
+
+
+def test_without_offsets_keypoints_are_centres_of_cells() -> None:
+    points = detections(everything(model_of("no offsets")), [sample(0, 1)])[0].pred_keypoints[..., :2]
+    assert_close(points % 8, torch.full_like(points, 4.0))
+    assert points[..., 0].max() <= 128
+    assert points[..., 1].max() <= 96
+
+
+def test_boxes_are_around_the_keypoints_unless_they_are_predicted() -> None:
+    found = detections(everything(model_of("paper")), [sample(0, 1)])[0]
+    limits = torch.tensor([128.0, 96.0])
+    points = found.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
+    assert_close(found.pred_boxes.tensor, torch.cat([points.amin(1), points.amax(1)], dim=1))
+    found = detections(everything(model_of("boxes")), [sample(0, 1)])[0]
+    points = found.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
+    assert (found.pred_boxes.tensor - torch.cat([points.amin(1), points.amax(1)], dim=1)).abs().max() > 1
+
+
+def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = everything(tiny("MODEL.FCOS.TOPK_PER_IMAGE", 30))
+    counts = []
+    generate = model.keypoint_networks.generate
+
+    def counted(maps: list, locations: object, queries: object) -> object:
+        counts.append(len(queries))
+        return generate(maps, locations, queries)
+
+    monkeypatch.setattr(model.keypoint_networks, "generate", counted)
+    detections(model, [sample(0, 1), sample(1, 1)])
+    assert counts == [60]
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
+    model = everything(model_of(variant))
+    if variant == "paper":
+        model.heatmap.forward = None
+    else:
+        model.trunk.heatmaps.forward = model.trunk.tags.forward = None
+    assert len(detections(model, [sample(0, 1)])[0]) == 20
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_inputs_stay_as_they_are(variant: str) -> None:
+    inputs_stay(model_of(variant))
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
+    overrides, config = VARIANTS[variant]
+    taps = ["head", "left_hand", "right_hand"] * 3 if num_keypoints == 5 else None
+    overrides = (*overrides, "MODEL.INSPOSE.RELEASED.TAPS", taps) if taps else overrides
+    model = tiny(*overrides, "DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
+    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
+    sum(losses.values()).backward()
+    result = detections(everything(model), [sample(0, 1)])[0]
+    assert result.pred_keypoints.shape == (20, num_keypoints, 3)
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_half_precision_trains_and_predicts(variant: str) -> None:
+    model = model_of(variant).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model([sample(0, 2), sample(1, 0)])
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = detections(everything(model), [sample(0, 2)])[0]
+    assert result.pred_keypoints.dtype == torch.float32
+    assert result.pred_keypoints.isfinite().all()
+
+
+def test_wrong_choices_name_the_key_and_the_options(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"MODEL\.INSPOSE\.STRIDE must be one of 16, 8, 4, 2, not 3"):
+        tiny("MODEL.INSPOSE.STRIDE", 3)
+    with pytest.raises(ValueError, match=r"TAPS must name 9 keypoints, not 1"):
+        tiny("MODEL.INSPOSE.RELEASED.TAPS", ["nose"], config=RELEASED)
+    with pytest.raises(ValueError, match=r"TAPS names keypoints that skeleton 'star' lacks: \['nose'"):
+        tiny("DATASETS.SKELETON", skeleton_of(5, tmp_path), config=RELEASED)
+
+
+def test_a_person_is_learned_by_heart() -> None:
+    """A few steps on one picture lower every loss."""
+    model = tiny().train()
+    batch = [sample(3, 1)]
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    history = []
+    for _ in range(30):
+        losses = model(batch)
+        history.append({name: loss.item() for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    for name in PAPER_KEYS:
+        assert history[-1][name] < 0.8 * history[0][name], name
