@@ -143,8 +143,9 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         ValueError: the file holds no loss.
     """
     lines = [json.loads(line) for line in Path(metrics_json).read_text().splitlines() if line.strip()]
-    names = {name for line in lines for name in line if "loss" in name}
-    names = sorted(name for name in names if not re.search(r"_\d+$", name))
+    names = sorted(
+        {name for line in lines for name in line if "loss" in name and not re.search(r"_\d+$", name)}
+    )
     if not names:
         raise ValueError(f"{metrics_json} holds no loss")
     figure = Figure(figsize=(11, 4), layout="constrained")
