@@ -22,7 +22,7 @@ from poseur.decoder import (
     SelfAttention,
 )
 from poseur.encoder import LearnedQueries, ProjectedEncoder, SummedEncoder
-from poseur.flip import Fusion, agreement_fusion, mean_fusion, power_fusion
+from poseur.flip import Fusion, agreement_fusion, mean_fusion, power_fusion, released_power_fusion
 from poseur.heads import CoarseHead, RefinementHead
 from poseur.how import Scoring, Training
 from poseur.memory import ChannelMapper, PositionedLevels
@@ -208,6 +208,7 @@ def instance_score(cfg: CfgNode) -> InstanceScore:
 def _fusion(cfg: CfgNode) -> Fusion | None:
     options: dict[str, Fusion | None] = {
         "power": power_fusion,
+        "power_released": released_power_fusion,
         "mean": mean_fusion,
         "agreement": agreement_fusion,
         "none": None,

@@ -78,7 +78,8 @@ def _add_scores(cfg: CfgNode) -> None:
     # mean + maximum) or "thresholded_product" (mean over keypoints above 0.2).
     node.INSTANCE_SCORE = "product"
     # What becomes of a crop's keypoints and those of its mirror image; the released code's names in brackets:
-    # "power" (type2), "mean" (default), "agreement" (type1), or "none": no flip test.
+    # "power" (weights are powers of scores), "power_released" (type2: low scores shift points), "mean"
+    # (default), "agreement" (type1), or "none": no flip test.
     node.FLIP_FUSION = "power"
     # A pose falls if a better one of the picture is more similar (OKS); from 1 on none does.
     node.OKS_NMS_THRESH = 0.9

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poseur.prediction import Prediction
 
-# How strongly a higher score counts in the weighted fusion, and what keeps its weights finite.
+# How strongly a higher score counts in the weighted fusion, and what is added to the sum of its weights.
 POWER = 5
 EPSILON = 1e-10
 
@@ -52,14 +52,23 @@ def mean_fusion(plain: Scored, flipped: Scored) -> Scored:
 
 def agreement_fusion(plain: Scored, flipped: Scored) -> Scored:
     """Points weighted by score; the score falls where the two disagree; "type1" of the released code."""
-    weights = plain.scores, flipped.scores
     scores = plain.scores * flipped.scores * (1 - (plain.scores - flipped.scores).abs())
-    return Scored(_weighted(plain, flipped, *weights), scores.square())
+    return Scored(_weighted(plain, flipped, plain.scores, flipped.scores), scores.square())
 
 
 def power_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """Points weighted by the fifth power of the score, mean scores; "type2" of the released code."""
-    weights = plain.scores**POWER, flipped.scores**POWER
+    """Points weighted by the fifth power of the score; mean scores.
+
+    Of the released "type2" it is the form that depends on the ratio of the scores alone.
+    """
+    best = torch.maximum(plain.scores, flipped.scores) + EPSILON
+    weights = [((scored.scores + EPSILON) / best) ** POWER for scored in (plain, flipped)]
+    return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
+
+
+def released_power_fusion(plain: Scored, flipped: Scored) -> Scored:
+    """The same as "type2" of the released code has it: low scores draw points to the crop's corner."""
+    weights = [scored.scores**POWER for scored in (plain, flipped)]
     return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
 
 

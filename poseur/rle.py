@@ -54,6 +54,7 @@ class RealNVP(nn.Module):
             for layer in self.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.xavier_uniform_(layer.weight, gain=IDENTITY_GAIN)
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points (..., 2) -> their latent points (..., 2), and the log of the map's determinant (...)."""

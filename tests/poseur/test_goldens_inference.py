@@ -135,7 +135,7 @@ def test_mirrored_crop(case: Case, stages: dict[str, Any]) -> None:
         (
             "type2",
             (
-                *("MODEL.POSEUR.FLIP_FUSION", "power", "MODEL.POSEUR.SCORE", "probability"),
+                *("MODEL.POSEUR.FLIP_FUSION", "power_released", "MODEL.POSEUR.SCORE", "probability"),
                 *("MODEL.POSEUR.SCORE_FACTOR", 0.7),
             ),
         ),
