@@ -15,7 +15,7 @@ class StarHead(nn.Module):
     Args:
         in_channels: of the pyramid.
         channels: of the towers of classifier and controller.
-        keypoint_channels: of the tower of keypoints, all but its first 3x3 convolution's input.
+        keypoint_channels: of the tower of regressed keypoints.
         num_convs: of each tower.
         num_keypoints: K.
         steering: from regressed keypoints to steered taps.

@@ -25,6 +25,7 @@ from inspose.released.losses import (
 )
 from inspose.released.trunk import FACTOR, PixelMaps, PixelTrunk
 from posecore.boxes import enclosing_boxes
+from posecore.data.coco_json import AREA_OF_BOX
 from posecore.fcos.decode import select, soft_suppress
 from posecore.fcos.estimator import Dense, FCOSEstimator
 from posecore.fcos.keypoint_network import KeypointNetworks
@@ -36,8 +37,6 @@ from posecore.layers.precision import full_precision
 
 # Score below which gentle suppression drops a pose.
 LEAST_SCORE = 0.001
-# Area of a person as a share of its box, where the data do not give it.
-AREA_OF_BOX = 0.53
 
 
 @META_ARCH_REGISTRY.register()
@@ -80,8 +79,8 @@ class InsPoseReleased(FCOSEstimator):
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of tags.
 
-        Targets may have gt_areas (G,), of the persons in square pixels; otherwise a share of the box stands
-        for it.
+        Targets have gt_areas (G,), of the persons in square pixels, as the loader's do; a share of the box
+        stands for them where they are missing.
         """
         num_keypoints = self.skeleton.num_keypoints
         features = self.backbone(images.tensor)
@@ -119,7 +118,7 @@ class InsPoseReleased(FCOSEstimator):
             )
             where = Queries(queries.images[kept.index], queries.index[kept.index])
             networks = self.keypoint_networks.generate(dense.towers["controller"], dense.locations, where)
-            peaks = self.keypoint_networks.peaks(shared[image], networks, enlarge=self.enlarge)
+            peaks = self.keypoint_networks.peak_cells(shared[image], networks, enlarge=self.enlarge)
             points = refined_points(peaks.cells, offsets[image], self.trunk.stride)
             results.append(
                 Instances(
@@ -156,7 +155,7 @@ class InsPoseReleased(FCOSEstimator):
         for own, here in zip(shared, positives.queries.in_picture(len(shared)), strict=True):
             errors.append(nets.cross_entropy(own, networks[here], keypoints[here]))
             with torch.no_grad():
-                cells.append(nets.peaks(own, networks[here]).cells)
+                cells.append(nets.peak_cells(own, networks[here]).cells)
         quality = torch.zeros_like(dense.maps["cls"][..., 0])
         quality[at] = pose_quality(
             torch.cat(cells),
@@ -194,5 +193,5 @@ class InsPoseReleased(FCOSEstimator):
 
 
 def _areas(target: Instances) -> Tensor:
-    """(G,) areas of persons in square pixels."""
+    """(G,) square pixels; the released code counts the pixels of masks."""
     return target.gt_areas if target.has("gt_areas") else AREA_OF_BOX * target.gt_boxes.area()
