@@ -39,7 +39,7 @@ def test_every_configuration_builds(config: str) -> None:
 def test_every_row_of_the_papers_builds(row: dict) -> None:
     cfg = merged(row["config"], row["overrides"])
     build_optimizer(cfg, build_model(cfg))
-    assert row["paper"]["AP"] > 0
+    assert min(row["paper"].values()) > 0
 
 
 def test_rows_of_a_table_are_different_models() -> None:
