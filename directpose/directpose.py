@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from directpose.build import model_parts
 from directpose.losses import heatmap_loss, heatmap_targets, keypoint_errors, keypoint_weights
 from posecore.boxes import enclosing_boxes
-from posecore.fcos.decode import best_poses, boxes_at, select
+from posecore.fcos.decode import boxes_at, select, survivors
 from posecore.fcos.estimator import Dense, FCOSEstimator
 from posecore.fcos.head import FCOSHead
 from posecore.fcos.losses import detection_losses, detection_totals, mean_over_processes
@@ -109,7 +109,7 @@ class DirectPose(FCOSEstimator):
             boxes = enclosing_boxes(found)
         keypoints = torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
         parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
-        return [best_poses(*part, how=how) for part in zip(images.image_sizes, *parts, strict=True)]
+        return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
 
     def _offsets(self, dense: Dense, queries: Queries) -> Tensor:
         """(Q, K, 2) keypoints relative to the queries' locations, in cells of their level."""
@@ -136,4 +136,17 @@ class DirectPose(FCOSEstimator):
             (features[level].shape[-2], features[level].shape[-1]),
             self.strides[self.in_features.index(level)],
             one_per_cell=self.heatmap_one_per_cell,
+        )
+
+    def _detections(
+        self, image_size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor
+    ) -> Instances:
+        """What survives of one picture's candidates: (M,) scores, (M, 4) boxes and (M, K, 3) keypoints."""
+        kept = survivors(image_size, scores, boxes, self.how_to_decode)
+        return Instances(
+            image_size,
+            pred_boxes=kept.boxes,
+            scores=scores[kept.index],
+            pred_classes=torch.zeros_like(kept.index),
+            pred_keypoints=keypoints[kept.index],
         )

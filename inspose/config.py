@@ -26,7 +26,7 @@ def add_config(cfg: CfgNode) -> None:
     # a keypoint where they are trained, in cells.
     node.DISK_OFFSET = True
     node.DISK_CHANNELS = 256
-    node.DISK_RADIUS = 2.0
+    node.DISK_RADIUS = 1.0
     # Heatmaps of all persons together, an auxiliary task in training (Table 1); the width of their branch.
     node.HEATMAP = True
     node.HEATMAP_CHANNELS = 256

@@ -17,11 +17,10 @@ from inspose.build import model_parts
 from inspose.disk import disk_targets, offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
 from posecore.boxes import enclosing_boxes
-from posecore.fcos.decode import best_poses, boxes_at, select
+from posecore.fcos.decode import boxes_at, select, survivors
 from posecore.fcos.estimator import Dense, FCOSEstimator
-from posecore.fcos.keypoint_network import KeypointNetworks
+from posecore.fcos.keypoint_network import KeypointNetworks, PeakCells
 from posecore.fcos.losses import Term, detection_losses, detection_totals, mean_over_processes
-from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
 from posecore.heatmaps import cell_centers, only_labelled, refined_points
 from posecore.layers.heatmap_branch import HeatmapBranch
@@ -51,7 +50,7 @@ class InsPose(FCOSEstimator):
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         disk_offsets: DiskOffsets | None,
-        disk_radius: float = 2.0,
+        disk_radius: float = 1.0,
         heatmap: HeatmapBranch | None,
         **detector: Any,
     ) -> None:
@@ -92,19 +91,44 @@ class InsPose(FCOSEstimator):
         return losses | {name: term.total / divisors[name] for name, term in terms.items()}
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by score, the class probability; suppression follows when all of them are placed."""
+        """Poses by score, the class probability.
+
+        Suppression follows when all candidates are placed, and looks at the rectangles around their
+        keypoints, or at their boxes if there are such. A keypoint's third value is the probability of its
+        cell.
+        """
         how = self.how_to_decode
         features = self.backbone(images.tensor)
         dense = self.dense(features)
+        shared = self.keypoint_features(features[self.level])
+        offsets = self._offsets(features[self.level])
         probability = dense.maps["cls"][..., 0].sigmoid()
         candidates = select(probability, probability, dense.locations, how)
-        keypoints = self._keypoints(dense, features[self.level], candidates.queries)
-        if "ltrb" in dense.maps:
-            boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)
-        else:
-            boxes = enclosing_boxes(keypoints[..., :2])
-        parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
-        return [best_poses(*part, how=how) for part in zip(images.image_sizes, *parts, strict=True)]
+        networks = self.keypoint_networks.generate(
+            dense.towers["controller"], dense.locations, candidates.queries
+        )
+        results = []
+        for image, (size, here) in enumerate(
+            zip(images.image_sizes, candidates.queries.in_picture(len(shared)), strict=True)
+        ):
+            scores, own = candidates.scores[here], networks[here]
+            points = self._points(self.keypoint_networks.peak_cells(shared[image], own), offsets[image])
+            boxes = enclosing_boxes(points)
+            if "ltrb" in dense.maps:
+                boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)[here]
+            kept = survivors(size, scores, boxes, how)
+            # Once more for the few that are left: probabilities take longer than peaks.
+            peaks = self.keypoint_networks.peaks(shared[image], own[kept.index])
+            results.append(
+                Instances(
+                    size,
+                    pred_boxes=kept.boxes,
+                    scores=scores[kept.index],
+                    pred_classes=torch.zeros_like(kept.index),
+                    pred_keypoints=torch.cat([points[kept.index], peaks.probability[..., None]], dim=-1),
+                )
+            )
+        return results
 
     def _keypoint_term(self, dense: Dense, feature: Tensor, positives: Positives) -> Term:
         """Cross-entropy of the keypoints' cells, the mean over each positive's labelled ones (equation 4)."""
@@ -135,18 +159,15 @@ class InsPose(FCOSEstimator):
         targets = heatmap_targets(people, boxes, (logits.shape[2], logits.shape[3]), stride)
         return Term(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
 
-    def _keypoints(self, dense: Dense, feature: Tensor, queries: Queries) -> Tensor:
-        """(M, K, 3) keypoints of all candidates: x and y in pixels, probability of the cell."""
-        shared = self.keypoint_features(feature)
-        networks = self.keypoint_networks.generate(dense.towers["controller"], dense.locations, queries)
-        offsets = full_precision(self.disk_offsets(feature)) if self.disk_offsets is not None else None
+    def _offsets(self, feature: Tensor) -> list[Tensor | None]:
+        """Per picture (K, 2, H, W) in pixels; nothing without such a branch."""
+        if self.disk_offsets is None:
+            return [None] * len(feature)
+        return list(full_precision(self.disk_offsets(feature)))
+
+    def _points(self, peaks: PeakCells, offsets: Tensor | None) -> Tensor:
+        """(M, K, 2) keypoints in pixels."""
         stride = self.keypoint_networks.heatmap_stride
-        keypoints = []
-        for image, here in enumerate(queries.in_picture(len(shared))):
-            peaks = self.keypoint_networks.peaks(shared[image], networks[here])
-            if offsets is None:
-                points = cell_centers(peaks.cells, peaks.width, stride)
-            else:
-                points = refined_points(peaks.cells, offsets[image], stride)
-            keypoints.append(torch.cat([points, peaks.probability[..., None]], dim=-1))
-        return torch.cat(keypoints)
+        if offsets is None:
+            return cell_centers(peaks.cells, peaks.width, stride)
+        return refined_points(peaks.cells, offsets, stride)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
@@ -135,24 +135,28 @@ def soft_suppress(boxes: Tensor, scores: Tensor, *, threshold: float, least: flo
     return Softened(torch.stack(index), torch.stack(kept))
 
 
-def best_poses(
-    size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor, *, how: Decoding
-) -> Instances:
-    """What suppression leaves of one picture's candidates, best first.
+@dataclass(frozen=True)
+class Survivors:
+    """What suppression leaves of one picture's candidates.
+
+    Attributes:
+        index: (M,) into the candidates, best first.
+        boxes: M, cut by the picture.
+    """
+
+    index: Tensor
+    boxes: Boxes
+
+
+def survivors(size: tuple[int, int], scores: Tensor, boxes: Tensor, how: Decoding) -> Survivors:
+    """Suppression by boxes as far as they are on the picture.
 
     Args:
-        size: height and width of the picture, by which boxes are cut.
+        size: height and width of the picture.
         scores: (M,).
         boxes: (M, 4) corners.
-        keypoints: (M, K, 3).
         how: threshold and limit.
     """
     cut = clipped(boxes, size)
     kept = suppress(cut.tensor, scores, threshold=how.nms_thresh, limit=how.limit)
-    return Instances(
-        size,
-        pred_boxes=cut[kept],
-        scores=scores[kept],
-        pred_classes=torch.zeros_like(kept),
-        pred_keypoints=keypoints[kept],
-    )
+    return Survivors(kept, cut[kept])

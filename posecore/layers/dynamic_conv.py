@@ -72,11 +72,12 @@ class DynamicConv:
         first, *rest = self.split(parameters)
         count, depth = own.shape[:2]
         weight = first.weight
-        common = weight[:, :, depth:].flatten(0, 1) @ shared.flatten(1)
+        common = torch.addmm(
+            first.bias.flatten()[:, None], weight[:, :, depth:].flatten(0, 1), shared.flatten(1)
+        )
         maps = torch.baddbmm(
             common.unflatten(0, (count, self.widths[1])), weight[:, :, :depth], own.flatten(2)
         )
-        maps = maps + first.bias[..., None]
         for layer in rest:
-            maps = torch.baddbmm(layer.bias[..., None], layer.weight, F.relu(maps))
+            maps = torch.baddbmm(layer.bias[..., None], layer.weight, F.relu(maps, inplace=True))
         return maps.unflatten(2, shared.shape[1:])

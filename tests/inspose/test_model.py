@@ -160,7 +160,7 @@ def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(model.keypoint_networks, "generate", counted)
     detections(model, [sample(0, 1), sample(1, 1)])
-    assert counts == [60]
+    assert counts == [60]  # of both pictures
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])

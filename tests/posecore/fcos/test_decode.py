@@ -1,7 +1,7 @@
 import torch
 from torch.testing import assert_close
 
-from posecore.fcos.decode import best_poses, select, soft_suppress, suppress
+from posecore.fcos.decode import select, soft_suppress, suppress, survivors
 from posecore.fcos.locations import make_locations
 from posecore.fcos.settings import Decoding
 
@@ -42,14 +42,13 @@ def test_a_picture_may_have_a_limit_of_its_own() -> None:
     assert chosen.counts == [3, 3]
 
 
-def test_best_poses_are_cut_by_the_picture_and_survive_suppression() -> None:
-    boxes = torch.tensor([[-5.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
-    scores, poses = torch.tensor([0.5, 0.9, 0.7]), torch.arange(18.0).view(3, 2, 3)
-    found = best_poses((40, 25), scores, boxes, poses, how=Decoding(nms_thresh=0.5, limit=10))
-    assert found.pred_boxes.tensor.tolist() == [[0, 0, 10, 9], [20, 0, 25, 10]]
-    assert_close(found.scores, torch.tensor([0.9, 0.7]))
-    assert torch.equal(found.pred_keypoints, poses[[1, 2]])
-    assert len(best_poses((40, 25), scores[:0], boxes[:0], poses[:0], how=Decoding())) == 0
+def test_survivors_are_compared_as_far_as_they_are_on_the_picture() -> None:
+    boxes = torch.tensor([[-50.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
+    found = survivors((40, 25), torch.tensor([0.5, 0.9, 0.7]), boxes, Decoding(nms_thresh=0.5, limit=10))
+    assert found.index.tolist() == [1, 2]
+    assert found.boxes.tensor.tolist() == [[0, 0, 10, 9], [20, 0, 25, 10]]
+    assert boxes[0, 0] == -50
+    assert len(survivors((40, 25), torch.zeros(0), boxes[:0], Decoding()).boxes) == 0
 
 
 def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:

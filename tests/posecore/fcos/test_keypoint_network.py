@@ -64,6 +64,8 @@ def test_peaks_in_blocks_are_those_of_the_plain_form(count: int, size: tuple[int
     for block in (1, 3, 16, 64):
         peaks = generator.peaks(bases, networks, block)
         assert torch.equal(peaks.cells, logits.argmax(dim=2))
+        assert torch.equal(generator.peak_cells(bases, networks, block).cells, peaks.cells)
+        assert peaks.width == size[1]
         assert_close(peaks.logits, logits.amax(dim=2))
         assert_close(peaks.probability, F.softmax(logits, dim=2).amax(dim=2))
 
@@ -79,7 +81,7 @@ def test_no_more_than_a_block_of_heatmaps_exists_at_once(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(generator, "layers", counted)
     generator.peaks(torch.randn(32, 4, 4), Networks(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40)))
-    assert counts == [16, 16, 8]
+    assert counts == [4] * 10
 
 
 @pytest.mark.parametrize("count", [0, 7])
@@ -124,6 +126,6 @@ def test_peaks_may_be_sought_in_enlarged_heatmaps() -> None:
     generator = make()
     bases, networks = torch.randn(32, 9, 13), some(20, generator)
     enlarge = torch.nn.Upsample(scale_factor=2, mode="bicubic")
-    peaks = generator.peaks(bases, networks, 16, enlarge)
+    peaks = generator.peak_cells(bases, networks, 16, enlarge)
     assert peaks.width == 26
     assert torch.equal(peaks.cells, enlarge(generator(bases, networks)).flatten(2).argmax(dim=2))
