@@ -106,6 +106,36 @@ def draw_heat(
     return canvas
 
 
+def draw_links(
+    image: np.ndarray, points: np.ndarray, weights: np.ndarray, origin: int, skeleton: Skeleton
+) -> np.ndarray:
+    """Lines from one keypoint to the others, the thicker the greater their weight; all keypoints as discs.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        points: (K, 2), pixels.
+        weights: (K,), none below 0; the thickest line is that of the greatest but the origin's own.
+        origin: the keypoint that the lines start from.
+        skeleton: colours the keypoints.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    size = max(image.shape[:2])
+    others = [k for k in range(len(points)) if k != origin]
+    greatest = max([float(weights[k]) for k in others], default=0.0) or 1.0
+    for k in sorted(others, key=lambda k: weights[k]):
+        thickness = round(float(weights[k]) / greatest * size / 40)
+        if thickness:
+            ends = _fixed(points[origin]), _fixed(points[k])
+            cv2.line(canvas, *ends, _SIDES[skeleton.sides[k]], thickness, cv2.LINE_AA, _SHIFT)
+    for k, point in enumerate(points):
+        _draw_disc(canvas, point, size / 80 + 1, _OUTLINE)
+        _draw_disc(canvas, point, size / 80, _MARK if k == origin else _SIDES[skeleton.sides[k]])
+    return canvas
+
+
 def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
     """Pictures in rows on dark paper, each in a cell that fits the largest, its caption above it.
 

@@ -6,8 +6,8 @@
         --output attention.png MODEL.WEIGHTS model_final.pth
     python tools/analyze.py centers --config-file CONFIG --output centers.png MODEL.WEIGHTS model_final.pth
 
-and in the same way visibility and layers. Each command is a module of tools/analyses with a docstring,
-add_arguments(parser) and run(options).
+and in the same way visibility, layers and keypoints. Each command is a module of tools/analyses with a
+docstring, add_arguments(parser) and run(options).
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
 # isort: split
-from analyses import attention, centers, errors, layers, training, visibility
+from analyses import attention, centers, errors, keypoints, layers, training, visibility
 from posecore.engine.setup import UsageError
 from posecore.engine.weights import CheckpointError
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "centers": centers,
     "visibility": visibility,
     "layers": layers,
+    "keypoints": keypoints,
     "errors": errors,
 }
 

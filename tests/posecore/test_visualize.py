@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from posecore.keypoints import Skeleton, load_skeleton
-from posecore.visualize import draw_heat, draw_poses, grid, plot_training
+from posecore.visualize import draw_heat, draw_links, draw_poses, grid, plot_training
 
 SKELETON = Skeleton(
     name="three",
@@ -184,3 +184,17 @@ def test_plot_training_without_losses(tmp_path):
     metrics.write_text("")
     with pytest.raises(ValueError, match=r"metrics\.json holds no loss"):
         plot_training(metrics, tmp_path / "curve.png")
+
+
+def test_links_are_as_thick_as_their_weights() -> None:
+    skeleton = load_skeleton("coco_17")
+    image = np.zeros((100, 100, 3), dtype=np.uint8)
+    points = np.full((17, 2), 50.0)
+    points[1], points[2] = (50, 5), (50, 95)
+    weights = np.zeros(17)
+    weights[1], weights[2] = 0.8, 0.4
+    drawn = draw_links(image, points, weights, 0, skeleton)
+    thick, thin = (int((drawn[row] > 0).any(axis=1).sum()) for row in (25, 75))
+    assert thick > thin > 0
+    assert image.max() == 0
+    assert draw_links(image, points, np.zeros(17), 0, skeleton)[25].max() == 0

@@ -22,14 +22,16 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def analyze(root: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs a command as from the command line, in this process; returns the path of its picture."""
 
-    def run(command: str, *arguments: object, config: str = "configs/poet/R_50.yaml") -> Path:
+    def run(
+        command: str, *arguments: object, config: str = "configs/poet/R_50.yaml", more: tuple = ()
+    ) -> Path:
         picture = tmp_path / f"{command}.png"
         line = ["analyze.py", command, *arguments, "--output", picture]
         if command != "training":
             line += ["--config-file", root / config, "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
             line += ["DATASETS.DEFINITIONS", [str(dataset)], "DATASETS.TEST", ("synthetic_train",)]
             line += ["INPUT.MIN_SIZE_TEST", 64, "DATALOADER.NUM_WORKERS", 0]
-            line += TINY if "poet" in config else ()
+            line += [*(TINY if "poet" in config else ()), *more]
         monkeypatch.setattr(sys, "argv", [str(part) for part in line])
         monkeypatch.syspath_prepend(str(root / "tools"))
         runpy.run_path(str(root / "tools/analyze.py"), run_name="__main__")
@@ -50,6 +52,14 @@ def test_training(analyze, tmp_path: Path) -> None:
     ]
     (tmp_path / "metrics.json").write_text("\n".join(map(json.dumps, lines)))
     assert is_picture(analyze("training", tmp_path / "metrics.json"))
+
+
+def test_keypoints(analyze) -> None:
+    layers = ("MODEL.POSEUR.NUM_LAYERS", 1, "INPUT.CROPS.BOXES", "truth")
+    poseur = "configs/poseur/R_50_256x192.yaml"
+    assert is_picture(analyze("keypoints", "--persons", 2, config=poseur, more=layers))
+    with pytest.raises(SystemExit, match=r"--keypoint must be one of nose, .*'tail'"):
+        analyze("keypoints", "--keypoint", "tail", config=poseur, more=layers)
 
 
 def test_attention(analyze, dataset: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from detectron2.config import CfgNode
@@ -18,6 +19,9 @@ from posecore.config import get_cfg
 from posecore.data import PoseMapper, build_augmentations, load_dataset, register_definitions
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.setup import UsageError, merge_config
+from posecore.estimator import PoseEstimator
+
+Model = TypeVar("Model", bound=PoseEstimator)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,11 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_poet(options: argparse.Namespace) -> tuple[CfgNode, POET]:
+    """:func:`load` for an analysis of POET."""
+    return load(options, POET)
+
+
+def load(options: argparse.Namespace, method: type[Model]) -> tuple[CfgNode, Model]:
     """The configuration and its trained model, in evaluation mode.
 
     Raises:
@@ -41,10 +50,10 @@ def load_poet(options: argparse.Namespace) -> tuple[CfgNode, POET]:
     """
     cfg = merge_config(get_cfg(), options.config_file, options.opts)
     model = build_model(cfg)
-    if not isinstance(model, POET):
+    if not isinstance(model, method):
         raise UsageError(
-            f"{options.config_file}: this analysis is about POET, and MODEL.META_ARCHITECTURE is "
-            f"{cfg.MODEL.META_ARCHITECTURE!r}"
+            f"{options.config_file}: this analysis is about {method.__name__}, and MODEL.META_ARCHITECTURE "
+            f"is {cfg.MODEL.META_ARCHITECTURE!r}"
         )
     PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return cfg, model.eval()
