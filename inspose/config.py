@@ -45,3 +45,6 @@ def add_config(cfg: CfgNode) -> None:
     # Width of the convolutions before regressed keypoints, and of those before offsets, heatmaps and tags.
     node.RELEASED.KEYPOINT_CHANNELS = 512
     node.RELEASED.TRUNK_CHANNELS = 512
+    # Pixels of the original picture that poses are moved right and down by: 0.5 for weights that were trained
+    # with the first pixel's centre at 0, as the released ones were; 0 for those trained here.
+    node.RELEASED.SHIFT = 0.0

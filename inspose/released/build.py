@@ -43,4 +43,5 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
             stride=backbone.output_shape()[node.IN_FEATURE].stride,
             prior_prob=HEATMAP_PRIOR,
         ),
+        "shift": node.RELEASED.SHIFT,
     }

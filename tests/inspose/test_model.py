@@ -112,6 +112,15 @@ def test_poses_come_back_in_the_original_picture(variant: str) -> None:
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
+def test_released_poses_are_shifted_in_the_original_picture() -> None:
+    model = everything(model_of("released"))
+    inputs = sample(0, 1, (90, 121)) | {"height": 180, "width": 363}
+    found = detections(model, [inputs])[0].pred_keypoints
+    model.shift = 0.5
+    shifted = detections(model, [inputs])[0].pred_keypoints
+    assert_close(shifted - found, torch.tensor([0.5, 0.5, 0.0]).expand_as(found))
+
+
 def test_the_third_value_is_a_probability_or_as_released_one() -> None:
     paper = detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
     assert (paper > 0).all()
