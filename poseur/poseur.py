@@ -78,7 +78,16 @@ class Poseur(PoseEstimator):
         return model_parts(cfg)
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """All crops of all pictures, one after another, normalised; they need no padding."""
+        """All crops of all pictures, one after another, normalised; they need no padding.
+
+        Raises:
+            ValueError: there are pictures instead of crops, or crops of different sizes.
+        """
+        if any("crops" not in inputs for inputs in batched_inputs):
+            raise ValueError("Poseur looks at one person at a time: INPUT.VIEW must be 'crops'")
+        sizes = {tuple(inputs["crops"].shape[2:]) for inputs in batched_inputs}
+        if len(sizes) > 1:
+            raise ValueError(f"all crops of a batch must have one size, not {sorted(sizes)}")
         crops = torch.cat([inputs["crops"].to(self.device) for inputs in batched_inputs])
         normalized = (crops - self.pixel_mean) / self.pixel_std
         return ImageList(normalized, [(crops.shape[2], crops.shape[3])] * len(crops))

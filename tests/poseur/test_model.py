@@ -213,6 +213,16 @@ def test_half_precision_trains_and_predicts(variant: str) -> None:
     assert result.pred_keypoints.isfinite().all()
 
 
+def test_what_are_no_crops_or_do_not_fit_is_named() -> None:
+    model = model_of("paper").eval()
+    with pytest.raises(ValueError, match=r"INPUT.VIEW must be 'crops'"):
+        model([{"image": torch.zeros(3, *SIZE)}])
+    larger = picture(1, 2)
+    larger["crops"] = torch.zeros(2, 3, 96, 72)
+    with pytest.raises(ValueError, match=r"one size, not \[\(64, 48\), \(96, 72\)\]"):
+        model([picture(0, 1), larger])
+
+
 def test_who_looks_at_whom() -> None:
     model = awake(model_of("shared layers"))
     weights = keypoint_attention(model, picture(0, 2)["crops"])
