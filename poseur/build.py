@@ -40,7 +40,7 @@ from poseur.score import (
     thresholded_product_score,
 )
 
-# Gain of the layers that regress proposals, and of the flows' networks.
+# Gain of the layers that regress proposals, where nothing is done by mistake.
 SMALL_GAIN = 0.01
 
 
