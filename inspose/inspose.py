@@ -80,9 +80,9 @@ class InsPose(FCOSEstimator):
         feature = features[self.level]
         terms = {"loss_keypoint": self._keypoint_term(dense, feature, truth.positives)}
         if self.disk_offsets is not None:
-            terms["loss_disk_offset"] = self._offset_term(feature, people)
+            terms["loss_disk_offset"] = self._offset_term(full_precision(self.disk_offsets(feature)), people)
         if self.heatmap is not None:
-            terms["loss_heatmap"] = self._heatmap_term(feature, people, boxes)
+            terms["loss_heatmap"] = self._heatmap_term(full_precision(self.heatmap(feature)), people, boxes)
         divisors = mean_over_processes(
             {**detection_totals(truth, how), **{name: term.count for name, term in terms.items()}},
             device=self.device,
@@ -145,18 +145,16 @@ class InsPose(FCOSEstimator):
         errors = (torch.cat(losses) * labelled).sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
         return Term(errors.sum(), errors.new_tensor(len(positives)))
 
-    def _offset_term(self, feature: Tensor, people: list[Tensor]) -> Term:
-        """Absolute errors of the offsets in the disks around the keypoints of all persons, in cells."""
-        assert self.disk_offsets is not None
-        offsets, stride = full_precision(self.disk_offsets(feature)), self.disk_offsets.stride
+    def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> Term:
+        """Absolute errors of (N, K, 2, H, W) offsets in the disks around all persons' keypoints, in cells."""
+        stride = self.keypoint_networks.heatmap_stride
         truth = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
         return Term(offset_errors(offsets, truth, stride).sum(), offsets.new_tensor(len(truth)))
 
-    def _heatmap_term(self, feature: Tensor, people: list[Tensor], boxes: list[Tensor]) -> Term:
-        """The auxiliary task: heatmaps that do not know persons."""
-        assert self.heatmap is not None
-        logits, stride = full_precision(self.heatmap(feature)), self.keypoint_networks.stride
-        targets = heatmap_targets(people, boxes, (logits.shape[2], logits.shape[3]), stride)
+    def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> Term:
+        """The auxiliary task: (N, K, H, W) heatmaps that do not know persons."""
+        size = (logits.shape[2], logits.shape[3])
+        targets = heatmap_targets(people, boxes, size, self.keypoint_networks.stride)
         return Term(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
 
     def _offsets(self, feature: Tensor) -> list[Tensor | None]:

@@ -2,6 +2,8 @@
 
 import copy
 import importlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,42 @@ def inputs_stay(model: nn.Module) -> None:
         assert torch.equal(now["image"], then["image"])
         assert torch.equal(now["instances"].gt_boxes.tensor, then["instances"].gt_boxes.tensor)
         assert torch.equal(now["instances"].gt_keypoints.tensor, then["instances"].gt_keypoints.tensor)
+
+
+def hard_pictures() -> list[dict]:
+    """A crowd, persons of one pixel, persons without visible keypoints, keypoints on the border, nobody."""
+    crowd, dots, hidden, border, nobody = (sample(i, n) for i, n in enumerate((40, 6, 4, 3, 0)))
+    people = dots["instances"]
+    people.gt_boxes.tensor[:, 2:] = people.gt_boxes.tensor[:, :2] + 1
+    people.gt_keypoints.tensor[..., :2] = people.gt_boxes.tensor[:, None, :2] + 0.5
+    hidden["instances"].gt_keypoints.tensor[..., 2] = 0
+    border["instances"].gt_keypoints.tensor[..., :2] = torch.tensor([128.0, 96.0])
+    return [crowd, dots, hidden, border, nobody]
+
+
+def hard_pictures_train_in_half_precision(
+    model: nn.Module, *, lr: float, clip: Callable[[list[nn.Parameter]], Any]
+) -> None:
+    """Every loss and gradient stays finite; 15 steps, or $POSECORE_HARD_STEPS.
+
+    Args:
+        lr: the learning rate of its schedule.
+        clip: clips the gradients of parameters.
+    """
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-4)
+    pictures = hard_pictures()
+    for step in range(int(os.environ.get("POSECORE_HARD_STEPS", "15"))):
+        batch = [pictures[step % 5], pictures[(2 * step + 1) % 5]]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = model(batch)
+        assert all(loss.isfinite() for loss in losses.values()), f"step {step}: {losses}"
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert all(p.grad.isfinite().all() for p in parameters), f"step {step}"
+        clip(parameters)
+        optimizer.step()
 
 
 def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[str, dict[str, Any]]:
