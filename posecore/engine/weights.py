@@ -6,7 +6,8 @@ MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's catalogue), an addres
     torchvision://resnet101                          its first ImageNet weights
     torchvision://ResNet101_Weights.IMAGENET1K_V2    these
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
-    mmpose://res50_coco_512x512.pth                  the ResNet in a checkpoint file of MMPose
+    backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
+                                                     one of MMPose or of another method here
 """
 
 import argparse
@@ -60,8 +61,8 @@ def _fetch(source: str) -> Any:
         return _from_torchvision(source.removeprefix("torchvision://"))
     if source.startswith("timm://"):
         return _from_timm(source.removeprefix("timm://"))
-    if source.startswith("mmpose://"):
-        return _from_mmpose(source.removeprefix("mmpose://"))
+    if source.startswith("backbone://"):
+        return _backbone_of(source.removeprefix("backbone://"))
     path = PathManager.get_local_path(os.path.expanduser(source))
     if not Path(path).is_file():
         raise CheckpointError(f"MODEL.WEIGHTS {source}: no such file")
@@ -99,17 +100,17 @@ def _from_timm(name: str) -> dict[str, Tensor]:
     return head_conv | features
 
 
-def _from_mmpose(file: str) -> dict[str, Tensor]:
-    """The backbone alone, by torchvision's names."""
-    weights = read_checkpoint(file)["model"]
+def _backbone_of(file: str) -> dict[str, Tensor]:
+    """The backbone alone, without a pyramid around it."""
     backbone = {
-        name.removeprefix("backbone."): weight
-        for name, weight in weights.items()
+        name.removeprefix("backbone.").removeprefix("bottom_up."): weight
+        for name, weight in read_checkpoint(file)["model"].items()
         if name.startswith("backbone.")
     }
-    if not {"conv1.weight", "layer4.0.conv1.weight"} <= backbone.keys():
-        raise CheckpointError(f"MODEL.WEIGHTS mmpose://{file}: there is no ResNet of MMPose in it")
-    return backbone
+    if not backbone:
+        raise CheckpointError(f"MODEL.WEIGHTS backbone://{file}: no name in it begins with 'backbone.'")
+    # Of a pyramid only what it stands on is left.
+    return {name: w for name, w in backbone.items() if not name.startswith(("fpn_", "top_block."))}
 
 
 _CORES = ("numpy.core", "numpy._core")  # before and since numpy 2

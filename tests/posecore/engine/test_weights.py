@@ -83,17 +83,26 @@ def test_weights_of_timm_fit_its_backbones(monkeypatch, name, options):
     assert fit_weights(weights, model, name, strict=True).keys() == model.keys()
 
 
-def test_the_resnet_of_a_pose_estimator_of_mmpose(tmp_path):
+def test_the_backbone_of_a_checkpoint_of_mmpose(tmp_path):
     resnet = torchvision.models.resnet18().state_dict()
     weights = {f"backbone.{name}": w for name, w in resnet.items() if not name.startswith("fc.")}
     file = tmp_path / "theirs.pth"
     torch.save({"state_dict": {**weights, "keypoint_head.final.weight": torch.ones(1)}}, file)
     ours = our_resnet(18)
-    ours.load_state_dict(read_checkpoint(f"mmpose://{file}")["model"])
+    ours.load_state_dict(read_checkpoint(f"backbone://{file}")["model"])
     assert torch.equal(ours.res5[1].conv2.weight, resnet["layer4.1.conv2.weight"])
-    torch.save({"state_dict": resnet}, file)
-    with pytest.raises(CheckpointError, match="no ResNet of MMPose"):
-        read_checkpoint(f"mmpose://{file}")
+    torch.save({"state_dict": {"keypoint_head.final.weight": torch.ones(1)}}, file)
+    with pytest.raises(CheckpointError, match="no name in it begins with 'backbone"):
+        read_checkpoint(f"backbone://{file}")
+
+
+def test_the_backbone_of_another_method(tmp_path):
+    weights = our_resnet(18).state_dict()
+    content = {f"backbone.bottom_up.{name}": weight for name, weight in weights.items()}
+    around = dict.fromkeys(("backbone.fpn_output3.bias", "backbone.top_block.p6.bias"), torch.ones(1))
+    torch.save({"model": {**content, **around, "head.bias": torch.ones(1)}}, tmp_path / "theirs.pth")
+    found = read_checkpoint(f"backbone://{tmp_path / 'theirs.pth'}")["model"]
+    assert found.keys() == weights.keys()
 
 
 def test_names_that_timm_does_not_have():
