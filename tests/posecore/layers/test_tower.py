@@ -44,3 +44,10 @@ def test_group_norm_fits_any_width() -> None:
 def test_unknown_norm_is_named() -> None:
     with pytest.raises(ValueError, match="LN3"):
         make_norm("LN3", 8)
+
+
+def test_biases_are_left_out_before_batch_norms_or_as_asked() -> None:
+    assert Tower(8, 8, 1, "GN")[0].bias is not None
+    assert Tower(8, 8, 1, "BN")[0].bias is None
+    assert Tower(8, 8, 1, "GN", bias=False)[0].bias is None
+    assert Tower(8, 8, 1, "BN", bias=True)[0].bias is not None
