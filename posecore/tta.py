@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from posecore.boxes import enclosing_boxes
+from posecore.data.augment import RESIZES
 from posecore.estimator import PoseEstimator
 from posecore.keypoints import Skeleton
 from posecore.oks import oks_nms
@@ -55,8 +56,7 @@ class PoseEstimatorWithTTA(nn.Module):
         self,
         model: PoseEstimator,
         *,
-        min_sizes: Sequence[int],
-        max_size: int,
+        resizes: Sequence[T.Augmentation],
         flip: bool,
         merge: Merge,
         limit: int,
@@ -64,18 +64,17 @@ class PoseEstimatorWithTTA(nn.Module):
         """
         Args:
             model: one that takes whole pictures.
-            min_sizes: shorter sides, pixels, that pictures are resized to, one after the other.
-            max_size: no longer side exceeds this.
+            resizes: what pictures go through, one after the other.
             flip: whether each size is looked at mirrored, too.
             merge: which of one picture's poses, of all variants together, are kept.
             limit: at most so many are, the best.
         """
         super().__init__()
-        if not min_sizes:
+        if not resizes:
             raise ValueError("TEST.AUG.MIN_SIZES is empty: it needs the sizes to test at")
         self.model = model
         self.skeleton = model.skeleton
-        self.resizes = [T.ResizeShortestEdge(size, max_size, "choice") for size in min_sizes]
+        self.resizes = resizes
         self.flips = (False, True) if flip else (False,)
         self.merge = merge
         self.limit = limit
@@ -83,11 +82,11 @@ class PoseEstimatorWithTTA(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: PoseEstimator) -> dict[str, Any]:
-        """Reads TEST.AUG and TEST.DETECTIONS_PER_IMAGE."""
+        """Reads TEST.AUG, TEST.DETECTIONS_PER_IMAGE and INPUT.RESIZE_ROUNDING."""
+        resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
         return {
             "model": model,
-            "min_sizes": cfg.TEST.AUG.MIN_SIZES,
-            "max_size": cfg.TEST.AUG.MAX_SIZE,
+            "resizes": [resize(size, cfg.TEST.AUG.MAX_SIZE, "choice") for size in cfg.TEST.AUG.MIN_SIZES],
             "flip": cfg.TEST.AUG.FLIP,
             "merge": build_merge(cfg, model.skeleton),
             "limit": cfg.TEST.DETECTIONS_PER_IMAGE,
@@ -112,6 +111,7 @@ class PoseEstimatorWithTTA(nn.Module):
         merged = []
         for found in zip(*variants, strict=True):
             together = Instances.cat(list(found))
+            together = together[together.pred_classes == 0]  # what is no person drops none
             merged.append({"instances": together[self.merge(together)[: self.limit]]})
         return merged
 

@@ -178,6 +178,21 @@ def test_a_mirrored_picture_gives_mirrored_poses_whatever_the_model() -> None:
     assert not torch.allclose(back.pred_keypoints[0], back.pred_keypoints[1])
 
 
+def test_what_is_no_person_drops_nobody() -> None:
+    model = seer(people=2)
+    model.poses, model.scores = model.poses[:1].expand(2, -1, -1), [0.9, 0.8]
+    look = model.look
+
+    def first_is_none(inputs: dict[str, Any]) -> Instances:
+        instances = look(inputs)
+        instances.pred_classes = torch.tensor([1, 0])
+        return instances
+
+    model.look = first_is_none
+    (result,) = augmented(model)([picture(50, 80)])
+    assert_close(result["instances"].scores, torch.tensor([0.8]))
+
+
 @pytest.mark.parametrize("skeleton", SKELETONS, ids=lambda skeleton: skeleton.name)
 def test_mirroring_swaps_sides_and_twice_is_nothing(skeleton: Skeleton) -> None:
     # Quarters, so that nothing is rounded.
@@ -261,11 +276,15 @@ def toy_cfg(dataset: Path, output: Path, *overrides: Any) -> Any:
     )
 
 
-def test_the_identity_alone_changes_nothing_in_an_evaluation(dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounding", ["nearest", "down"])
+def test_the_identity_alone_changes_nothing_in_an_evaluation(
+    dataset: Path, tmp_path: Path, rounding: str
+) -> None:
+    size = ("INPUT.MIN_SIZE_TEST", 41, "TEST.AUG.MIN_SIZES", (41,), "INPUT.RESIZE_ROUNDING", rounding)
     model = toy.ToyPose(skeleton=load_skeleton("coco_17")).eval()
 
     def poses(output: Path, *overrides: Any) -> list[dict]:
-        evaluate(toy_cfg(dataset, output, *overrides), model)
+        evaluate(toy_cfg(dataset, output, *size, *overrides), model)
         return json.loads((output / "inference/augmented_train/coco_instances_results.json").read_text())
 
     plain = poses(tmp_path / "plain")
