@@ -105,13 +105,17 @@ class Poseur(PoseEstimator):
         points = torch.where(labelled[..., None], keypoints[..., :2], 0) / keypoints.new_tensor(
             [width, height]
         )
+        stages = self.predictions(images.tensor).stages
+        with torch.autocast(self.device.type, enabled=False):
+            errors = {
+                name: self.pose_losses[_part(name)](stage, points[:, None].expand_as(stage.points))
+                for name, stage in stages.items()
+            }
         losses = {}
-        for name, prediction in self.predictions(images.tensor).stages.items():
-            part, weight = (COARSE, 1.0) if name == COARSE else ("decoder", how.decoder_weight)
-            truth = points[:, None].expand_as(prediction.points)
-            errors = self.pose_losses[part](prediction, truth) * labelled[:, None]  # (N, G, K)
-            divisor = len(errors) if how.per_crop else errors.numel()
-            losses[f"loss_{name}"] = weight * errors.sum() / divisor
+        for name, each in errors.items():  # (N, G, K)
+            weight = 1.0 if name == COARSE else how.decoder_weight
+            total = (each * labelled[:, None]).sum()
+            losses[f"loss_{name}"] = weight * total / (len(each) if how.per_crop else each.numel())
         return losses
 
     def predict(self, images: ImageList) -> list[Instances]:
@@ -120,10 +124,8 @@ class Poseur(PoseEstimator):
             return []
         parts = images.tensor.split(self.how_to_score.crops_at_once)
         found = [self._find(crops) for crops in parts]
-        points, scores = (
-            torch.cat([part.points for part in found]),
-            torch.cat([part.scores for part in found]),
-        )
+        points = torch.cat([part.points for part in found])
+        scores = torch.cat([part.scores for part in found])
         height, width = size = images.image_sizes[0]
         keypoints = torch.cat([points * points.new_tensor([width, height]), scores[..., None]], dim=-1)
         return [
@@ -187,3 +189,8 @@ class Poseur(PoseEstimator):
             pred_classes=torch.zeros_like(kept),
             pred_keypoints=torch.cat([points, keypoints[..., 2:]], dim=-1)[kept],
         )
+
+
+def _part(stage: str) -> str:
+    """Which of the pose losses is a stage's."""
+    return COARSE if stage == COARSE else "decoder"
