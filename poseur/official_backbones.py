@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from posecore.backbones.hrformer_names import MARKER, released_name
 from posecore.engine.weights import torchvision_name
 
 _RESNET = re.compile(
@@ -51,44 +52,6 @@ def _mobilenet(name: str) -> str | None:
     return f"body.blocks.{int(match[1]) - 1}.{match[2]}.{parts[match[3]]}.{leaf}"
 
 
-_HRFORMER_STEM = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "stem.3", "bn2": "stem.4"}
-_HRFORMER_ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "out"}
-_HRFORMER_MLP = {"fc1": 0, "norm1": 1, "dw3x3": 3, "norm2": 4, "fc2": 6, "norm3": 7}
-
-
-def _hrformer(name: str) -> str | None:
-    """HRFormer's own code -> :mod:`posecore.backbones.hrformer`."""
-    if name.endswith(".attn.attn.relative_position_index"):
-        return ""  # a constant of relative positions, which are switched off
-    module, _, leaf = name.rpartition(".")
-    if module in _HRFORMER_STEM:
-        return f"{_HRFORMER_STEM[module]}.{leaf}"
-    if name.startswith("layer1."):
-        return name
-    if match := re.fullmatch(r"transition1\.0\.(\d)", module):
-        return f"enter.{match[1]}.{leaf}"
-    if match := re.fullmatch(r"transition([123])\.(\d)\.0\.(\d)", module):
-        return f"starts.{int(match[1]) - 1}.{match[3]}.{leaf}" if match[1] == match[2] else None
-    if match := re.fullmatch(r"stage([234])\.(\d+)\.(.+)", module):
-        part = _hrformer_module(match[3])
-        return part and f"stages.{int(match[1]) - 2}.{match[2]}.{part}.{leaf}"
-    return None
-
-
-def _hrformer_module(name: str) -> str | None:
-    if match := re.fullmatch(r"fuse_layers\.(\d)\.(.+)", name):
-        return f"fusions.{match[1]}.paths.{match[2]}"
-    match = re.fullmatch(r"(branches\.\d\.\d+)\.(norm[12]|attn\.attn|mlp)(?:\.(\w+))?", name)
-    if match is None:
-        return None
-    block, part, layer = match.groups()
-    if part == "attn.attn":
-        return f"{block}.attention.{_HRFORMER_ATTENTION[layer]}" if layer in _HRFORMER_ATTENTION else None
-    if part == "mlp":
-        return f"{block}.mlp.{_HRFORMER_MLP[layer]}" if layer in _HRFORMER_MLP else None
-    return name if layer is None else None
-
-
 @dataclass(frozen=True)
 class _Family:
     """Backbones that share their names.
@@ -106,7 +69,7 @@ class _Family:
 
 
 _FAMILIES = (
-    _Family("HRFormer", "stage2.0.branches.0.0.attn.attn.q_proj.weight", _hrformer),
+    _Family("HRFormer", MARKER, released_name),
     _Family("HRNet", "stage2.0.branches.0.0.conv1.weight", _hrnet),
     _Family("MobileNetV2", "layer1.0.conv.0.conv.weight", _mobilenet),
     _Family("ResNet", "layer1.0.conv1.weight", _resnet),

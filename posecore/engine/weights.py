@@ -27,6 +27,7 @@ from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
+from posecore.backbones import hrformer_names
 from posecore.backbones.timm import HEAD_CONV
 
 
@@ -39,7 +40,8 @@ def read_checkpoint(source: str) -> dict[str, Any]:
 
     Returns:
         "model", the weights by name, and whatever else a checkpoint of ours has. Names of torchvision's
-        ResNets and of Caffe2 have become Detectron2's; classifiers of ResNets are left out.
+        ResNets and of Caffe2 have become Detectron2's, those of HRFormer's authors ours; classifiers of
+        ResNets are left out.
 
     Raises:
         CheckpointError: no such file or name, not readable, or no weights in it; names the source.
@@ -152,6 +154,9 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     # Other networks begin like torchvision's ResNets; those of timm keep its names here.
     if {name.split(".")[0] for name in named} <= _RESNET_PARTS and not source.startswith("timm://"):
         named = {torchvision_name(name): weight for name, weight in named.items()}
+    if hrformer_names.MARKER in named:
+        renamed = {name: hrformer_names.released_name(name) for name in named}
+        named = {ours or name: named[name] for name, ours in renamed.items() if ours != ""}
     if "conv1_w" in named:
         named = {name: weight for name, weight in named.items() if not name.endswith("_momentum")}
         named = dict(zip(convert_basic_c2_names(list(named)), named.values(), strict=True))

@@ -15,7 +15,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_resnet_backbone
 from support import core_cfg
 
-from posecore.backbones import TimmBackbone
+from posecore.backbones import HRFormer, TimmBackbone
+from posecore.backbones.hrformer import SIZES
 from posecore.engine.checkpoint import fit_weights
 from posecore.engine.weights import CheckpointError, load_pickle, read_checkpoint
 
@@ -103,6 +104,19 @@ def test_the_backbone_of_another_method(tmp_path):
     torch.save({"model": {**content, **around, "head.bias": torch.ones(1)}}, tmp_path / "theirs.pth")
     found = read_checkpoint(f"backbone://{tmp_path / 'theirs.pth'}")["model"]
     assert found.keys() == weights.keys()
+
+
+def test_weights_of_hrformers_authors(tmp_path):
+    """A part of their file: attention with positions, which ours has not, and a classifier."""
+    theirs = ["conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "classifier.weight"]
+    block = "stage2.0.branches.0.0"
+    theirs += [f"{block}.attn.attn.{leaf}" for leaf in ("q_proj.weight", "relative_position_bias_table")]
+    theirs += [f"{block}.mlp.dw3x3.bias", "stage3.1.fuse_layers.2.0.1.3.weight"]
+    torch.save({"model": {name: torch.zeros(1) for name in theirs}}, tmp_path / "hrformer.pth")
+    ours = read_checkpoint(str(tmp_path / "hrformer.pth"))["model"].keys()
+    known = HRFormer(SIZES["T"]).state_dict().keys()
+    assert ours - known == {"classifier.weight"}
+    assert len(ours) == len(theirs) - 1
 
 
 def test_names_that_timm_does_not_have():
