@@ -45,7 +45,7 @@ def submit(root: Path, datasets: Path, tmp_path: Path):
         ]
         environment = {**os.environ, "DETECTRON2_DATASETS": str(datasets), "OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            list(map(str, command)), cwd=root, env=environment, capture_output=True, text=True, timeout=120
+            list(map(str, command)), cwd=root, env=environment, capture_output=True, text=True
         )
 
     return run
