@@ -12,6 +12,7 @@ figures are medians.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 import torch
 
 from benchmarks import cost, crops, kpalign, memory, model, ops
+from posecore.engine.setup import UsageError
 
 
 def main() -> None:
@@ -60,7 +62,10 @@ def main() -> None:
     )
 
     args = parser.parse_args()
-    args.run(args)
+    try:
+        args.run(args)
+    except UsageError as error:
+        sys.exit(f"benchmark.py: {error}")
 
 
 def _add(
