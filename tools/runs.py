@@ -73,7 +73,10 @@ class Run:
         outcome = read_outcome(self.folder)
         if outcome is None:
             return None
-        return {name.rpartition("/")[2]: value for name, value in reversed(outcome.items())}
+        metrics: dict[str, float] = {}
+        for name, value in outcome.items():
+            metrics.setdefault(name.rpartition("/")[2], value)
+        return metrics
 
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,7 @@ def test_a_sweep_goes_on_where_it_was(run, tmp_path: Path) -> None:
     assert [row["TEST.COCO_BACKEND"] for row in rows] == ["hotcoco", "nobody"]
     assert float(rows[0]["AP"]) >= 0
     assert rows[1]["AP"] == "-"
+    assert list(rows[0])[:4] == ["TEST.COCO_BACKEND", "TEST.NUM_PREVIEWS", "AP", "AP50"]
     assert (tmp_path / "out" / "results.md").read_text() in table
 
     _, commands, _ = run(*start, "--print", "--", *shared)
