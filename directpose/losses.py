@@ -1,6 +1,6 @@
 """The losses of DirectPose beyond FCOS's own, as functions of tensors.
 
-P positive locations, K keypoints. Divisors come from ``posecore.fcos.losses.mean_over_processes``.
+P positive locations, K keypoints. Divisors come from ``posecore.divisors.mean_over_processes``.
 """
 
 import torch

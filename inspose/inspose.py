@@ -17,10 +17,11 @@ from inspose.build import model_parts
 from inspose.disk import disk_targets, offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
 from posecore.boxes import enclosing_boxes
+from posecore.divisors import Term, mean_over_processes
 from posecore.fcos.decode import boxes_at, select, survivors
 from posecore.fcos.estimator import Dense, FCOSEstimator
 from posecore.fcos.keypoint_network import KeypointNetworks, PeakCells
-from posecore.fcos.losses import Term, detection_losses, detection_totals, mean_over_processes
+from posecore.fcos.losses import detection_losses, detection_totals
 from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
 from posecore.heatmaps import cell_centers, only_labelled, refined_points
 from posecore.layers.heatmap_branch import HeatmapBranch

@@ -4,7 +4,7 @@ Map, from the ground up; a module imports only what stands on its own line or ab
 
     ops                            the faces of the compiled operators in csrc/
     layers                         network parts that know nothing of poses
-    options                        keys whose value is one of a few
+    options divisors               keys whose value is one of a few; what losses are divided by
     keypoints boxes heatmaps oks   what is true of poses whatever the method
     visualize frames               drawings of poses; where pictures come from
     estimator backbones            the base meta-architecture; feature pyramids

@@ -15,7 +15,7 @@ from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_pr
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from posecore.fcos.losses import mean_over_processes
+from posecore.divisors import mean_over_processes
 from posecore.heatmaps import only_labelled
 from posecore.keypoints import load_skeleton
 from poseur.build import (

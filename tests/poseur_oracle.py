@@ -104,7 +104,7 @@ class Case:
         return model
 
     def check(self, name: str, actual: Tensor) -> None:
-        """Compares at the case's tolerance, and at that of the largest value, of which rounding is a share."""
+        """Compares at the tolerance of the case, but no closer than large values can be rounded."""
         expected = self.golden[name]
         assert actual.shape == expected.shape, name
         atol = max(self.facts["arrays"][name].get("atol", 0), ROUNDING * expected.abs().max().item())

@@ -104,6 +104,7 @@ cfg = get_cfg()
 cfg.MODEL.META_ARCHITECTURE = "MeanPose"
 cfg.MODEL.MEANPOSE.CHANNELS = 4
 cfg.MODEL.DEVICE = "cpu"
+torch.manual_seed(0)
 model = build_model(cfg)
 assert model.backbone.conv.out_channels == 4
 

@@ -26,10 +26,10 @@ from inspose.released.losses import (
 from inspose.released.trunk import FACTOR, PixelMaps, PixelTrunk
 from posecore.boxes import enclosing_boxes
 from posecore.data.coco_json import AREA_OF_BOX
+from posecore.divisors import Term, mean_over_processes
 from posecore.fcos.decode import select, soft_suppress
 from posecore.fcos.estimator import Dense, FCOSEstimator
 from posecore.fcos.keypoint_network import KeypointNetworks
-from posecore.fcos.losses import Term, mean_over_processes
 from posecore.fcos.queries import Queries
 from posecore.fcos.targets import Targets, keypoint_tensors, make_targets
 from posecore.heatmaps import only_labelled, refined_points

@@ -3,13 +3,7 @@ import math
 import torch
 from torch.testing import assert_close
 
-from posecore.fcos.losses import box_loss, centerness_loss, classification_loss, mean_over_processes
-
-
-def test_divisors_of_one_process_are_its_totals_and_at_least_the_floor() -> None:
-    divisors = mean_over_processes({"a": 3, "b": torch.tensor(0.25, requires_grad=True), "c": 0})
-    assert_close(torch.stack(list(divisors.values())), torch.tensor([3.0, 1.0, 1.0]))
-    assert not divisors["b"].requires_grad
+from posecore.fcos.losses import box_loss, centerness_loss, classification_loss
 
 
 def test_focal_loss_by_hand() -> None:
