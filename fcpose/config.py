@@ -34,7 +34,7 @@ def add_config(cfg: CfgNode) -> None:
     # "squared" (offsets beside a keypoint's cell) or "expected_distance" (as released: the distance
     # between truth and prediction, averaged over all cells by the heatmap).
     node.OFFSET_LOSS = "squared"
-    node.OFFSET_WEIGHT = 1.0
+    node.OFFSET_WEIGHT = 4.0
     # Heatmaps of all persons together, an auxiliary task of the released code. Absent at test time.
     node.AUXILIARY = False
     node.AUXILIARY_WEIGHT = 0.2

@@ -1,10 +1,12 @@
 """Mask R-CNN with Poseur's head: any batch, any skeleton, poses beyond their boxes."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from behaviour import detections, inputs_stay, poses_are_in_the_original_picture, skeleton_of, steps_are_sound
+from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from people import sample
@@ -14,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
+from posecore.tta import PoseEstimatorWithTTA, merge_by_box
 from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.regions import Regions
 
@@ -158,3 +161,21 @@ def test_two_processes_of_which_one_has_nobody() -> None:
     assert empty["loss_decoder0"] == 0
     assert full["loss_decoder0"] != 0
     assert empty["gradient"] == full["gradient"] > 0
+
+
+def test_detectron2s_heatmap_head_is_a_choice() -> None:
+    model = tiny("MODEL.ROI_HEADS.NAME", "StandardROIHeads").train()
+    with EventStorage():
+        losses = model([sample(0, 2)])
+    assert losses["loss_keypoint"].isfinite()
+    assert detections(model.eval(), [sample(0, 1)])[0].pred_keypoints.shape[1:] == (17, 3)
+
+
+def test_several_sizes_and_mirrored_pictures_are_merged() -> None:
+    model = tiny().eval()
+    merge = partial(merge_by_box, threshold=0.5)
+    resizes = [ResizeShortestEdge(size, 200, "choice") for size in (64, 96)]
+    augmented = PoseEstimatorWithTTA(model, resizes=resizes, flip=True, merge=merge, limit=10)
+    result = detections(augmented, [sample(0, 1)])[0]
+    assert result.image_size == (96, 128)
+    assert 1 <= len(result) <= 10
