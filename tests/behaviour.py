@@ -65,6 +65,36 @@ def steps_are_sound(model: nn.Module) -> set[str]:
     return set(keys)
 
 
+def hard_persons_leave_everything_finite(model: nn.Module) -> None:
+    """A person of one pixel, one without area, one without meaning, keypoints on the border."""
+    inputs = sample(0, 5, (96, 128))
+    people = inputs["instances"]
+    people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
+    people.gt_boxes.tensor[1] = torch.tensor([30.0, 30.0, 30.0, 30.0])
+    people.gt_keypoints.tensor[2, :, 2] = 0
+    people.gt_keypoints.tensor[2, :, :2] = float("nan")
+    people.gt_keypoints.tensor[3] = torch.tensor([128.0, 96.0, 2.0])
+    losses = model.train()([inputs])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def losses_after(
+    model: nn.Module, batch: list[dict], steps: int, optimizer: torch.optim.Optimizer
+) -> dict[str, float]:
+    """How much of each loss of a batch is left after so many steps on it, as a share."""
+    model.train()
+    history = []
+    for _ in range(steps):
+        losses = model(batch)
+        history.append({name: loss.item() for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    return {name: history[-1][name] / first for name, first in history[0].items()}
+
+
 def batches_are_their_pictures(model: nn.Module, batch: list[dict], count: int) -> None:
     """A batch gives what its pictures give one by one, ``count`` detections each."""
     alone = [detections(model, [inputs])[0] for inputs in batch]

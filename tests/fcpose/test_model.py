@@ -8,6 +8,7 @@ import torch
 from behaviour import (
     batches_are_their_pictures,
     detections,
+    hard_persons_leave_everything_finite,
     inputs_stay,
     poses_are_in_the_original_picture,
     skeleton_of,
@@ -75,19 +76,7 @@ def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant:
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
-    """A person of one pixel, one without labels, keypoints on the border, labels that mean nothing."""
-    model = model_of(variant).train()
-    inputs = sample(0, 5, (96, 128))
-    people = inputs["instances"]
-    people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
-    people.gt_boxes.tensor[1] = torch.tensor([30.0, 30.0, 30.0, 30.0])
-    people.gt_keypoints.tensor[2, :, 2] = 0
-    people.gt_keypoints.tensor[2, :, :2] = float("nan")
-    people.gt_keypoints.tensor[3] = torch.tensor([128.0, 96.0, 2.0])
-    losses = model([inputs])
-    sum(losses.values()).backward()
-    assert all(loss.isfinite() for loss in losses.values())
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    hard_persons_leave_everything_finite(model_of(variant))
 
 
 @pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "deconvolution", "per person"])
