@@ -179,7 +179,11 @@ def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[
     """
     torch.manual_seed(0)
     model = importlib.import_module(oracle).tiny(*overrides).train()
-    batch = [sample(index, count) for index, count in enumerate(people)]
+    return step_on(model, [sample(index, count) for index, count in enumerate(people)], share)
+
+
+def step_on(model: nn.Module, batch: list[dict], share: bool) -> dict[str, dict[str, Any]]:
+    """Losses and gradients of one step of a model on a batch, or on this process's share of it."""
     if share:
         half = len(batch) // comm.get_world_size()
         batch = batch[comm.get_rank() * half :][:half]
@@ -199,11 +203,20 @@ def two_processes_are_one(oracle: str, overrides: tuple, people: list[int]) -> N
     """A step of two processes is the step of one on their joined batch."""
     whole = step(oracle, overrides, people, share=False)
     first, second = in_processes(step, 2, oracle, overrides, people, True)
+    shares_are_the_whole(whole, first, second)
+
+
+def shares_are_the_whole(whole: dict, first: dict, second: dict, tolerance: float = 1e-5) -> None:
+    """What :func:`step_on` gives for two shares is what it gives for the batch.
+
+    Args:
+        tolerance: relative, of losses and of each gradient's largest value.
+    """
     for name, loss in whole["losses"].items():
         mean = (first["losses"][name] + second["losses"][name]) / 2
-        assert mean == pytest.approx(loss, rel=1e-5, abs=1e-6)
+        assert mean == pytest.approx(loss, rel=tolerance, abs=1e-6)
     assert first["gradients"].keys() == whole["gradients"].keys()
     for name, gradient in whole["gradients"].items():
-        scale = gradient.abs().max().item()
-        assert_close(first["gradients"][name], gradient, rtol=1e-5, atol=1e-5 * max(scale, 1e-3))
+        atol = tolerance * max(gradient.abs().max().item(), 1e-3)
+        assert_close(first["gradients"][name], gradient, rtol=tolerance, atol=atol)
         assert torch.equal(first["gradients"][name], second["gradients"][name])
