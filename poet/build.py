@@ -55,6 +55,7 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "score_keypoints": choice(cfg, "MODEL.POET.KEYPOINT_SCORE", {"visibility": True, "one": False}),
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+        "shift": node.SHIFT,
     }
 
 

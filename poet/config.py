@@ -36,3 +36,6 @@ def add_config(cfg: CfgNode) -> None:
     node.AUXILIARY = True
     # A keypoint's third value: "visibility" (as predicted) or "one" (as released).
     node.KEYPOINT_SCORE = "visibility"
+    # Pixels of the original picture that poses are moved right and down by: 0.5 for weights that were trained
+    # with the first pixel's centre at 0, as the released ones were; 0 for those trained here.
+    node.SHIFT = 0.0

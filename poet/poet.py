@@ -58,7 +58,7 @@ class POET(PoseEstimator):
         least_visibility: COCO's flag from which a keypoint counts as visible.
         auxiliary: whether every decoder layer has losses, or the last alone.
         score_keypoints: whether a keypoint's third value is its visibility, or 1.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
     """
 
     @configurable
@@ -80,8 +80,11 @@ class POET(PoseEstimator):
         score_keypoints: bool,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
+        shift: float = 0.0,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(
+            backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std, shift=shift
+        )
         self.in_feature = in_feature
         self.projection = projection
         self.transformer = transformer

@@ -22,6 +22,8 @@ class PoseEstimator(nn.Module, ABC):
         skeleton: which keypoints a person has.
         pixel_mean: per channel, in the order of ``cfg.INPUT.FORMAT``, 0-255.
         pixel_std: per channel.
+        shift: pixels of the original picture that keypoints are moved right and down by in the end: 0.5 for
+            weights that were trained with the centre of the first pixel at 0.
     """
 
     pixel_mean: Tensor
@@ -34,10 +36,12 @@ class PoseEstimator(nn.Module, ABC):
         skeleton: Skeleton,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
+        shift: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.skeleton = skeleton
+        self.shift = shift
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -89,7 +93,7 @@ class PoseEstimator(nn.Module, ABC):
     ) -> list[Instances]:
         """What :meth:`predict` found, per picture and in the coordinates of the original one."""
         return [
-            rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])))
+            rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])), self.shift)
             for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
         ]
 
@@ -106,7 +110,7 @@ class PoseEstimator(nn.Module, ABC):
         return instances
 
 
-def rescale(instances: Instances, size: tuple[int, int]) -> Instances:
+def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> Instances:
     """The same detections in a picture of another size.
 
     Detectron2's own post-processing drops boxes without area; a pose whose keypoints lie on a line is
@@ -115,6 +119,7 @@ def rescale(instances: Instances, size: tuple[int, int]) -> Instances:
     Args:
         instances: with pred_boxes and pred_keypoints in pixels of ``instances.image_size``.
         size: (height, width) to scale to.
+        shift: pixels of that size that keypoints are then moved right and down by.
 
     Returns:
         A copy; boxes are clipped to the picture, keypoints are not.
@@ -128,5 +133,5 @@ def rescale(instances: Instances, size: tuple[int, int]) -> Instances:
     boxes.clip((height, width))
     scaled.pred_boxes = boxes
     keypoints = instances.pred_keypoints
-    scaled.pred_keypoints = torch.cat([keypoints[..., :2] * factors, keypoints[..., 2:]], dim=-1)
+    scaled.pred_keypoints = torch.cat([keypoints[..., :2] * factors + shift, keypoints[..., 2:]], dim=-1)
     return scaled

@@ -48,7 +48,6 @@ class InsPoseReleased(FCOSEstimator):
         keypoint_features: from that level to the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
         trunk: from that level to offsets, heatmaps and tags.
-        shift: pixels of the original picture that poses are moved right and down by.
         detector: the arguments of :class:`FCOSEstimator`; its head has the maps "cls" and "keypoints" and the
             towers "controller".
     """
@@ -63,7 +62,6 @@ class InsPoseReleased(FCOSEstimator):
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         trunk: PixelTrunk,
-        shift: float = 0.0,
         **detector: Any,
     ) -> None:
         super().__init__(**detector)
@@ -71,7 +69,6 @@ class InsPoseReleased(FCOSEstimator):
         self.keypoint_features = keypoint_features
         self.keypoint_networks = keypoint_networks
         self.trunk = trunk
-        self.shift = shift
         self.enlarge = nn.Upsample(scale_factor=FACTOR, mode="bicubic", align_corners=False)
         self.register_buffer("sigmas", torch.tensor(self.skeleton.sigmas), persistent=False)
 
@@ -133,16 +130,6 @@ class InsPoseReleased(FCOSEstimator):
                 )
             )
         return results
-
-    def postprocess(
-        self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
-    ) -> list[Instances]:
-        """Poses in the original picture, from the shift's convention to continuous pixels."""
-        originals = super().postprocess(results, images, batched_inputs)
-        for result in originals:
-            keypoints = result.pred_keypoints
-            result.pred_keypoints = keypoints + keypoints.new_tensor([self.shift, self.shift, 0.0])
-        return originals
 
     def _pixel_maps(self, feature: Tensor) -> PixelMaps:
         maps = self.trunk(feature)

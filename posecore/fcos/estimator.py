@@ -39,7 +39,7 @@ class FCOSEstimator(PoseEstimator):
             "ltrb" where the method has them.
         training: targets and losses.
         decoding: detections.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
 
     Attributes:
         strides: pixels per cell of each level.
@@ -56,8 +56,11 @@ class FCOSEstimator(PoseEstimator):
         decoding: Decoding,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
+        shift: float = 0.0,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(
+            backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std, shift=shift
+        )
         self.in_features = in_features
         self.strides = [backbone.output_shape()[name].stride for name in in_features]
         self.head = head

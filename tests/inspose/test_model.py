@@ -101,13 +101,9 @@ def test_poses_come_back_in_the_original_picture(variant: str) -> None:
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
-def test_released_poses_are_shifted_in_the_original_picture() -> None:
-    model = everything(model_of("released"))
-    inputs = sample(0, 1, (90, 121)) | {"height": 180, "width": 363}
-    found = detections(model, [inputs])[0].pred_keypoints
-    model.shift = 0.5
-    shifted = detections(model, [inputs])[0].pred_keypoints
-    assert_close(shifted - found, torch.tensor([0.5, 0.5, 0.0]).expand_as(found))
+def test_released_poses_are_shifted_as_configured() -> None:
+    assert model_of("released").shift == 0
+    assert tiny("MODEL.INSPOSE.RELEASED.SHIFT", 0.5, config=RELEASED).shift == 0.5
 
 
 def test_the_third_value_is_a_probability_or_as_released_one() -> None:

@@ -96,6 +96,11 @@ def test_poses_come_back_in_the_original_picture() -> None:
     assert third.std() > 0.01
 
 
+def test_poses_are_shifted_as_configured() -> None:
+    assert tiny(config=RELEASED).shift == 0
+    assert tiny("MODEL.POET.SHIFT", 0.5, config=RELEASED).shift == 0.5
+
+
 def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
     result = detections(varied(tiny()), [sample(0, 1, (96, 128))])[0]
     points = result.pred_keypoints[..., :2]

@@ -23,9 +23,10 @@ class Recorder(PoseEstimator):
         return [pose(size) for size in images.image_sizes]
 
 
-def recorder() -> Recorder:
+def recorder(shift: float = 0.0) -> Recorder:
     mean, std = (10.0, 20.0, 30.0), (1.0, 2.0, 4.0)
-    return Recorder(backbone=Backbone(), skeleton=load_skeleton("coco_17"), pixel_mean=mean, pixel_std=std)
+    skeleton = load_skeleton("coco_17")
+    return Recorder(backbone=Backbone(), skeleton=skeleton, pixel_mean=mean, pixel_std=std, shift=shift)
 
 
 def pose(size: tuple[int, int]) -> Instances:
@@ -60,6 +61,14 @@ def test_results_take_the_size_of_the_original_where_it_is_given() -> None:
     assert other["instances"].image_size == (8, 64)
     expected = torch.tensor([[[24.0, 2.0, 0.5], [24.0, 4.0, 0.25]]])
     assert_close(other["instances"].pred_keypoints, expected)
+
+
+def test_keypoints_are_shifted_in_the_original_picture() -> None:
+    image = torch.zeros(3, 16, 32)
+    [result] = recorder(0.5).eval()([{"image": image, "height": 8, "width": 64}])
+    expected = torch.tensor([[[24.5, 2.5, 0.5], [24.5, 4.5, 0.25]]])
+    assert_close(result["instances"].pred_keypoints, expected)
+    assert_close(result["instances"].pred_boxes.tensor, torch.tensor([[24.0, 2.0, 24.0, 4.0]]))
 
 
 def test_rescale_keeps_poses_without_area_and_its_input() -> None:

@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from analyses.models import add_model_arguments, load_poet
 from posecore.data import build_test_loader, register_definitions
-from posecore.estimator import rescale
 from posecore.evaluation import COCOPoseEvaluator
 
 
@@ -31,13 +30,8 @@ def run(options: argparse.Namespace) -> None:
         predictions = model.find(images).predictions
         for layer, evaluator in enumerate(layers):
             poses = model.decode(predictions, images.image_sizes, layer)
-            evaluator.process(
-                inputs,
-                [
-                    {"instances": rescale(found, (picture["height"], picture["width"]))}
-                    for found, picture in zip(poses, inputs, strict=True)
-                ],
-            )
+            results = model.postprocess(poses, images, inputs)
+            evaluator.process(inputs, [{"instances": result} for result in results])
     metrics = [evaluator.evaluate()["keypoints"] for evaluator in layers]
     numbers = range(1, len(layers) + 1)
     figure = Figure(figsize=(6, 4), layout="constrained")
