@@ -163,6 +163,8 @@ def _add_test(cfg: CfgNode) -> None:
     # CrowdPose: the crowd index at which a picture is medium and at which it is hard, as in its paper; its
     # evaluation code, where published figures come from, has (0.2, 0.8).
     cfg.TEST.CROWD_BORDERS = (0.1, 0.8)
+    # Whether every evaluation also takes the losses on DATASETS.TEST, of samples that are not augmented.
+    cfg.TEST.LOSSES = False
     # Pictures of the first test dataset that are drawn beside their truth after each evaluation.
     cfg.TEST.NUM_PREVIEWS = 8
     # Test-time augmentation, for models that take whole pictures: poses found at every size of Detectron2's

@@ -163,7 +163,8 @@ def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | N
 def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
     """Draws the losses and the AP of a training over its iterations.
 
-    Losses of single layers, whose names end in numbers, are left out: those of the last have none.
+    Losses on test sets (TEST.LOSSES) are dashed, in the colours of the training's own. Losses of single
+    layers, whose names end in numbers, are left out: those of the last have none.
 
     Args:
         metrics_json: lines of JSON as Detectron2's JSONWriter leaves them.
@@ -173,25 +174,30 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         ValueError: the file holds no loss.
     """
     lines = [json.loads(line) for line in Path(metrics_json).read_text().splitlines() if line.strip()]
-    names = sorted(
-        {name for line in lines for name in line if "loss" in name and not re.search(r"_\d+$", name)}
-    )
-    if not names:
+    names = sorted({name for line in lines for name in line})
+    losses = [name for name in names if re.search(r"loss(?!.*_\d+$)", name.rpartition("/")[2])]
+    trained = [name for name in losses if "/" not in name]
+    if not trained:
         raise ValueError(f"{metrics_json} holds no loss")
     figure = Figure(figsize=(11, 4), layout="constrained")
-    losses, precision = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2)
+    colours = {"total_loss": "black"}
+    for name in trained:
+        width = 2 if name == "total_loss" else 1
+        [line] = left.plot(*_curve(lines, name), label=name, color=colours.get(name), linewidth=width)
+        colours[name] = line.get_color()
+    for name in sorted(set(losses) - set(trained)):
+        colour = colours.get(name.rpartition("/")[2])
+        left.plot(*_curve(lines, name), color=colour, linestyle="--", linewidth=1, marker=".", label=name)
+    left.set(xlabel="iteration", title="Losses", yscale="log")
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter(NullFormatter())
     for name in names:
-        total = name == "total_loss"
-        style = {"color": "black", "linewidth": 2} if total else {"linewidth": 1}
-        losses.plot(*_curve(lines, name), label=name, zorder=3 if total else 2, **style)
-    losses.set(xlabel="iteration", title="Losses", yscale="log")
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter(NullFormatter())
-    for name in sorted({name for line in lines for name in line if name.endswith(("/AP", "/AP50", "/AP75"))}):
-        precision.plot(*_curve(lines, name), marker="o", label=name)
-    precision.set(xlabel="iteration", ylabel="percent", ylim=(0, 102), title="Average precision")
-    for axes in (losses, precision):
+        if name.endswith(("/AP", "/AP50", "/AP75")):
+            right.plot(*_curve(lines, name), marker="o", label=name)
+    right.set(xlabel="iteration", ylabel="percent", ylim=(0, 102), title="Average precision")
+    for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
         if axes.lines:

@@ -111,21 +111,10 @@ class Crops(View):
         self._source.check(dataset)
 
     def train_sample(self, record: dict) -> dict[str, Any]:
-        image = read_rgb(record)
-        keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)
-        keypoints = self._geometry.in_image(keypoints)
-        region = self._geometry.region(record["box"])
-        for change in self._region_changes:
-            region = change(region, keypoints)
-        crop = self._geometry.cut(image, region)
-        for recolour in self._pixel_changes:
-            crop = recolour(crop)
-        boxes = PersonBoxes(record["box"][None], np.ones(1))
-        return {
-            **_origin(record),
-            **self._assemble([crop], [region], boxes),
-            "instances": self._instances(record["box"], keypoints, region),
-        }
+        return self._person(record, self._region_changes, self._pixel_changes)
+
+    def labelled_sample(self, record: dict) -> dict[str, Any]:
+        return self._person(record, (), ())
 
     def test_sample(self, record: dict) -> dict[str, Any]:
         return _origin(record) | self.sample(read_rgb(record), record["people"])
@@ -144,6 +133,25 @@ class Crops(View):
         crops = [self._geometry.cut(image, region) for region in regions]
         height, width = image.shape[:2]
         return self._assemble(crops, regions, people) | {"height": height, "width": width}
+
+    def _person(
+        self, record: dict, region_changes: Sequence[RegionChange], pixel_changes: Sequence[PixelChange]
+    ) -> dict[str, Any]:
+        image = read_rgb(record)
+        keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)
+        keypoints = self._geometry.in_image(keypoints)
+        region = self._geometry.region(record["box"])
+        for change in region_changes:
+            region = change(region, keypoints)
+        crop = self._geometry.cut(image, region)
+        for recolour in pixel_changes:
+            crop = recolour(crop)
+        boxes = PersonBoxes(record["box"][None], np.ones(1))
+        return {
+            **_origin(record),
+            **self._assemble([crop], [region], boxes),
+            "instances": self._instances(record["box"], keypoints, region),
+        }
 
     def _assemble(
         self, crops: list[np.ndarray], regions: list[Region], people: PersonBoxes

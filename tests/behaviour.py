@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from support import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
+
+from posecore.engine.validation import mean_losses
 
 STAR = {
     "name": "star",
@@ -120,6 +123,18 @@ def poses_are_in_the_original_picture(model: nn.Module) -> tuple[Instances, Inst
     assert_close(large.pred_boxes.tensor, small.pred_boxes.tensor * torch.tensor([3.0, 2.0, 3.0, 2.0]))
     assert large.pred_classes.unique().tolist() == [0]
     return small, large
+
+
+def losses_are_looked_at(model: nn.Module, batch: list[dict]) -> None:
+    """Outside of training they are those of the same network every time, and change nothing of it."""
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    losses = mean_losses(model, [batch])
+    assert all(math.isfinite(loss) for loss in losses.values())
+    assert losses == mean_losses(model, [batch])
+    assert all(module.training for module in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def inputs_stay(model: nn.Module) -> None:

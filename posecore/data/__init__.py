@@ -26,7 +26,13 @@ from posecore.data.datasets import (
     register,
     register_definitions,
 )
-from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
+from posecore.data.loader import (
+    build_labelled_loader,
+    build_test_loader,
+    build_train_loader,
+    labelled_records,
+    train_dataset_dicts,
+)
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes, read_detections
 from posecore.data.view import VIEWS, View, build_view, register_view
@@ -37,10 +43,12 @@ __all__ = [
     "PoseMapper",
     "View",
     "build_augmentations",
+    "build_labelled_loader",
     "build_test_loader",
     "build_train_loader",
     "build_view",
     "dataset_metadata",
+    "labelled_records",
     "load_dataset",
     "read_coco",
     "read_dataset",

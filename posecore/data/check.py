@@ -123,7 +123,7 @@ def _check_pictures(report: Report, dicts: list[dict], skeleton: Skeleton, num_p
         report.errors.append(f"{len(missing)} of {len(dicts)} pictures do not exist: {_some(missing)}")
         return
     mapper = PoseMapper(
-        is_train=False, augmentations=[], skeleton=skeleton, boxes="keypoints", image_format="RGB"
+        labelled=False, augmentations=[], skeleton=skeleton, boxes="keypoints", image_format="RGB"
     )
     chosen = np.linspace(0, len(dicts) - 1, min(num_pictures, len(dicts))).round().astype(int)
     for index in chosen:

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data.build import trivial_batch_collator
+from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.utils import comm
+from torch.utils.data import DataLoader
 
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.sampler import ResumableSampler
@@ -82,6 +85,44 @@ def build_train_loader(
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=grouped,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def labelled_records(cfg: CfgNode, name: str) -> list[dict]:
+    """What training would go through if a dataset of DATASETS.TEST were trained with.
+
+    Raises:
+        FileNotFoundError, ValueError: the dataset cannot be used, or it has too little that is labelled for
+            every process to get something.
+    """
+    register_definitions(cfg.DATASETS.DEFINITIONS)
+    pictures = load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))
+    labelled = [picture for picture in pictures if "annotations" in picture]
+    records = build_view(cfg).train_records(labelled)
+    processes = comm.get_world_size()
+    if len(records) < processes:
+        raise ValueError(
+            f"TEST.LOSSES wants persons of every dataset of DATASETS.TEST: {name} has {len(records)} samples "
+            f"with DATASETS.MIN_KEYPOINTS = {cfg.DATASETS.MIN_KEYPOINTS} labelled keypoints, and there are "
+            f"{processes} processes"
+        )
+    return records
+
+
+def build_labelled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
+    """The samples of :func:`labelled_records` once, as evaluation reads them, in batches as in training.
+
+    Every process has as many batches of the same sizes; what remains in the end, fewer samples than there are
+    processes, is left out.
+    """
+    records = labelled_records(cfg, name)
+    processes = comm.get_world_size()
+    share = records[comm.get_rank() : len(records) - len(records) % processes : processes]
+    return DataLoader(
+        MapDataset(DatasetFromList(share, copy=False), build_view(cfg).labelled_sample),
+        batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
     )
 
 

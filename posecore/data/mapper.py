@@ -43,10 +43,10 @@ class PoseMapper:
     """Reads a picture and makes a sample of it; takes and returns a dict, and changes nothing of the first.
 
     The sample has image, a uint8 tensor (3, H, W); file_name, image_id, height and width as the dataset
-    has them; in training also instances with the n persons that are no crowd: gt_boxes (n, 4),
-    gt_classes (n,), all 0, gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0 and
-    x = y = 0 where a keypoint is not labelled or has left the picture, and gt_areas (n,), the annotated areas
-    as the resize changes them, whatever of the person has left the picture. n may be 0.
+    has them; where it is labelled, as for training, also instances with the n persons that are no crowd:
+    gt_boxes (n, 4), gt_classes (n,), all 0, gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0
+    and x = y = 0 where a keypoint is not labelled or has left the picture, and gt_areas (n,), the annotated
+    areas as the resize changes them, whatever of the person has left the picture. n may be 0.
 
     Pseudo-boxes are made on the original picture and then transformed and cut as annotated boxes are,
     so a person whose keypoints have all left the picture may still have a box.
@@ -56,7 +56,7 @@ class PoseMapper:
     def __init__(
         self,
         *,
-        is_train: bool,
+        labelled: bool,
         augmentations: list[T.Augmentation],
         skeleton: Skeleton,
         boxes: str,
@@ -64,7 +64,7 @@ class PoseMapper:
     ) -> None:
         """
         Args:
-            is_train: whether samples get instances.
+            labelled: whether samples get instances.
             augmentations: applied in their order, to RGB pictures.
             skeleton: tells how a flip swaps the keypoints.
             boxes: "keypoints" for pseudo-boxes (persons without labelled keypoints are left out),
@@ -79,7 +79,7 @@ class PoseMapper:
             )
         if image_format not in ("BGR", "RGB"):
             raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
-        self.is_train = is_train
+        self.labelled = labelled
         # The first step changes nothing; it is for annotations that lie outside from the start.
         self.augmentations = T.AugmentationList([T.NoOpTransform(), *augmentations]).augs
         self.skeleton = skeleton
@@ -88,9 +88,13 @@ class PoseMapper:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
-        """Reads INPUT and DATASETS.SKELETON."""
+        """Reads INPUT and DATASETS.SKELETON.
+
+        Args:
+            is_train: whether pictures are augmented and labelled; ``labelled`` can be given beside it.
+        """
         return {
-            "is_train": is_train,
+            "labelled": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
             "boxes": cfg.INPUT.BOXES,
@@ -104,7 +108,7 @@ class PoseMapper:
                 dataset says; the message names it.
         """
         augmented = T.AugInput(read_rgb(dataset_dict))
-        people = self._people(dataset_dict) if self.is_train else _nobody(self.skeleton)
+        people = self._people(dataset_dict) if self.labelled else _nobody(self.skeleton)
         augmented.boxes = people.boxes
         for augmentation in self.augmentations:
             transform = augmentation(augmented)
@@ -118,7 +122,7 @@ class PoseMapper:
             )
         sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
         sample["image"] = as_tensor(augmented.image, self.image_format)
-        if self.is_train:
+        if self.labelled:
             sample["instances"] = _instances(people, augmented.image.shape[:2])
         return sample
 

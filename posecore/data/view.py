@@ -67,6 +67,10 @@ class View(ABC):
         """One of :meth:`train_records`, read and augmented."""
 
     @abstractmethod
+    def labelled_sample(self, record: dict) -> dict[str, Any]:
+        """One of :meth:`train_records` without augmentation, for losses that are only looked at."""
+
+    @abstractmethod
     def test_sample(self, record: dict) -> dict[str, Any]:
         """One of :meth:`test_records`, read."""
 
@@ -109,6 +113,7 @@ class Pictures(View):
 
     Args:
         train_mapper: makes training samples.
+        labelled_mapper: makes samples that are labelled and not augmented.
         test_mapper: makes those of evaluation.
         resize: what ``test_mapper`` does to a picture.
         image_format: order of the samples' channels, "BGR" or "RGB".
@@ -119,12 +124,14 @@ class Pictures(View):
         self,
         *,
         train_mapper: PoseMapper,
+        labelled_mapper: PoseMapper,
         test_mapper: PoseMapper,
         resize: T.Augmentation,
         image_format: str,
         min_keypoints: int,
     ) -> None:
         self._train_mapper = train_mapper
+        self._labelled_mapper = labelled_mapper
         self._test_mapper = test_mapper
         self._resize = resize
         self._image_format = image_format
@@ -134,6 +141,7 @@ class Pictures(View):
     def from_config(cls, cfg: CfgNode) -> "Pictures":
         return cls(
             train_mapper=PoseMapper(cfg, is_train=True),
+            labelled_mapper=PoseMapper(cfg, is_train=False, labelled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
             resize=evaluation_resize(cfg),
             image_format=cfg.INPUT.FORMAT,
@@ -151,6 +159,9 @@ class Pictures(View):
 
     def train_sample(self, record: dict) -> dict[str, Any]:
         return self._train_mapper(record)
+
+    def labelled_sample(self, record: dict) -> dict[str, Any]:
+        return self._labelled_mapper(record)
 
     def test_sample(self, record: dict) -> dict[str, Any]:
         return self._test_mapper(record)

@@ -7,6 +7,7 @@ step           one step of optimisation
 trainer        the loop, put together from a configuration
 hooks          what happens between its steps
 evaluate       a model on the datasets of a configuration
+validation     the losses of a model on them
 checkpoint     saving, and the rules by which weights fit a model
 weights        reading weights from anywhere, without running code
 random_state   the random number generators of a process

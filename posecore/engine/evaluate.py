@@ -1,12 +1,20 @@
 """Evaluation of a model on the datasets of a configuration."""
 
+import logging
 from pathlib import Path
 
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators, inference_on_dataset
+from detectron2.utils import comm
 from torch import nn
 
-from posecore.data import build_test_loader, dataset_metadata, load_dataset, register_definitions
+from posecore.data import (
+    build_test_loader,
+    dataset_metadata,
+    load_dataset,
+    register_definitions,
+)
+from posecore.engine.validation import validation_losses
 from posecore.evaluation import (
     COCOPoseEvaluator,
     CrowdPoseEvaluator,
@@ -18,18 +26,27 @@ from posecore.evaluation.previews import Previews
 from posecore.keypoints import Skeleton, load_skeleton
 from posecore.tta import with_tta
 
+logger = logging.getLogger(__name__)
+
 
 def evaluate(cfg: CfgNode, model: nn.Module) -> dict:
     """Runs a model on every dataset of DATASETS.TEST, in all processes together, augmented as TEST.AUG says.
 
     Returns:
-        In the main process metrics by task, or by dataset and task where there are several datasets.
+        In the main process metrics by task, or by dataset and task where there are several datasets; with
+        TEST.LOSSES they have the task "losses", too.
     """
-    pictures, model = with_tta(cfg, model)
+    pictures, augmented = with_tta(cfg, model)
     results = {
-        name: inference_on_dataset(model, build_test_loader(pictures, name), build_evaluator(cfg, name))
+        name: inference_on_dataset(augmented, build_test_loader(pictures, name), build_evaluator(cfg, name))
         for name in cfg.DATASETS.TEST
     }
+    if cfg.TEST.LOSSES:
+        for name, losses in validation_losses(cfg, model).items():
+            values = ", ".join(f"{loss} {value:.4g}" for loss, value in losses.items())
+            logger.info("on %s: %s", name, values)
+            if comm.is_main_process():
+                results[name]["losses"] = losses
     return results if len(results) != 1 else results[cfg.DATASETS.TEST[0]]
 
 

@@ -30,6 +30,7 @@ from posecore.engine.solver import (
     resolve_epochs,
 )
 from posecore.engine.step import TrainingStep
+from posecore.engine.validation import check_validation
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ class Trainer(TrainerBase):
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
+        if cfg.TEST.LOSSES:
+            check_validation(cfg, model)
         logger.info(
             "%s with %.1f million parameters; %d iterations of %d samples, %.2f epochs",
             cfg.MODEL.META_ARCHITECTURE,

@@ -8,6 +8,7 @@ from behaviour import (
     batches_are_their_pictures,
     detections,
     inputs_stay,
+    losses_are_looked_at,
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
@@ -90,6 +91,10 @@ def test_the_heatmap_branch_rests_at_test_time() -> None:
 
 def test_inputs_stay_as_they_are() -> None:
     inputs_stay(tiny())
+
+
+def test_losses_can_be_looked_at() -> None:
+    losses_are_looked_at(tiny(), [sample(0, 2), sample(1, 0)])
 
 
 def test_no_candidate_gives_an_empty_result() -> None:

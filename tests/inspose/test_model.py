@@ -10,6 +10,7 @@ from behaviour import (
     detections,
     hard_persons_leave_everything_finite,
     inputs_stay,
+    losses_are_looked_at,
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
@@ -170,6 +171,10 @@ def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_inputs_stay_as_they_are(variant: str) -> None:
     inputs_stay(model_of(variant))
+
+
+def test_losses_can_be_looked_at() -> None:
+    losses_are_looked_at(model_of("paper"), [sample(0, 2), sample(1, 0)])
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])

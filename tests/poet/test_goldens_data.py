@@ -35,7 +35,7 @@ def persons(annotations: Tensor, size: tuple[int, int]) -> Persons:
 def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) -> Tensor:
     """What our mapper makes of annotations that a transform moves into a picture of (height, width)."""
     mapper = PoseMapper(
-        is_train=True,
+        labelled=True,
         augmentations=[],
         skeleton=load_skeleton("coco_17"),
         boxes="annotated",

@@ -10,6 +10,7 @@ from behaviour import (
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_after,
+    losses_are_looked_at,
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
@@ -145,6 +146,10 @@ def test_attention_maps_change_nothing() -> None:
 
 def test_inputs_stay_as_they_are() -> None:
     inputs_stay(model_of("released"))
+
+
+def test_losses_can_be_looked_at() -> None:
+    losses_are_looked_at(model_of("paper"), [sample(0, 2), sample(1, 0)])
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])

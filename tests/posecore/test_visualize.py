@@ -176,7 +176,12 @@ def test_plot_training(tmp_path):
     metrics = tmp_path / "metrics.json"
     metrics.write_text("\n".join(map(json.dumps, lines)) + "\n")
     plot_training(metrics, tmp_path / "curve.png")
-    assert cv2.imread(str(tmp_path / "curve.png")).std() > 10
+    drawn = cv2.imread(str(tmp_path / "curve.png"))
+    assert drawn.std() > 10
+    lines += [{"iteration": 4, "losses/loss_cls": 2.0}, {"iteration": 2, "losses/loss_cls": 2.5}]
+    metrics.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    plot_training(metrics, tmp_path / "validated.png")
+    assert (cv2.imread(str(tmp_path / "validated.png")) != drawn).any(), "losses on test sets are drawn"
 
 
 def test_plot_training_without_losses(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from behaviour import detections, skeleton_of
+from behaviour import detections, losses_are_looked_at, skeleton_of
 from cut_out import SIZE, crop, picture
 from poseur_oracle import tiny
 from torch import nn
@@ -169,6 +169,11 @@ def test_noise_and_flows_rest_at_test_time() -> None:
     model.network.start.noise = None
     model.pose_losses = nn.ModuleDict()
     assert len(detections(model, [picture(0, 2)])[0]) == 2
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_can_be_looked_at(variant: str) -> None:
+    losses_are_looked_at(model_of(variant), [crop(0), crop(1, False)])
 
 
 def test_inputs_stay_as_they_are() -> None:

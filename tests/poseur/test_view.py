@@ -39,6 +39,21 @@ def in_picture(points, crop_to_image):
     return points @ crop_to_image[:, :2].T + crop_to_image[:, 2]
 
 
+def test_a_labelled_sample_is_a_training_sample_without_augmentation(dots):
+    dots.merge_from_list(["INPUT.CROPS.ROTATION.PROB", 1.0, "INPUT.RANDOM_FLIP", "horizontal"])
+    record = train_dataset_dicts(dots)[0]
+    samples = [build_view(dots).labelled_sample(record) for _ in range(5)]
+    for sample in samples:
+        assert torch.equal(sample["crops"], samples[0]["crops"])
+        assert torch.equal(sample["crop_to_image"], samples[0]["crop_to_image"])
+        [keypoints] = sample["instances"].gt_keypoints.tensor
+        truth = torch.tensor(record["annotation"]["keypoints"]).view(-1, 3)
+        seen = in_picture(keypoints[:, :2], sample["crop_to_image"][0])
+        assert_close(seen[keypoints[:, 2] > 0], truth[keypoints[:, 2] > 0, :2].float(), atol=1e-3, rtol=0)
+    augmented = build_view(dots).train_sample(record)
+    assert not torch.equal(augmented["crop_to_image"], samples[0]["crop_to_image"])
+
+
 def test_who_is_trained_with(dots):
     records = train_dataset_dicts(dots)
     assert [record["annotation"]["id"] for record in records] == [1, 5]

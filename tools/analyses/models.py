@@ -16,7 +16,7 @@ from tqdm import tqdm
 from poet import POET
 from poet.codec import Poses
 from posecore.config import get_cfg
-from posecore.data import PoseMapper, build_augmentations, load_dataset, register_definitions
+from posecore.data import PoseMapper, load_dataset, register_definitions
 from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.setup import UsageError, merge_config
 from posecore.estimator import PoseEstimator
@@ -89,13 +89,7 @@ class Matched:
 def matched_persons(cfg: CfgNode, model: POET, num_pictures: int | None) -> Iterator[Matched]:
     """Goes through the first dataset of DATASETS.TEST, picture by picture, at evaluation's sizes."""
     register_definitions(cfg.DATASETS.DEFINITIONS)
-    mapper = PoseMapper(
-        is_train=True,
-        augmentations=build_augmentations(cfg, is_train=False),
-        skeleton=model.skeleton,
-        boxes=cfg.INPUT.BOXES,
-        image_format=cfg.INPUT.FORMAT,
-    )
+    mapper = PoseMapper(cfg, is_train=False, labelled=True)
     for record in tqdm(load_dataset(cfg.DATASETS.TEST[0], model.skeleton)[:num_pictures], unit="picture"):
         sample = mapper(record)
         predictions = model.find(model.preprocess([sample])).predictions[-1:]

@@ -45,7 +45,7 @@ def sample(tmp_path):
 
 
 def mapper(*augmentations, **changes):
-    parts = {"is_train": True, "skeleton": HANDS, "boxes": "keypoints", "image_format": "RGB"} | changes
+    parts = {"labelled": True, "skeleton": HANDS, "boxes": "keypoints", "image_format": "RGB"} | changes
     return PoseMapper(augmentations=list(augmentations), **parts)
 
 
