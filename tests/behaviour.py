@@ -5,6 +5,7 @@ import importlib
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,42 @@ def poses_are_in_the_original_picture(model: nn.Module) -> tuple[Instances, Inst
     assert_close(large.pred_boxes.tensor, small.pred_boxes.tensor * torch.tensor([3.0, 2.0, 3.0, 2.0]))
     assert large.pred_classes.unique().tolist() == [0]
     return small, large
+
+
+def trains_and_predicts(
+    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labelled: list[dict], inputs: dict
+) -> Instances:
+    """A step on labelled samples, and what is found in a picture then.
+
+    Args:
+        awake: makes a model find something in evaluation.
+    """
+    sum(model.train()(labelled).values()).backward()
+    return detections(awake(model), [inputs])[0]
+
+
+def half_precision_trains_and_predicts(
+    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labelled: list[dict], inputs: dict
+) -> None:
+    """Under autocast losses and poses are in full precision, and everything is finite; arguments as above."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model.train()(labelled)
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = detections(awake(model), [inputs])[0]
+    assert len(result)
+    assert result.pred_keypoints.dtype == torch.float32
+    assert result.pred_keypoints.isfinite().all()
+
+
+def nobody_is_found(model: nn.Module) -> None:
+    """An FCOS whose threshold nobody passes returns empty results for every picture."""
+    model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
+    none = detections(model.eval(), [sample(0, 1), sample(1, 1)])
+    assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
+    assert none[0].pred_boxes.tensor.shape == (0, 4)
 
 
 def losses_are_looked_at(model: nn.Module, batch: list[dict]) -> None:

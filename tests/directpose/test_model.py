@@ -7,11 +7,14 @@ import torch
 from behaviour import (
     batches_are_their_pictures,
     detections,
+    half_precision_trains_and_predicts,
     inputs_stay,
     losses_are_looked_at,
+    nobody_is_found,
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
+    trains_and_predicts,
 )
 from directpose_oracle import tiny
 from people import sample
@@ -97,20 +100,15 @@ def test_losses_can_be_looked_at() -> None:
     losses_are_looked_at(tiny(), [sample(0, 2), sample(1, 0)])
 
 
-def test_no_candidate_gives_an_empty_result() -> None:
-    model = tiny().eval()
-    model.how_to_decode = Decoding(score_thresh=1.0)
-    result = detections(model, [sample(0, 1), sample(1, 1)])
-    assert [one.pred_keypoints.shape for one in result] == [(0, 17, 3), (0, 17, 3)]
-    assert result[0].pred_boxes.tensor.shape == (0, 4)
+def test_pictures_without_a_detection() -> None:
+    nobody_is_found(tiny())
 
 
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, tmp_path: Path) -> None:
     model = tiny("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path))
-    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
-    sum(losses.values()).backward()
-    result = detections(everything(model), [sample(0, 1)])[0]
+    labelled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, everything, [labelled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
@@ -119,12 +117,9 @@ def test_persons_of_another_skeleton_are_refused_by_name() -> None:
         tiny().train()([sample(3, 1, num_keypoints=14)])
 
 
-def test_half_precision_trains() -> None:
-    model = tiny().train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model([sample(0, 2), sample(1, 0)])
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
+def test_half_precision_trains_and_predicts() -> None:
+    labelled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(tiny(), everything, labelled, sample(0, 2))
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ import torch
 from behaviour import (
     batches_are_their_pictures,
     detections,
+    half_precision_trains_and_predicts,
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_are_looked_at,
+    nobody_is_found,
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
+    trains_and_predicts,
 )
 from fcpose_oracle import tiny
 from people import sample
@@ -86,12 +89,8 @@ def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
     batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
 
 
-def test_pictures_without_a_detection_among_others() -> None:
-    model = everything(model_of("paper"))
-    model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
-    none = detections(model, [sample(0, 1), sample(1, 1)])
-    assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
-    assert none[0].pred_boxes.tensor.shape == (0, 4)
+def test_pictures_without_a_detection() -> None:
+    nobody_is_found(model_of("paper"))
 
 
 def test_poses_come_back_in_the_original_picture() -> None:
@@ -157,23 +156,15 @@ def test_losses_can_be_looked_at() -> None:
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
     model = tiny(*overrides, "DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
-    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
-    sum(losses.values()).backward()
-    result = detections(everything(model), [sample(0, 1)])[0]
+    labelled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, everything, [labelled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    model = model_of(variant).train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model([sample(0, 2), sample(1, 0)])
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = detections(everything(model), [sample(0, 2)])[0]
-    assert result.pred_keypoints.dtype == torch.float32
-    assert result.pred_keypoints.isfinite().all()
+    labelled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(model_of(variant), everything, labelled, sample(0, 2))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from behaviour import (
     batches_are_their_pictures,
     detections,
+    half_precision_trains_and_predicts,
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_after,
@@ -14,6 +15,7 @@ from behaviour import (
     poses_are_in_the_original_picture,
     skeleton_of,
     steps_are_sound,
+    trains_and_predicts,
 )
 from people import sample
 from poet_oracle import build, tiny
@@ -158,24 +160,15 @@ def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp
     overrides, config = VARIANTS[variant]
     skeleton = skeleton_of(num_keypoints, tmp_path)
     model = tiny(*overrides, "DATASETS.SKELETON", skeleton, config=config)
-    losses = model.train()([sample(0, 2, num_keypoints=num_keypoints)])
-    sum(losses.values()).backward()
-    result = detections(model.eval(), [sample(0, 1)])[0]
+    labelled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, nn.Module.eval, [labelled], sample(0, 1))
     assert result.pred_keypoints.shape == (6, num_keypoints, 3)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released", "oks"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    model = model_of(variant).train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model([sample(0, 2), sample(1, 0)])
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
-    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = detections(model.eval(), [sample(0, 2)])[0]
-    assert result.pred_keypoints.dtype == torch.float32
-    assert result.pred_keypoints.isfinite().all()
+    labelled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(model_of(variant), nn.Module.eval, labelled, sample(0, 2))
 
 
 def test_a_few_steps_lower_the_losses() -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from behaviour import detections, losses_are_looked_at, skeleton_of
+from behaviour import (
+    detections,
+    half_precision_trains_and_predicts,
+    losses_are_looked_at,
+    skeleton_of,
+    trains_and_predicts,
+)
 from cut_out import SIZE, crop, picture
 from poseur_oracle import tiny
 from torch import nn
@@ -194,9 +200,8 @@ def test_inputs_stay_as_they_are() -> None:
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, config: str, tmp_path: Path) -> None:
     model = tiny("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
-    losses = model.train()([crop(0, num_keypoints=num_keypoints)] * 2)
-    sum(losses.values()).backward()
-    result = detections(awake(model), [picture(0, 2)])[0]
+    labelled = crop(0, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, awake, [labelled] * 2, picture(0, 2))
     assert result.pred_keypoints.shape[1:] == (num_keypoints, 3)
 
 
@@ -207,15 +212,7 @@ def test_a_person_with_other_keypoints_is_named() -> None:
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    model = model_of(variant).train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model([crop(0), crop(1)])
-    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
-    sum(losses.values()).backward()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        result = detections(awake(model), [picture(0, 2)])[0]
-    assert result.pred_keypoints.dtype == torch.float32
-    assert result.pred_keypoints.isfinite().all()
+    half_precision_trains_and_predicts(model_of(variant), awake, [crop(0), crop(1)], picture(0, 2))
 
 
 def test_what_are_no_crops_or_do_not_fit_is_named() -> None:
