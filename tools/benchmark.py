@@ -98,7 +98,12 @@ def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
     command.add_argument(
         "--configs",
         nargs="+",
-        default=["directpose/R_50_25ep.yaml", "fcpose/R_50_1x.yaml", "inspose/R_50_36ep.yaml"],
+        default=[
+            "directpose/R_50_25ep.yaml",
+            "fcpose/R_50_1x.yaml",
+            "inspose/R_50_36ep.yaml",
+            "poet/R_50.yaml",
+        ],
         metavar="CONFIG",
         help="ours, below configs/ (default: %(default)s)",
     )

@@ -96,8 +96,21 @@ def test_memory_is_that_of_a_process_and_grows_with_the_picture(benchmarks):
 
 
 def test_memory_counts_the_persons_that_it_speaks_of(benchmarks):
-    with pytest.raises(RuntimeError, match=r"demo/coco_tiny.yaml finds [0-9]+ persons instead of 100"):
+    with pytest.raises(RuntimeError, match=r"DirectPose finds [0-9]+ persons instead of 100"):
         benchmarks("memory").peak_memory("directpose/demo/coco_tiny.yaml", 100, (64, 64), "cpu", 1)
+
+
+@pytest.mark.parametrize("config", ["fcpose/demo/coco_tiny.yaml", "poet/demo/coco_tiny.yaml"])
+def test_models_find_as_many_persons_as_are_measured(benchmarks, config):
+    """A set of poses is as large as it is."""
+    model = benchmarks("model")
+    net = model.ours(config, "cpu")
+    image = torch.randint(0, 256, (3, 128, 160), dtype=torch.uint8)
+    with torch.no_grad():
+        for persons in (3, 7):
+            model.predict(net, image, persons)
+            found = len(net([{"image": image}])[0]["instances"])
+            assert found == (net.queries.positions.num_embeddings if "poet" in config else persons)
 
 
 def test_crops_measures_poseur_beside_rle(benchmarks):

@@ -15,7 +15,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes: a new p
 # isort: split
 import torch
 
-from benchmarks.model import PEER, find, keypoint_rcnn, ours
+from benchmarks.model import PEER, keypoint_rcnn, ours, predict
 from benchmarks.timing import describe_machine
 
 MIB = 2**20
@@ -34,11 +34,8 @@ def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, thr
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     model = keypoint_rcnn(device) if name == PEER else ours(name, device)
-    find(model, persons)
     with torch.no_grad():
-        found = len(model([{"image": torch.randint(0, 256, (3, *size), dtype=torch.uint8)}])[0]["instances"])
-    if found != persons:
-        raise RuntimeError(f"{name} finds {found} persons instead of {persons}")
+        predict(model, torch.randint(0, 256, (3, *size), dtype=torch.uint8), persons)
     return peak_of_process(device)
 
 

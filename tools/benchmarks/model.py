@@ -2,12 +2,14 @@
 
 Both run with random weights on one picture, in one process, in turns. Random weights find nothing, so
 the number of persons is set: Keypoint R-CNN's proposals and box head run at their full cost and their
-result is replaced by so many boxes; ours keeps its so many best candidates. The stems are scaled down,
-because random weights overflow in Keypoint R-CNN's keypoint head.
+result is replaced by so many boxes; ours keeps its so many best candidates; POET returns all its queries,
+whoever is in the picture. The stems are scaled down, because random weights overflow in Keypoint R-CNN's
+keypoint head.
 """
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks.timing import describe_machine, take_turns
+from poet import POET
 from posecore.config import get_cfg
+from posecore.fcos.estimator import FCOSEstimator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PEER = "Keypoint R-CNN R-50-FPN"
@@ -80,26 +84,34 @@ def ours(config: str, device: str) -> nn.Module:
     cfg.merge_from_file(str(CONFIGS / config))
     cfg.merge_from_list(["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
     model = build_model(cfg)
-    # Every location is a candidate and none hides another; boxes have an area.
-    model.how_to_decode = dataclasses.replace(model.how_to_decode, score_thresh=0.0, nms_thresh=1.0)
-    if "ltrb" in model.head.predictors:
-        nn.init.constant_(model.head.predictors["ltrb"].conv.bias, BOX_CELLS)
+    if isinstance(model, FCOSEstimator):
+        # Every location is a candidate and none hides another; boxes have an area.
+        model.how_to_decode = dataclasses.replace(model.how_to_decode, score_thresh=0.0, nms_thresh=1.0)
+        if "ltrb" in model.head.predictors:
+            nn.init.constant_(model.head.predictors["ltrb"].conv.bias, BOX_CELLS)
     return quiet(model)
 
 
 def quiet(model: nn.Module) -> nn.Module:
     with torch.no_grad():
-        stem = next(m for m in model.backbone.bottom_up.modules() if isinstance(m, nn.Conv2d))
+        resnet = getattr(model.backbone, "bottom_up", model.backbone)
+        stem = next(module for module in resnet.modules() if isinstance(module, nn.Conv2d))
         stem.weight.mul_(STEM_SCALE)
     return model.eval()
 
 
-def find(model: nn.Module, persons: int) -> None:
-    """Sets how many persons the model finds in every picture."""
-    if hasattr(model, "how_to_decode"):
+def predict(model: nn.Module, image: Tensor, persons: int) -> None:
+    """Finds so many persons in a picture, (3, H, W) uint8."""
+    expected = persons
+    if isinstance(model, FCOSEstimator):
         model.how_to_decode = dataclasses.replace(model.how_to_decode, limit=persons)
+    elif isinstance(model, POET):
+        expected = model.queries.positions.num_embeddings
     else:
         model.persons = persons
+    found = len(model([{"image": image}])[0]["instances"])
+    if found != expected:
+        raise RuntimeError(f"{type(model).__name__} finds {found} persons instead of {expected}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -110,19 +122,12 @@ def run(args: argparse.Namespace) -> None:
     models |= {config: ours(config, args.device) for config in args.configs}
     image = torch.randint(0, 256, (3, *args.size), dtype=torch.uint8)
 
-    def predict(model: nn.Module, persons: int) -> int:
-        find(model, persons)
-        return len(model([{"image": image}])[0]["instances"])
-
     with torch.no_grad():
         candidates = {
-            (name, persons): lambda model=model, persons=persons: predict(model, persons)
+            (name, persons): partial(predict, model, image, persons)
             for name, model in models.items()
             for persons in args.persons
         }
-        for (name, persons), run_once in candidates.items():
-            if (found := run_once()) != persons:
-                raise RuntimeError(f"{name} finds {found} persons instead of {persons}")
         times = take_turns(candidates, args.rounds, args.device)
     print(f"{describe_machine(args.device)}; a picture of {args.size[0]} x {args.size[1]}")
     print(f"medians of {args.rounds} rounds, random weights")
