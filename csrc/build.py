@@ -4,12 +4,14 @@ The CPU kernels are always built. The CUDA kernels are built too when torch itse
 and a CUDA toolkit is found; no GPU has to be there. What decides can be set in the environment:
 
 - ``CUDA_HOME``: the toolkit. Otherwise ``/usr/local/cuda``, otherwise the folder that ``nvcc`` lies in.
-  A folder without CUDA's headers (``CUDA_HOME=none``) gives a build for the CPU alone.
+  A folder without CUDA's headers (``CUDA_HOME=none``) gives a build for the CPU alone; so does a toolkit of
+  another major version than torch's, where there is no GPU. With one, torch stops the build and says why.
 - ``TORCH_CUDA_ARCH_LIST``: the cards to build for. Otherwise those in the machine, otherwise 9.0.
 - ``MAX_JOBS``: how many compilers run at once.
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -25,6 +27,8 @@ def find_cuda() -> Path | None:
     home = _toolkit()
     if home is None or not (home / "include" / "cuda_runtime.h").is_file():
         return None
+    if _major_version(home) not in (None, int(torch.version.cuda.split(".")[0])):
+        return home if torch.cuda.is_available() else None
     return home
 
 
@@ -37,6 +41,14 @@ def _toolkit() -> Path | None:
         return usual
     nvcc = shutil.which("nvcc")
     return Path(nvcc).resolve().parents[1] if nvcc else None
+
+
+def _major_version(home: Path) -> int | None:
+    """That of a toolkit, None if it does not say."""
+    header = home / "include" / "cuda_runtime_api.h"
+    text = header.read_text(errors="replace") if header.is_file() else ""
+    found = re.search(r"#define\s+CUDART_VERSION\s+(\d+)\d{3}\b", text)
+    return int(found[1]) if found else None
 
 
 # torch.utils.cpp_extension reads CUDA_HOME when it is imported, and without a GPU it fails when it

@@ -8,19 +8,19 @@ import pytest
 
 SHOW = """
 import os, torch
-torch.version.cuda, torch.cuda.is_available = {cuda!r}, lambda: False
+torch.version.cuda, torch.cuda.is_available = {cuda!r}, lambda: {gpu}
 from csrc import build
 print(build.CUDA, os.environ.get("TORCH_CUDA_ARCH_LIST"), *build.operators("posecore._C").sources)
 """
 
 
-def build(root, cuda="13.0", **environment):
+def build(root, cuda="13.0", gpu=False, **environment):
     """What the build would do with a torch for this CUDA: toolkit, architectures, sources."""
     kept = {
         name: value for name, value in os.environ.items() if name not in ("CUDA_HOME", "TORCH_CUDA_ARCH_LIST")
     }
     output = subprocess.run(
-        [sys.executable, "-c", SHOW.format(cuda=cuda)],
+        [sys.executable, "-c", SHOW.format(cuda=cuda, gpu=gpu)],
         cwd=root,
         env=kept | environment,
         check=True,
@@ -51,6 +51,15 @@ def test_builds_for_cuda_with_the_given_toolkit_and_no_gpu(root, toolkit):
     assert found == str(toolkit)
     assert architectures == "9.0"
     assert sources == every_source(root, "csrc/library.cpp", "csrc/cpu/*.cpp", "csrc/cuda/*.cu")
+
+
+@pytest.mark.parametrize(("version", "fits"), [(13000, True), (13020, True), (12040, False), (9020, False)])
+def test_a_toolkit_of_another_major_version_builds_for_the_cpu(root, toolkit, version, fits):
+    """Without a GPU; with one, torch is to say what is wrong."""
+    header = toolkit / "include" / "cuda_runtime_api.h"
+    header.write_text(f"#ifndef __CUDA\n#define CUDART_VERSION  {version}\n#endif\n")
+    assert build(root, CUDA_HOME=str(toolkit))[0] == (str(toolkit) if fits else "None")
+    assert build(root, gpu=True, CUDA_HOME=str(toolkit))[0] == str(toolkit)
 
 
 def test_keeps_the_given_architectures(root, toolkit):
