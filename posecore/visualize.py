@@ -188,8 +188,9 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         colours[name] = line.get_color()
     for name in sorted(set(losses) - set(trained)):
         colour = colours.get(name.rpartition("/")[2])
-        left.plot(*_curve(lines, name), color=colour, linestyle="--", linewidth=1, marker=".", label=name)
-    left.set(xlabel="iteration", title="Losses", yscale="log")
+        left.plot(*_curve(lines, name), color=colour, linestyle="--", linewidth=1, marker=".")
+    dashed = " (dashed: on test sets)" if len(losses) > len(trained) else ""
+    left.set(xlabel="iteration", title=f"Losses{dashed}", yscale="log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(NullFormatter())
@@ -201,7 +202,7 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)
         if axes.lines:
-            axes.legend(fontsize=8)
+            axes.legend(fontsize=8, framealpha=0.5)
     figure.savefig(out_png, dpi=110)
 
 
