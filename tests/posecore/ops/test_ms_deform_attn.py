@@ -206,6 +206,7 @@ class Reader(torch.nn.Module):
         return ms_deform_attn(value.unflatten(2, (-1, 4)), shapes, locations, weights)
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="torch 2.6 cannot tell")
 @pytest.mark.parametrize("groups", [1, 2])
 def test_exports_to_plain_torch_with_open_sizes(groups):
     def inputs(queries, fine, coarse):
