@@ -49,7 +49,7 @@ coco-tiny: setup
 
 # 200 steps in half precision on pictures that break fragile trainings; `make test` has a short form.
 hard: setup
-	POSECORE_HARD_STEPS=200 $(BIN)/python -m pytest -q tests/fcpose/test_training.py tests/inspose/test_training.py -k hard
+	POSECORE_HARD_STEPS=200 $(BIN)/python -m pytest -q tests/*/test_training.py -k hard
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)

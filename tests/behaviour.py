@@ -201,18 +201,34 @@ def hard_pictures() -> list[dict]:
 def hard_pictures_train_in_half_precision(
     model: nn.Module, *, lr: float, clip: Callable[[list[nn.Parameter]], Any]
 ) -> None:
-    """Every loss and gradient stays finite; 15 steps, or $POSECORE_HARD_STEPS.
+    """Every loss and gradient stays finite.
 
     Args:
         lr: the learning rate of its schedule.
         clip: clips the gradients of parameters.
     """
-    model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-4)
-    pictures = hard_pictures()
+    trains_in_half_precision(model, hard_pictures(), optimizer, clip)
+
+
+def trains_in_half_precision(
+    model: nn.Module,
+    samples: list[dict],
+    optimizer: torch.optim.Optimizer,
+    clip: Callable[[list[nn.Parameter]], Any],
+) -> None:
+    """Every loss and gradient stays finite; 15 steps, or $POSECORE_HARD_STEPS.
+
+    Args:
+        samples: from which pairs are drawn in turn.
+        optimizer: of the model's parameters.
+        clip: clips the gradients of parameters.
+    """
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
     for step in range(int(os.environ.get("POSECORE_HARD_STEPS", "15"))):
-        batch = [pictures[step % 5], pictures[(2 * step + 1) % 5]]
+        batch = [samples[step % len(samples)], samples[(2 * step + 1) % len(samples)]]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             losses = model(batch)
         assert all(loss.isfinite() for loss in losses.values()), f"step {step}: {losses}"

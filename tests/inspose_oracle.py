@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -93,6 +94,19 @@ class Case:
             rtol=rtol,
             msg=lambda text: f"{name}: {text}",
         )
+
+
+def count_networks(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many networks are generated at a time from now on; the list grows."""
+    counts = []
+    generate = model.keypoint_networks.generate
+
+    def counted(maps: list, locations: object, queries: object) -> object:
+        counts.append(len(queries))
+        return generate(maps, locations, queries)
+
+    monkeypatch.setattr(model.keypoint_networks, "generate", counted)
+    return counts
 
 
 def people(folder: Path, kind: str, image: int, size: tuple[int, int]) -> Instances:

@@ -18,7 +18,7 @@ from behaviour import (
     steps_are_sound,
     trains_and_predicts,
 )
-from inspose_oracle import RELEASED, tiny
+from inspose_oracle import RELEASED, count_networks, tiny
 from people import sample
 from torch import nn
 from torch.testing import assert_close
@@ -145,14 +145,7 @@ def test_boxes_are_around_the_keypoints_unless_they_are_predicted() -> None:
 
 def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     model = everything(tiny("MODEL.FCOS.TOPK_PER_IMAGE", 30))
-    counts = []
-    generate = model.keypoint_networks.generate
-
-    def counted(maps: list, locations: object, queries: object) -> object:
-        counts.append(len(queries))
-        return generate(maps, locations, queries)
-
-    monkeypatch.setattr(model.keypoint_networks, "generate", counted)
+    counts = count_networks(model, monkeypatch)
     detections(model, [sample(0, 1), sample(1, 1)])
     assert counts == [60]  # of both pictures
 

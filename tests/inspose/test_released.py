@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from behaviour import detections
-from inspose_oracle import RELEASED, tiny
+from inspose_oracle import RELEASED, count_networks, tiny
 from people import sample
 from torch import Tensor
 from torch.testing import assert_close
@@ -201,14 +201,7 @@ def test_only_classification_depends_on_the_areas() -> None:
 def test_networks_are_generated_for_survivors_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suppression looks at the boxes of the regressed keypoints, so it comes first."""
     model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, "TEST.DETECTIONS_PER_IMAGE", 7, config=RELEASED).eval()
-    counts = []
-    generate = model.keypoint_networks.generate
-
-    def counted(maps: list, locations: object, queries: object) -> object:
-        counts.append(len(queries))
-        return generate(maps, locations, queries)
-
-    monkeypatch.setattr(model.keypoint_networks, "generate", counted)
+    counts = count_networks(model, monkeypatch)
     found = detections(model, [sample(0, 1), sample(1, 1)])
     assert counts == [7, 7]
     assert all((one.scores[1:] <= one.scores[:-1]).all() for one in found)
