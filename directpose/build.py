@@ -7,7 +7,10 @@ from torch import nn
 
 from directpose.kpalign import SAMPLE_FROM, KPAlign
 from directpose.naive import NaiveKeypoints
-from posecore.fcos.build import (
+from posecore.config.options import choice
+from posecore.layers.heatmap_branch import HeatmapBranch
+from posecore.layers.tower import Tower
+from posecore.modeling.fcos.build import (
     box_predictor,
     centerness_predictor,
     detector_parts,
@@ -15,11 +18,8 @@ from posecore.fcos.build import (
     pyramid_channels,
     tower,
 )
-from posecore.fcos.head import FCOSHead
-from posecore.keypoints import Skeleton
-from posecore.layers.heatmap_branch import HeatmapBranch
-from posecore.layers.tower import Tower
-from posecore.options import choice
+from posecore.modeling.fcos.head import FCOSHead
+from posecore.structures.skeleton import Skeleton
 
 
 def model_parts(cfg: CfgNode) -> dict[str, Any]:

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from directpose.build import model_parts
 from directpose.losses import heatmap_loss, heatmap_targets, keypoint_errors, keypoint_weights
-from posecore.boxes import enclosing_boxes
-from posecore.divisors import mean_over_processes
-from posecore.fcos.decode import boxes_at, select, survivors
-from posecore.fcos.estimator import Dense, FCOSEstimator
-from posecore.fcos.head import FCOSHead
-from posecore.fcos.losses import detection_losses, detection_totals
-from posecore.fcos.queries import Queries
-from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
 from posecore.layers.heatmap_branch import HeatmapBranch
 from posecore.layers.precision import full_precision
+from posecore.modeling.fcos.decode import boxes_at, select, survivors
+from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
+from posecore.modeling.fcos.head import FCOSHead
+from posecore.modeling.fcos.losses import detection_losses, detection_totals
+from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
+from posecore.modeling.losses import mean_over_processes
+from posecore.structures.boxes import enclosing_boxes
 
 
 @META_ARCH_REGISTRY.register()

@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posecore.fcos.head import flatten_levels
-from posecore.fcos.locations import Locations
-from posecore.fcos.queries import Queries
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower, init_conv
+from posecore.modeling.fcos.head import flatten_levels
+from posecore.modeling.fcos.locations import Locations
+from posecore.modeling.fcos.queries import Queries
 from posecore.ops import keypoint_sample
 
 # MODEL.DIRECTPOSE.SAMPLE_FROM: (level, group) -> the level whose map the sampler reads.

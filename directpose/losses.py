@@ -1,6 +1,6 @@
 """The losses of DirectPose beyond FCOS's own, as functions of tensors.
 
-P positive locations, K keypoints. Divisors come from ``posecore.divisors.mean_over_processes``.
+P positive locations, K keypoints. Divisors come from ``posecore.modeling.losses.mean_over_processes``.
 """
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from posecore.heatmaps import keypoint_cells
+from posecore.structures.heatmaps import keypoint_cells
 
 # Where smooth L1 turns from square to linear, in cells.
 SMOOTH_L1_BETA = 1 / 9

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from posecore.fcos.head import flatten_levels
-from posecore.fcos.locations import Locations
-from posecore.fcos.queries import Queries
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import init_conv
+from posecore.modeling.fcos.head import flatten_levels
+from posecore.modeling.fcos.locations import Locations
+from posecore.modeling.fcos.queries import Queries
 
 
 class NaiveKeypoints(nn.Module):

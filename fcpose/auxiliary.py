@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posecore.heatmaps import gaussian_heatmaps, keypoint_cells
 from posecore.layers.tower import Tower
+from posecore.structures.heatmaps import gaussian_heatmaps, keypoint_cells
 
 # Standard deviation of the predictors' initial weights.
 PREDICTOR_STD = 1e-4

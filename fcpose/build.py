@@ -16,7 +16,8 @@ from fcpose.losses import (
     upsampled_cross_entropy,
 )
 from fcpose.refinement import PersonalRefinement, SharedRefinement
-from posecore.fcos.build import (
+from posecore.config.options import choice
+from posecore.modeling.fcos.build import (
     box_predictor,
     centerness_predictor,
     detector_parts,
@@ -24,9 +25,8 @@ from posecore.fcos.build import (
     pyramid_channels,
     tower,
 )
-from posecore.fcos.head import FCOSHead
-from posecore.fcos.keypoint_network import KeypointNetworks
-from posecore.options import choice
+from posecore.modeling.fcos.head import FCOSHead
+from posecore.modeling.keypoint_network import KeypointNetworks
 
 # How many times larger a deconvolution makes the heatmaps (Table 4): from 1/8 of the picture to 1/2.
 DECONVOLUTION = 4

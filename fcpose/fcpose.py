@@ -19,15 +19,15 @@ from fcpose.basis import Basis, SharedMaps
 from fcpose.build import model_parts
 from fcpose.losses import KeypointBatch, KeypointLoss
 from fcpose.sampling import sample_positives
-from posecore.divisors import mean_over_processes
-from posecore.fcos.decode import boxes_at, clipped, select, suppress
-from posecore.fcos.estimator import Dense, FCOSEstimator
-from posecore.fcos.keypoint_network import KeypointNetworks
-from posecore.fcos.losses import detection_losses, detection_totals
-from posecore.fcos.queries import Queries
-from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.heatmaps import cell_centers, only_labelled
 from posecore.layers.precision import full_precision
+from posecore.modeling.fcos.decode import boxes_at, clipped, select, suppress
+from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
+from posecore.modeling.fcos.losses import detection_losses, detection_totals
+from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
+from posecore.modeling.keypoint_network import KeypointNetworks
+from posecore.modeling.losses import mean_over_processes
+from posecore.structures.heatmaps import cell_centers, only_labelled
 
 
 @META_ARCH_REGISTRY.register()

@@ -4,7 +4,7 @@ Letters: N images, G persons of one image, Q sampled positive locations, K keypo
 heatmaps, which is that of F unless they are enlarged.
 
 Each loss is a sum and a count that it is to be divided by. The count is exchanged with other processes
-first, by ``posecore.divisors.mean_over_processes``.
+first, by ``posecore.modeling.losses.mean_over_processes``.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posecore.divisors import Term
-from posecore.fcos.locations import make_locations
-from posecore.heatmaps import Cells, cell_centers, cell_cross_entropy, cross_entropy_at, keypoint_cells
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.losses import Term
+from posecore.structures.heatmaps import (
+    Cells,
+    cell_centers,
+    cell_cross_entropy,
+    cross_entropy_at,
+    keypoint_cells,
+)
 
 # The heatmaps of the released code are enlarged so many times before the softmax.
 UPSAMPLING = 4

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from fcpose.basis import SharedMaps
-from posecore.fcos.estimator import Dense
-from posecore.fcos.keypoint_network import KeypointNetworks
-from posecore.fcos.queries import Queries
-from posecore.heatmaps import cell_centers
+from posecore.modeling.fcos.estimator import Dense
+from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.keypoint_network import KeypointNetworks
+from posecore.structures.heatmaps import cell_centers
 
 
 class SharedRefinement(nn.Module):

@@ -3,6 +3,6 @@
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from inspose.config import add_config
 from inspose.inspose import InsPose
-from inspose.released.model import InsPoseReleased
+from inspose.official.model import InsPoseReleased
 
 __all__ = ["InsPose", "InsPoseReleased", "add_config"]

@@ -7,11 +7,17 @@ from detectron2.modeling import Backbone
 from torch import nn
 
 from inspose.branches import DiskOffsets, KeypointFeatures
-from posecore.fcos.build import box_predictor, detector_parts, person_classifier, pyramid_channels, tower
-from posecore.fcos.head import FCOSHead
-from posecore.fcos.keypoint_network import KeypointNetworks
+from posecore.config.options import choice
 from posecore.layers.heatmap_branch import HeatmapBranch
-from posecore.options import choice
+from posecore.modeling.fcos.build import (
+    box_predictor,
+    detector_parts,
+    person_classifier,
+    pyramid_channels,
+    tower,
+)
+from posecore.modeling.fcos.head import FCOSHead
+from posecore.modeling.keypoint_network import KeypointNetworks
 
 # Side of the convolution that generates KP-Nets.
 CONTROLLER_KERNEL = 3

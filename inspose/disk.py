@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from posecore.heatmaps import cell_centers, nearest_cells
+from posecore.structures.heatmaps import cell_centers, nearest_cells
 
 
 @dataclass(frozen=True)

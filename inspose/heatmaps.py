@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from posecore.heatmaps import gaussian_heatmaps, nearest_cells
+from posecore.structures.heatmaps import gaussian_heatmaps, nearest_cells
 
 # Overlap (IoU) that a box moved by the radius keeps at least, by CornerNet's rule.
 OVERLAP = 0.9

@@ -16,16 +16,16 @@ from inspose.branches import DiskOffsets, KeypointFeatures
 from inspose.build import model_parts
 from inspose.disk import disk_targets, offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
-from posecore.boxes import enclosing_boxes
-from posecore.divisors import Term, mean_over_processes
-from posecore.fcos.decode import boxes_at, select, survivors
-from posecore.fcos.estimator import Dense, FCOSEstimator
-from posecore.fcos.keypoint_network import KeypointNetworks, PeakCells
-from posecore.fcos.losses import detection_losses, detection_totals
-from posecore.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.heatmaps import cell_centers, only_labelled, refined_points
 from posecore.layers.heatmap_branch import HeatmapBranch
 from posecore.layers.precision import full_precision
+from posecore.modeling.fcos.decode import boxes_at, select, survivors
+from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
+from posecore.modeling.fcos.losses import detection_losses, detection_totals
+from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
+from posecore.modeling.keypoint_network import KeypointNetworks, PeakCells
+from posecore.modeling.losses import Term, mean_over_processes
+from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.heatmaps import cell_centers, only_labelled, refined_points
 
 
 @META_ARCH_REGISTRY.register()

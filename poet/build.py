@@ -16,9 +16,9 @@ from poet.matcher import HungarianMatcher, ReleasedMatcher
 from poet.persons import one_class, released_classes
 from poet.terms import TERMS, Term, oks_error
 from poet.transformer import CrossAttention, DecoderLayer, EncoderLayer, LearnedQueries, Transformer
-from posecore import backbones as _backbones  # noqa: F401  (registers the ResNets)
-from posecore.keypoints import Skeleton, load_skeleton
-from posecore.options import choice
+from posecore.config.options import choice
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the ResNets)
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
 def model_parts(cfg: CfgNode) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from poet.head import Predictions
 from poet.matcher import Matches
 from poet.persons import Persons
 from poet.terms import Term
-from posecore.divisors import mean_over_processes
+from posecore.modeling.losses import mean_over_processes
 
 # Pictures without persons have no pose losses to divide: any floor above zero does. It lies below what a
 # single query without an object adds to the classification's divisor.

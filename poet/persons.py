@@ -9,7 +9,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from poet.codec import Poses, centers_of_mass, encode
-from posecore.fcos.targets import keypoint_tensors
+from posecore.modeling.fcos.targets import keypoint_tensors
 
 # (P, K, 3) keypoints in pixels and (P, K) which of them are visible -> (P,) classes.
 Labels = Callable[[Tensor, Tensor], Tensor]

@@ -19,10 +19,10 @@ from poet.head import PoseHead, Predictions
 from poet.matcher import HungarianMatcher
 from poet.persons import Labels, Persons, gather_persons
 from poet.transformer import AttentionMaps, Cells, LearnedQueries, Queries, Transformer
-from posecore.boxes import enclosing_boxes
-from posecore.estimator import PoseEstimator
-from posecore.keypoints import Skeleton
 from posecore.layers.position import encode_cells
+from posecore.modeling.estimator import PoseEstimator
+from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.skeleton import Skeleton
 
 
 @dataclass(frozen=True)

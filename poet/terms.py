@@ -14,7 +14,7 @@ from torch import Tensor
 
 from poet.codec import Poses
 from poet.persons import Persons
-from posecore.oks import paired_oks
+from posecore.structures.oks import paired_oks
 
 Term = Callable[[Poses, Persons], Tensor]
 

@@ -2,17 +2,14 @@
 
 Map, from the ground up; a module imports only what stands on its own line or above::
 
-    ops                            the faces of the compiled operators in csrc/
-    layers                         network parts that know nothing of poses
-    options divisors               keys whose value is one of a few; what losses are divided by
-    keypoints boxes heatmaps oks   what is true of poses whatever the method
-    visualize frames               drawings of poses; where pictures come from
-    estimator backbones            the base meta-architecture; feature pyramids
-    fcos                           the one-stage detector that three methods share
-    data evaluation engine tta     datasets, metrics, training, test-time augmentation
-    predictor                      using a trained model
-    config                         get_cfg(): every key, of the core and of each method
-    env                            what is installed, for bug reports
+    config structures ops  keys and options; poses and what is computed from them; compiled operators
+    layers                 network parts that know nothing of poses
+    data visualization     datasets, samples and loaders; drawings and plots
+    modeling               the base of all models, backbones, FCOS, keypoint heads, set prediction
+    evaluation             metrics of datasets, submissions, checks of a dataset
+    checkpoint             reading, converting and writing weights
+    engine inference       training and evaluation; prediction on images and videos
+    env                    versions, GPUs and operators, for bug reports
 
 Methods (directpose, ...) import posecore and never each other; posecore imports no method, it
 finds them by the entry-point group ``posecore.methods``. ``tests/test_imports.py`` asserts this.

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 from poseur.crops import Region, enlarge
 
 RegionChange = Callable[[Region, np.ndarray], Region]

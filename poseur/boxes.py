@@ -11,13 +11,13 @@ from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
-from posecore.boxes import keypoint_boxes
 from posecore.config import get_cfg
+from posecore.config.merge import merge_config
+from posecore.config.options import choice
 from posecore.data.mapper import MARGIN, read_rgb
 from posecore.data.person_boxes import PersonBoxes, read_detections
-from posecore.engine.setup import merge_config
-from posecore.options import choice
-from posecore.predictor import Predictor
+from posecore.inference.predictor import Predictor
+from posecore.structures.boxes import keypoint_boxes
 from poseur.crops import CropGeometry
 
 NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))

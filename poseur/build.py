@@ -9,10 +9,10 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from torch import nn
 
-from posecore import backbones as _backbones  # noqa: F401  (registers them)
-from posecore.keypoints import load_skeleton
+from posecore.config.options import choice
 from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
-from posecore.options import choice
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.structures.skeleton import load_skeleton
 from poseur.decoder import (
     CrossAttention,
     Decoder,

@@ -38,7 +38,7 @@ def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
 
     Args:
         prediction: (M, K, 2).
-        flip_indices: the keypoint that each becomes (:attr:`posecore.keypoints.Skeleton.flip_indices`).
+        flip_indices: the keypoint that each becomes (``Skeleton.flip_indices``).
     """
     swapped = prediction[:, list(flip_indices)]
     x, y = swapped.points.unbind(dim=-1)

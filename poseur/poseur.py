@@ -13,10 +13,10 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from posecore.estimator import PoseEstimator
-from posecore.keypoints import Skeleton
 from posecore.layers.precision import full_precision
-from posecore.oks import oks_nms
+from posecore.modeling.estimator import PoseEstimator
+from posecore.structures.oks import oks_nms
+from posecore.structures.skeleton import Skeleton
 from poseur.build import model_parts
 from poseur.flip import Scored, unflip
 from poseur.how import Scoring, Training

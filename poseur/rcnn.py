@@ -6,7 +6,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
 @META_ARCH_REGISTRY.register()

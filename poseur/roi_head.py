@@ -15,9 +15,9 @@ from detectron2.modeling.roi_heads import StandardROIHeads, select_foreground_pr
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from posecore.divisors import mean_over_processes
-from posecore.heatmaps import only_labelled
-from posecore.keypoints import load_skeleton
+from posecore.modeling.losses import mean_over_processes
+from posecore.structures.heatmaps import only_labelled
+from posecore.structures.skeleton import load_skeleton
 from poseur.build import (
     coarse_head,
     instance_score,

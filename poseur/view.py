@@ -9,12 +9,12 @@ from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor
 
-from posecore.boxes import enclosing_boxes
+from posecore.config.options import choice
 from posecore.data.mapper import as_tensor, read_rgb
 from posecore.data.person_boxes import PersonBoxes
-from posecore.data.view import View, register_view
-from posecore.keypoints import Skeleton, load_skeleton
-from posecore.options import choice
+from posecore.data.samples import View, register_view
+from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import PixelChange, RegionChange, build_pixel_changes, build_region_changes
 from poseur.boxes import BoxSource, TruthBoxes, build_box_source
 from poseur.crops import CONTINUOUS, CropGeometry, Region, transform

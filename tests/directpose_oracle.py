@@ -10,10 +10,10 @@ from oracles import load_fill
 from torch import Tensor
 
 from directpose import DirectPose
-from directpose.official import convert
+from directpose.convert_weights import convert
 from posecore.config import get_cfg
-from posecore.fcos.locations import Locations, make_locations
-from posecore.fcos.queries import Queries
+from posecore.modeling.fcos.locations import Locations, make_locations
+from posecore.modeling.fcos.queries import Queries
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)

@@ -12,7 +12,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from posecore.config import get_cfg
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 HANDS = {
     "name": "hands",

@@ -10,7 +10,7 @@ from oracles import arrays, load_fill
 from torch import Tensor
 
 from fcpose import FCPose
-from fcpose.official import convert
+from fcpose.convert_weights import convert
 from posecore.config import get_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "fcpose"

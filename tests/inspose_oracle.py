@@ -13,7 +13,7 @@ from oracles import arrays, load_fill
 from torch import Tensor, nn
 
 from inspose import InsPoseReleased
-from inspose.official import convert
+from inspose.convert_weights import convert
 from posecore.config import get_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "inspose"

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from poet import POET
 from poet.codec import PoseCodec
+from poet.convert_weights import convert
 from poet.head import Predictions
-from poet.official import convert
 from posecore.config import get_cfg
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "poet"

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from posecore.config import get_cfg
 from poseur import Poseur
-from poseur.official import convert
+from poseur.convert_weights import convert
 
 # Of float32, after the sums of a whole network.
 ROUNDING = 1e-6

@@ -8,13 +8,13 @@ from detectron2.modeling import build_model
 
 from posecore.config import get_cfg
 from posecore.engine.solver import build_optimizer
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MODELS = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.glob("*/**/*.yaml"))
 ROWS = [
     pytest.param(row, id=f"{method}, {table['table']}: {row['row']}")
-    for method, tables in yaml.safe_load((CONFIGS / "paper_tables.yaml").read_text()).items()
+    for method, tables in yaml.safe_load((CONFIGS / "paper" / "tables.yaml").read_text()).items()
     for table in tables
     for row in table["rows"]
 ]
@@ -43,7 +43,7 @@ def test_every_row_of_the_papers_builds(row: dict) -> None:
 
 
 def test_rows_of_a_table_are_different_models() -> None:
-    tables = yaml.safe_load((CONFIGS / "paper_tables.yaml").read_text())
+    tables = yaml.safe_load((CONFIGS / "paper" / "tables.yaml").read_text())
     for table in (table for method in tables.values() for table in method):
         dumps = [merged(row["config"], row["overrides"]).dump() for row in table["rows"]]
         assert len(set(dumps)) == len(dumps), table["table"]

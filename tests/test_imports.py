@@ -58,12 +58,12 @@ def top(name: str) -> str:
 
 def levels() -> dict[str, int]:
     """Each part of the core and its line in the map, counted from the ground."""
-    lines = re.findall(r"^    (\w[\w ]*?)   ", posecore.__doc__, re.MULTILINE)
+    lines = re.findall(r"^    (\w[\w ]*?)  ", posecore.__doc__, re.MULTILINE)
     return {part: level for level, line in enumerate(lines) for part in line.split()}
 
 
 def core_part(name: str) -> str:
-    """The part of the core that a module belongs to: posecore.fcos.head -> fcos."""
+    """The part of the core that a module belongs to: posecore.modeling.fcos.head -> fcos."""
     return name.split(".")[1]
 
 
@@ -77,8 +77,8 @@ def test_the_reader_of_imports_sees_every_form(tmp_path, monkeypatch):
     assert imports(package / "head.py") == {
         "a.b",
         "c.d",
-        "posecore.fcos.e",
-        "posecore.fcos.f.g",
+        "posecore.modeling.fcos.e",
+        "posecore.modeling.fcos.f.g",
         "posecore.h.i",
     }
 

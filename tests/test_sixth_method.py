@@ -31,9 +31,9 @@ from detectron2.modeling.backbone import Backbone
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from posecore.boxes import enclosing_boxes
-from posecore.estimator import PoseEstimator
-from posecore.keypoints import load_skeleton
+from posecore.structures.boxes import enclosing_boxes
+from posecore.modeling.estimator import PoseEstimator
+from posecore.structures.skeleton import load_skeleton
 
 
 def add_config(cfg):

@@ -6,8 +6,8 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from posecore.boxes import enclosing_boxes
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
 @META_ARCH_REGISTRY.register()

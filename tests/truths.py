@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 DOG = Skeleton(
     name="dog",

@@ -17,8 +17,8 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
 # isort: split
 from analyses import attention, centers, errors, keypoints, layers, training, visibility
-from posecore.engine.setup import UsageError
-from posecore.engine.weights import CheckpointError
+from posecore.checkpoint.weights import CheckpointError
+from posecore.config.merge import UsageError
 
 COMMANDS = {
     "training": training,

@@ -22,7 +22,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 import torch
 
 from benchmarks import cost, crops, kpalign, memory, model, ops
-from posecore.engine.setup import UsageError
+from posecore.config.merge import UsageError
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     command = commands.add_parser("cost")
     command.set_defaults(run=cost.run)
     command.add_argument(
-        "--configs", nargs="+", metavar="CONFIG", help="files (default: the rows of configs/paper_costs.yaml)"
+        "--configs", nargs="+", metavar="CONFIG", help="files (default: the rows of configs/paper/costs.yaml)"
     )
     _add_size(command)
     command.add_argument(

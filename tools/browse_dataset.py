@@ -15,8 +15,8 @@ import numpy as np
 
 from posecore.config import get_cfg
 from posecore.data import build_train_loader
-from posecore.keypoints import load_skeleton
-from posecore.visualize import draw_poses, grid
+from posecore.structures.skeleton import load_skeleton
+from posecore.visualization.poses import draw_poses, grid
 
 
 def main() -> None:

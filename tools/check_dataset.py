@@ -8,7 +8,7 @@ import argparse
 import sys
 
 from posecore.data import register_definitions
-from posecore.data.check import check_dataset
+from posecore.evaluation.dataset_check import check_dataset
 
 
 def main() -> int:

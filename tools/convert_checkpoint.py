@@ -19,9 +19,9 @@ import torch
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from posecore.checkpoint.weights import CheckpointError, read_checkpoint
 from posecore.config import get_cfg
-from posecore.engine.setup import UsageError, merge_config
-from posecore.engine.weights import CheckpointError, read_checkpoint
+from posecore.config.merge import UsageError, merge_config
 
 
 def parse() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def convert(method: str, source: Path, config_file: str) -> dict[str, Tensor]:
         CheckpointError, ValueError: the file is not readable, or not of this method.
     """
     try:
-        official = importlib.import_module(f"{method}.official")
+        official = importlib.import_module(f"{method}.convert_weights")
     except ModuleNotFoundError as error:
         raise UsageError(f"METHOD {method}: no published names are known here ({error})") from error
     cfg = merge_config(get_cfg(), config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])

@@ -7,7 +7,7 @@
 
 A row is called method/table/row; quoted patterns with * choose several. KEY VALUE pairs at the end override
 the rows' own. Each row has its folder, below --output; one that was interrupted goes on where it was.
-configs/paper_tables.yaml holds the rows.
+configs/paper/tables.yaml holds the rows.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from posecore.engine.setup import UsageError
+from posecore.config.merge import UsageError
 from runs import Run, add_launch_options, markdown, start
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -50,8 +50,8 @@ class Row:
 
 
 def read_rows() -> Iterator[Row]:
-    """All rows of configs/paper_tables.yaml, in their order."""
-    for method, tables in yaml.safe_load((CONFIGS / "paper_tables.yaml").read_text()).items():
+    """All rows of configs/paper/tables.yaml, in their order."""
+    for method, tables in yaml.safe_load((CONFIGS / "paper" / "tables.yaml").read_text()).items():
         for table in tables:
             for row in table["rows"]:
                 yield Row(

@@ -29,14 +29,14 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 from detectron2.structures import Instances
 
+from posecore.checkpoint.weights import CheckpointError
 from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
 from posecore.data import PersonBoxes, read_detections
-from posecore.engine.setup import UsageError, merge_config
-from posecore.engine.weights import CheckpointError
-from posecore.frames import Frame, read_frames
-from posecore.keypoints import Skeleton
-from posecore.predictor import Predictor
-from posecore.visualize import draw_poses
+from posecore.inference.predictor import Predictor
+from posecore.inference.video import Frame, read_frames
+from posecore.structures.skeleton import Skeleton
+from posecore.visualization.poses import draw_poses
 
 DEFAULT_RATE = 25.0
 

@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from posecore.config import get_cfg
-from posecore.engine.outcome import read_outcome
-from posecore.engine.setup import UsageError, merge_config
+from posecore.config.merge import UsageError, merge_config
+from posecore.engine.results import read_outcome
 
 TRAIN_NET = Path(__file__).resolve().with_name("train_net.py")
 

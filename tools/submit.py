@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 
 from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
-from posecore.engine.setup import UsageError, merge_config
 from posecore.evaluation.submission import best_of_each_picture, check_results, write_submission
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 from runs import Run, add_launcher
 
 SPLITS = {"test-dev2017": "keypoints_coco_2017_test-dev", "val2017": "keypoints_coco_2017_val"}

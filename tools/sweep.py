@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from posecore.engine.setup import UsageError
+from posecore.config.merge import UsageError
 from runs import Run, add_launch_options, markdown, start
 
 

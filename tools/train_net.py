@@ -12,11 +12,12 @@ from detectron2.evaluation import verify_results
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
+from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
-from posecore.engine.checkpoint import PoseCheckpointer
+from posecore.config.merge import UsageError, merge_config
 from posecore.engine.launch import launch
-from posecore.engine.outcome import clear_outcome, write_outcome
-from posecore.engine.setup import UsageError, merge_config, set_up_process
+from posecore.engine.results import clear_outcome, write_outcome
+from posecore.engine.setup import set_up_process
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
 

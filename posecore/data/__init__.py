@@ -18,7 +18,6 @@ check        what could be wrong with a dataset (tools/check_dataset.py)
 """
 
 from posecore.data.augment import build_augmentations
-from posecore.data.coco_json import read_coco
 from posecore.data.datasets import (
     dataset_metadata,
     load_dataset,
@@ -26,6 +25,7 @@ from posecore.data.datasets import (
     register,
     register_definitions,
 )
+from posecore.data.formats.coco import read_coco
 from posecore.data.loader import (
     build_labelled_loader,
     build_test_loader,
@@ -35,7 +35,7 @@ from posecore.data.loader import (
 )
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes, read_detections
-from posecore.data.view import VIEWS, View, build_view, register_view
+from posecore.data.samples import VIEWS, View, build_view, register_view
 
 __all__ = [
     "VIEWS",

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import PadTransform
 
-from posecore.options import choice
+from posecore.config.options import choice
 
 # Coarse dropout, as the authors of POET have it: the share of a coarse grid's cells that go black, the
 # grid's size as a share of the picture's, its least number of rows and columns, and how often each colour

@@ -25,11 +25,11 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 from posecore.data.built_in import BUILT_IN
-from posecore.data.coco_json import dataset_dicts, read_coco
-from posecore.data.crowdpose import read_crowdpose
-from posecore.data.mpii import read_mpii
-from posecore.data.wholebody import read_wholebody
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.data.formats.coco import dataset_dicts, read_coco
+from posecore.data.formats.coco_wholebody import read_wholebody
+from posecore.data.formats.crowdpose import read_crowdpose
+from posecore.data.formats.mpii import read_mpii
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # What turns an annotation file into COCO's structure, by the format's name.
 READERS: dict[str, Callable[[Metadata, Skeleton], dict]] = {
@@ -139,7 +139,7 @@ def _expand(path: str) -> str:
 
 
 def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
-    """The pictures of a dataset as Detectron2's dicts (:func:`posecore.data.coco_json.dataset_dicts`).
+    """The pictures of a dataset as Detectron2's dicts (:func:`posecore.data.formats.coco.dataset_dicts`).
 
     Arguments and errors are those of :func:`read_dataset`.
     """
@@ -147,7 +147,7 @@ def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
 
 
 def read_dataset(name: str, skeleton: Skeleton) -> dict:
-    """The annotations of a dataset in COCO's structure (:func:`posecore.data.coco_json.read_coco`).
+    """The annotations of a dataset in COCO's structure (:func:`posecore.data.formats.coco.read_coco`).
 
     Args:
         name: a registered dataset.

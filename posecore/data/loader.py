@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.sampler import ResumableSampler
-from posecore.data.view import build_view
-from posecore.keypoints import load_skeleton
+from posecore.data.samples import build_view
+from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
 
-from posecore.boxes import keypoint_boxes
 from posecore.data.augment import build_augmentations
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.boxes import keypoint_boxes
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # Pixels that pseudo-boxes are wider than their keypoints on each side, as DirectPose's authors have it.
 MARGIN = 1.0

@@ -23,8 +23,8 @@ from posecore.evaluation import (
     WholeBodyEvaluator,
 )
 from posecore.evaluation.previews import Previews
-from posecore.keypoints import Skeleton, load_skeleton
-from posecore.tta import with_tta
+from posecore.modeling.tta import with_tta
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 logger = logging.getLogger(__name__)
 

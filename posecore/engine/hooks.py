@@ -10,8 +10,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from tqdm import tqdm
 
-from posecore.engine.outcome import finite_metrics
-from posecore.visualize import plot_training
+from posecore.engine.results import finite_metrics
+from posecore.visualization.curves import plot_training
 
 
 class SaveCheckpoint(HookBase):

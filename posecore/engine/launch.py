@@ -19,7 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
 
-from posecore.engine.setup import UsageError
+from posecore.config.merge import UsageError
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 

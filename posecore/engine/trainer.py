@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
+from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.data import build_train_loader, build_view, train_dataset_dicts
 from posecore.engine import random_state
-from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.evaluate import build_evaluator, evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
 from posecore.engine.solver import (

@@ -9,7 +9,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 
 from posecore.data import build_labelled_loader, labelled_records
-from posecore.estimator import PoseEstimator
+from posecore.modeling.estimator import PoseEstimator
 
 
 def check_validation(cfg: CfgNode, model: nn.Module) -> None:

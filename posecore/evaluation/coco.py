@@ -15,7 +15,7 @@ import pycocotools.cocoeval
 from detectron2.utils.logger import create_small_table
 
 from posecore.evaluation.results import PoseEvaluator
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from posecore.data.coco_json import AREA_OF_BOX
+from posecore.data.formats.coco import AREA_OF_BOX
 from posecore.evaluation.coco import WITHOUT_SIZES, COCOPoseEvaluator, score
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -67,7 +67,7 @@ def crowdpose_score(
     easy, medium and hard pictures.
 
     Args:
-        truth: as :func:`posecore.data.crowdpose.read_crowdpose` returns it.
+        truth: as :func:`posecore.data.formats.crowdpose.read_crowdpose` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them.
         sigmas: K constants of the keypoints.
         backend: of :data:`posecore.evaluation.coco.BACKENDS`.

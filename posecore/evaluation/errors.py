@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from posecore.evaluation.coco import score
-from posecore.keypoints import Skeleton
-from posecore.oks import oks, paired_oks
+from posecore.structures.oks import oks, paired_oks
+from posecore.structures.skeleton import Skeleton
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
 

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 
 from posecore.data import dataset_metadata
 from posecore.evaluation.results import PoseEvaluator
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class MPIIEvaluator(PoseEvaluator):
     """Scores one pose for each annotated person of a dataset in MPII's form.
 
     MPII gives the place and size of the persons to be evaluated. A person's pose is the one whose box
-    overlaps the person's (:mod:`posecore.data.mpii`) most, each pose being one person's at most. For
+    overlaps the person's (:mod:`posecore.data.formats.mpii`) most, each pose being one person's at most. For
     top-down methods, which return the boxes they were given, that is the pose made from this very box; all
     others are judged by what they found there. Scores do not matter. Who gets no pose has no correct joint.
 

@@ -11,8 +11,8 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 from PIL import Image
 
-from posecore.keypoints import Skeleton
-from posecore.visualize import draw_poses, grid
+from posecore.structures.skeleton import Skeleton
+from posecore.visualization.poses import draw_poses, grid
 
 # Poses below this score are not drawn; the length in pixels of a picture's longer side.
 MIN_SCORE = 0.3

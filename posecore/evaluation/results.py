@@ -14,7 +14,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from posecore.data import read_dataset
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 

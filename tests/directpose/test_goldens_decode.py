@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from directpose import DirectPose
-from posecore.fcos.settings import Decoding
+from posecore.modeling.fcos.settings import Decoding
 
 SIZE = (256, 320)
 # Per code: configuration, manifest, stored arrays, the NMS thresholds they cover, and how its score

@@ -9,8 +9,8 @@ from directpose_oracle import LEVELS, dense_keypoints, filled, head_inputs
 from oracles import arrays, load_fill
 from torch.testing import assert_close
 
+from directpose.convert_weights import convert
 from directpose.kpalign import sampling_points
-from directpose.official import convert
 
 TOLERANCE = {"atol": 5e-5, "rtol": 1e-4}
 CASES = {

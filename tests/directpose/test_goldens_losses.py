@@ -17,11 +17,11 @@ from torch.testing import assert_close
 
 from directpose import DirectPose
 from directpose.losses import heatmap_targets
-from posecore.fcos.assign import assign
-from posecore.fcos.head import FCOSOutput, flatten_levels
-from posecore.fcos.locations import make_locations
-from posecore.fcos.ltrb import box_to_ltrb, centerness
-from posecore.fcos.targets import gather_positives
+from posecore.modeling.fcos.assign import assign
+from posecore.modeling.fcos.head import FCOSOutput, flatten_levels
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
+from posecore.modeling.fcos.targets import gather_positives
 
 SIZE = (640, 1024)
 SIZES = tuple((SIZE[0] // stride, SIZE[1] // stride) for stride in STRIDES)

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from directpose.kpalign import SAMPLE_FROM, KPAlign
 from directpose.naive import NaiveKeypoints
-from posecore.fcos.locations import make_locations
-from posecore.fcos.queries import Queries
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.fcos.queries import Queries
 
 SIZES, STRIDES = [(7, 9), (4, 5), (2, 3)], [8, 16, 32]
 LOCATIONS = make_locations(SIZES, STRIDES)

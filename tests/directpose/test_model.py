@@ -21,7 +21,7 @@ from people import sample
 from torch import nn
 from torch.testing import assert_close
 
-from posecore.fcos.settings import Decoding
+from posecore.modeling.fcos.settings import Decoding
 
 VARIANTS = {
     "kpalign": (),

@@ -7,7 +7,7 @@ import torch
 from fcpose_oracle import Case
 from torch import Tensor
 
-from posecore.fcos.queries import Queries
+from posecore.modeling.fcos.queries import Queries
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 # Where the best logit leads the next by less, float32 may take the other cell.

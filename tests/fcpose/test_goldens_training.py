@@ -9,12 +9,12 @@ from fcpose_oracle import Case
 from torch import Tensor
 
 from fcpose.auxiliary import auxiliary_targets
-from fcpose.official import convert
+from fcpose.convert_weights import convert
 from fcpose.sampling import sample_positives
-from posecore.fcos.assign import assign
-from posecore.fcos.ltrb import box_to_ltrb, centerness
-from posecore.fcos.queries import Queries
-from posecore.fcos.targets import gather_positives
+from posecore.modeling.fcos.assign import assign
+from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
+from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.targets import gather_positives
 
 SIZE = (256, 320)
 LOSSES = {

@@ -11,15 +11,15 @@ from torch import Tensor
 from fcpose import FCPose
 from fcpose.losses import KeypointBatch, expected_distance, upsampled_cross_entropy
 from fcpose.sampling import sample_positives
-from posecore.fcos.assign import assign
-from posecore.fcos.decode import select, suppress
-from posecore.fcos.head import flatten_levels
-from posecore.fcos.keypoint_network import Networks
-from posecore.fcos.locations import make_locations
-from posecore.fcos.losses import box_loss, centerness_loss, classification_loss
-from posecore.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
-from posecore.fcos.settings import Decoding
-from posecore.fcos.targets import gather_positives
+from posecore.modeling.fcos.assign import assign
+from posecore.modeling.fcos.decode import select, suppress
+from posecore.modeling.fcos.head import flatten_levels
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.fcos.losses import box_loss, centerness_loss, classification_loss
+from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
+from posecore.modeling.fcos.settings import Decoding
+from posecore.modeling.fcos.targets import gather_positives
+from posecore.modeling.keypoint_network import Networks
 
 STRIDES = (8, 16, 32, 64, 128)
 RANGES = (64, 128, 256, 512)

@@ -7,10 +7,10 @@ from torch.testing import assert_close
 
 from fcpose.basis import SharedMaps
 from fcpose.refinement import PersonalRefinement, SharedRefinement
-from posecore.fcos.estimator import Dense
-from posecore.fcos.keypoint_network import KeypointNetworks
-from posecore.fcos.locations import make_locations
-from posecore.fcos.queries import Queries
+from posecore.modeling.fcos.estimator import Dense
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.keypoint_network import KeypointNetworks
 
 SIZES, STRIDE, K = ((4, 6), (2, 3)), 8, 5
 QUERIES = Queries(torch.tensor([0, 1, 1]), torch.tensor([7, 2, 25]))

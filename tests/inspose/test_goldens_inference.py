@@ -7,8 +7,8 @@ import torch
 from inspose_oracle import Case, released_model
 from torch import Tensor
 
-from inspose.official import coordinates_first
-from posecore.fcos.queries import Queries
+from inspose.convert_weights import coordinates_first
+from posecore.modeling.fcos.queries import Queries
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 SIZE = (256, 320)

@@ -9,16 +9,16 @@ import torch
 from inspose_oracle import RELEASED, Case, official_state, people, released_model, tiny
 from torch import Tensor, nn
 
+from inspose.convert_weights import convert, coordinates_first
 from inspose.disk import Supervised
 from inspose.heatmaps import heatmap_targets
-from inspose.official import convert, coordinates_first
-from inspose.released.losses import regression_errors, square_targets
-from inspose.released.trunk import PixelMaps
-from posecore.fcos.estimator import Dense
-from posecore.fcos.head import flatten_levels
-from posecore.fcos.locations import make_locations
-from posecore.fcos.settings import Training
-from posecore.fcos.targets import Targets, keypoint_tensors, make_targets
+from inspose.official.losses import regression_errors, square_targets
+from inspose.official.trunk import PixelMaps
+from posecore.modeling.fcos.estimator import Dense
+from posecore.modeling.fcos.head import flatten_levels
+from posecore.modeling.fcos.locations import make_locations
+from posecore.modeling.fcos.settings import Training
+from posecore.modeling.fcos.targets import Targets, keypoint_tensors, make_targets
 
 SIZE, STRIDES = (256, 320), (8, 16, 32, 64, 128)
 LEVELS = ("p3", "p4", "p5", "p6", "p7")

@@ -16,7 +16,7 @@ from poet.persons import Persons, gather_persons, released_classes
 from poet.poet import cell_padding
 from posecore.data.augment import ResizeRoundingDown
 from posecore.data.mapper import PoseMapper
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 SIZE = (512, 640)
 # Pixels, the tolerance that the case states.

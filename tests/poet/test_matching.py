@@ -17,7 +17,7 @@ from poet.head import Predictions
 from poet.matcher import HungarianMatcher, ReleasedMatcher
 from poet.persons import Persons, gather_persons, one_class, released_classes
 from poet.terms import TERMS, oks_error
-from posecore.oks import oks
+from posecore.structures.oks import oks
 
 SIGMAS = torch.tensor([0.05, 0.07, 0.1])
 ALL_TERMS = TERMS | {"oks": partial(oks_error, sigmas=SIGMAS)}

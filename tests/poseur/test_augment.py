@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from posecore.config import get_cfg
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import (
     Cutout,
     HalfBody,

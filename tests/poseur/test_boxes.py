@@ -12,7 +12,7 @@ from support import in_processes
 import poseur  # noqa: F401  (registers the view, in other processes too)
 from posecore.data import build_test_loader, build_view, load_dataset, register, register_definitions
 from posecore.engine.evaluate import evaluate
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 
 @pytest.fixture

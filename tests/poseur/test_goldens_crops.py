@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 from oracles import load_fill
 
-from posecore.data.coco_json import dataset_dicts, read_coco
-from posecore.keypoints import load_skeleton
+from posecore.data.formats.coco import dataset_dicts, read_coco
+from posecore.structures.skeleton import load_skeleton
 from poseur.augment import HalfBody
 from poseur.boxes import TruthBoxes
 from poseur.crops import CropGeometry, Region, transform

@@ -8,8 +8,8 @@ from poseur_oracle import Case, permutation
 from torch import Tensor
 from torch.testing import assert_close
 
-from posecore.keypoints import load_skeleton
-from posecore.oks import oks_nms
+from posecore.structures.oks import oks_nms
+from posecore.structures.skeleton import load_skeleton
 from poseur.flip import Scored, released_power_fusion
 from poseur.noise import perturb
 from poseur.prediction import Prediction

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from posecore.tta import PoseEstimatorWithTTA, merge_by_box
+from posecore.modeling.tta import PoseEstimatorWithTTA, merge_by_box
 from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.regions import Regions
 

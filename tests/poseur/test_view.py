@@ -20,7 +20,7 @@ from posecore.data import (
     train_dataset_dicts,
 )
 from posecore.data.synthetic import make_dataset
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from posecore.config.merge import UsageError
 from posecore.data.synthetic import make_dataset
-from posecore.engine.setup import UsageError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
-from posecore.backbones.hrformer import WindowAttention
+from posecore.modeling.backbones.hrformer import WindowAttention
 from posecore.ops import keypoint_sample, ms_deform_attn
 
 
@@ -144,4 +144,4 @@ def test_rows_are_of_configurations_that_exist(root, cost) -> None:
     for row in rows:
         assert row.config.is_file(), row.label
         assert row.paper.keys() <= {"params", "GFLOPs"}, row.label
-    assert yaml.safe_load((root / "configs/paper_costs.yaml").read_text()).keys() >= {"poseur", "poet"}
+    assert yaml.safe_load((root / "configs/paper/costs.yaml").read_text()).keys() >= {"poseur", "poet"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posecore.data.synthetic import make_dataset
-from posecore.engine.outcome import write_outcome
+from posecore.engine.results import write_outcome
 
 CONFIG = "configs/directpose/demo/synthetic.yaml"
 

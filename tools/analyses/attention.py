@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from analyses.models import add_model_arguments, load_poet
-from posecore.data.view import build_view
-from posecore.frames import read_frames
-from posecore.visualize import draw_heat, grid
+from posecore.data.samples import build_view
+from posecore.inference.video import read_frames
+from posecore.visualization.poses import draw_heat, grid
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
+from posecore.config.merge import UsageError
 from posecore.data import dataset_metadata, read_dataset, register_definitions
-from posecore.engine.setup import UsageError
 from posecore.evaluation.errors import KINDS, Errors, find_errors
 from posecore.evaluation.submission import check_results
-from posecore.keypoints import Skeleton
+from posecore.structures.skeleton import Skeleton
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from analyses.models import add_model_arguments, load
 from posecore.data import build_test_loader
-from posecore.visualize import draw_links, grid
+from posecore.visualization.poses import draw_links, grid
 from poseur import Poseur
 from poseur.attention import keypoint_attention
 

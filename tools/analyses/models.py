@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from poet import POET
 from poet.codec import Poses
+from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
 from posecore.data import PoseMapper, load_dataset, register_definitions
-from posecore.engine.checkpoint import PoseCheckpointer
-from posecore.engine.setup import UsageError, merge_config
-from posecore.estimator import PoseEstimator
+from posecore.modeling.estimator import PoseEstimator
 
 Model = TypeVar("Model", bound=PoseEstimator)
 

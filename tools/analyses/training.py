@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from posecore.visualize import plot_training
+from posecore.visualization.curves import plot_training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

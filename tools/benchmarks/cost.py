@@ -24,10 +24,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from posecore import ops as _ops  # noqa: F401  (registers the operators)
-from posecore.backbones.hrformer import WindowAttention
 from posecore.config import get_cfg
+from posecore.config.merge import merge_config
 from posecore.data import PersonBoxes, build_view
-from posecore.engine.setup import merge_config
+from posecore.modeling.backbones.hrformer import WindowAttention
 from runs import markdown
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -176,7 +176,7 @@ class Row:
 
 def published() -> list[Row]:
     """The papers' figures."""
-    papers = yaml.safe_load((CONFIGS / "paper_costs.yaml").read_text())
+    papers = yaml.safe_load((CONFIGS / "paper" / "costs.yaml").read_text())
     return [
         Row(f"{method}, {row['row']}", CONFIGS / row["config"], row["overrides"], row["paper"])
         for method, rows in papers.items()

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.timing import describe_machine, take_turns
 from directpose.kpalign import SAMPLE_FROM, KPAlign, sampling_points
-from posecore.fcos.locations import Locations, make_locations
-from posecore.fcos.queries import Queries
-from posecore.keypoints import load_skeleton
+from posecore.modeling.fcos.locations import Locations, make_locations
+from posecore.modeling.fcos.queries import Queries
+from posecore.structures.skeleton import load_skeleton
 
 STRIDES = (8, 16, 32, 64, 128)
 GROUP_CHANNELS = 64

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmarks.timing import describe_machine, take_turns
 from poet import POET
 from posecore.config import get_cfg
-from posecore.fcos.estimator import FCOSEstimator
+from posecore.modeling.fcos.estimator import FCOSEstimator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PEER = "Keypoint R-CNN R-50-FPN"

@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from posecore.data.datasets import dataset_metadata, load_dataset, register, register_definitions
 from posecore.data.synthetic import make_dataset
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 
 @pytest.fixture

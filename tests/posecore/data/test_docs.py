@@ -6,9 +6,9 @@ import re
 import cv2
 import numpy as np
 
-from posecore.data.check import check_dataset
 from posecore.data.datasets import dataset_metadata, register_definitions
 from posecore.data.synthetic import make_dataset
+from posecore.evaluation.dataset_check import check_dataset
 
 
 def examples(root):

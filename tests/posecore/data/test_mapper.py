@@ -12,9 +12,9 @@ from detectron2.structures import BoxMode
 from support import core_cfg
 
 from posecore.data.augment import build_augmentations
-from posecore.data.coco_json import dataset_dicts, read_coco
+from posecore.data.formats.coco import dataset_dicts, read_coco
 from posecore.data.mapper import PoseMapper
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 HANDS = Skeleton("hands", ("left", "right", "chin"), (("left", "right"),), (), (0.1, 0.1, 0.1))
 LEFT, RIGHT, CHIN = (30.5, 40.5), (80.25, 20.5), (60.5, 70.75)

@@ -15,7 +15,7 @@ from posecore.data import build_test_loader, load_dataset
 from posecore.data.synthetic import make_dataset
 from posecore.engine.evaluate import build_evaluator
 from posecore.evaluation import COCOPoseEvaluator, CrowdPoseEvaluator, MPIIEvaluator, WholeBodyEvaluator
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 SKELETONS = {
     "coco": "coco_17",

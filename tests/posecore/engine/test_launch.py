@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import in_processes
 
+from posecore.config.merge import UsageError
 from posecore.engine.launch import World, find_world, first_node, launch
-from posecore.engine.setup import UsageError
 
 SCRIPT = """
 import json, sys

@@ -7,7 +7,8 @@ import torch
 import yaml
 from support import core_cfg
 
-from posecore.engine.setup import UsageError, merge_config, set_up_process
+from posecore.config.merge import UsageError, merge_config
+from posecore.engine.setup import set_up_process
 
 
 def write(path, **content):

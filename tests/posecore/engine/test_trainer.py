@@ -11,8 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from support import core_cfg, in_processes
 
+from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.data.synthetic import make_dataset
-from posecore.engine.checkpoint import PoseCheckpointer
 from posecore.engine.trainer import Trainer
 
 

@@ -16,8 +16,8 @@ from posecore.data import build_labelled_loader, build_test_loader, load_dataset
 from posecore.data.synthetic import make_dataset
 from posecore.engine.trainer import Trainer
 from posecore.engine.validation import check_validation, mean_losses, validation_losses
-from posecore.estimator import PoseEstimator
-from posecore.keypoints import load_skeleton
+from posecore.modeling.estimator import PoseEstimator
+from posecore.structures.skeleton import load_skeleton
 
 
 class Backbone(nn.Module):

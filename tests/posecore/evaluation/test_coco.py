@@ -14,7 +14,7 @@ from posecore.data import register
 from posecore.evaluation import COCOPoseEvaluator
 from posecore.evaluation.coco import METRICS, score
 from posecore.evaluation.results import coco_results
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 COCO = load_skeleton("coco_17")
 

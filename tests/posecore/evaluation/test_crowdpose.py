@@ -10,7 +10,7 @@ from truths import instances, perfect, pictures, random_results, random_truth
 
 from posecore.evaluation import CrowdPoseEvaluator
 from posecore.evaluation.crowdpose import crowdpose_score
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 CROWDPOSE = load_skeleton("crowdpose_14")
 NAMES = ["AP", "AP50", "AP75", "AR", "AR50", "AR75", "AP_easy", "AP_medium", "AP_hard"]

@@ -9,7 +9,7 @@ from truths import CATEGORY, DOG, random_results, random_truth
 
 from posecore.evaluation.coco import score
 from posecore.evaluation.errors import KINDS, classify, find_errors
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 COCO = load_skeleton("coco_17")
 FLIPS = list(DOG.flip_indices)

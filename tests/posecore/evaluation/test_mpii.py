@@ -14,7 +14,7 @@ from truths import instances
 from posecore.data import load_dataset, register
 from posecore.evaluation import MPIIEvaluator
 from posecore.evaluation.mpii import MPIITruth, assign_poses, pckh, read_mpii_truth
-from posecore.keypoints import Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 MPII = load_skeleton("mpii_16")
 

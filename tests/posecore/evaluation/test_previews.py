@@ -10,7 +10,7 @@ from posecore.data import load_dataset, register_definitions
 from posecore.data.synthetic import make_dataset
 from posecore.evaluation import previews
 from posecore.evaluation.previews import Previews
-from posecore.keypoints import load_skeleton
+from posecore.structures.skeleton import load_skeleton
 
 SKELETON = load_skeleton("coco_17")
 

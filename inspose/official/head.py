@@ -1,0 +1,55 @@
+"""The dense head: keypoints are regressed first, and steer what classifies and what generates networks."""
+
+from torch import Tensor, nn
+
+from inspose.official.star import StarBranch, Steering
+from posecore.layers.tower import Tower, init_conv
+from posecore.modeling.fcos.head import FCOSOutput, classifier_conv, flatten_levels
+
+
+class StarHead(nn.Module):
+    """Predicts "cls" (N, R, 1) and "keypoints" (N, R, 2K), and has the maps "controller".
+
+    Keypoints are x and y relative to the location, in cells of its level.
+
+    Args:
+        in_channels: of the pyramid.
+        channels: of the towers of classifier and controller.
+        keypoint_channels: of the tower of regressed keypoints.
+        num_convs: of each tower.
+        num_keypoints: K.
+        steering: from regressed keypoints to steered taps.
+        norm: behind each convolution.
+        prior_prob: what the classifier's sigmoid starts at.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        channels: int,
+        keypoint_channels: int,
+        num_convs: int,
+        num_keypoints: int,
+        steering: Steering,
+        norm: str,
+        prior_prob: float,
+    ) -> None:
+        super().__init__()
+        self.keypoint_tower = Tower(in_channels, keypoint_channels, num_convs, norm, bias=False)
+        self.keypoints = init_conv(nn.Conv2d(keypoint_channels, 2 * num_keypoints, 3, padding=1))
+        self.steering = steering
+        self.cls = StarBranch(in_channels, channels, num_convs, norm)
+        self.classifier = classifier_conv(2 * channels, prior_prob)
+        self.controller = StarBranch(in_channels, channels, num_convs, norm)
+
+    def forward(self, features: list[Tensor]) -> FCOSOutput:
+        """One (N, C, H_l, W_l) map per level, finest first."""
+        keypoints = [self.keypoints(self.keypoint_tower(feature)) for feature in features]
+        steering = [self.steering(level) for level in keypoints]
+        logits, controller = [], []
+        for feature, offsets in zip(features, steering, strict=True):
+            logits.append(self.classifier(self.cls(feature, offsets)))
+            controller.append(self.controller(feature, offsets))
+        maps = {"cls": flatten_levels(logits), "keypoints": flatten_levels(keypoints)}
+        return FCOSOutput(maps, {"controller": controller})

@@ -1,0 +1,67 @@
+"""The parameter names of the released code (amathislab/poet), and what they are called here."""
+
+import re
+
+from torch import Tensor
+
+from posecore.checkpoint.weights import torchvision_name
+
+_RESNET = "backbone.0.body."
+_PARTS = {
+    "input_proj.": "projection.",
+    "query_embed.": "queries.positions.",
+    "class_embed.": "head.classifier.",
+    "kpt_embed.": "head.regressor.",
+    "transformer.decoder.norm.": "transformer.norm.",
+}
+_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)")
+_FEED_FORWARD = {"linear1": "feed_forward.0", "linear2": "feed_forward.3"}
+_SUBLAYERS = {
+    "encoder": {
+        "self_attn": "attention",
+        "norm1": "after_attention.norm",
+        "norm2": "after_feed_forward.norm",
+        **_FEED_FORWARD,
+    },
+    "decoder": {
+        "self_attn": "self_attention",
+        "norm1": "after_self_attention.norm",
+        "multihead_attn": "cross_attention.attention",
+        "norm2": "after_cross_attention.norm",
+        "norm3": "after_feed_forward.norm",
+        **_FEED_FORWARD,
+    },
+}
+
+
+def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors under this project's names, for a model of configs/poet/official.
+
+    Args:
+        state: a released state dict.
+
+    Raises:
+        ValueError: a part is missing, or a tensor has a name that POET's do not have; the message shows
+            which.
+    """
+    begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
+    if missing := [begin for begin in begins if not any(name.startswith(begin) for name in state)]:
+        raise ValueError(f"no released POET checkpoint: no tensor's name begins with {missing[0]!r}")
+    names = {theirs: _name(theirs) for theirs in state}
+    if unknown := [theirs for theirs, ours in names.items() if ours is None]:
+        raise ValueError(f"{len(unknown)} tensors have names that no POET checkpoint has: {unknown[:5]}")
+    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
+
+
+def _name(theirs: str) -> str | None:
+    """The name here, None if there is none."""
+    if theirs.startswith(_RESNET):
+        return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
+    if match := _LAYER.fullmatch(theirs):
+        stack, number, sublayer, leaf = match.groups()
+        ours = _SUBLAYERS[stack].get(sublayer)
+        return ours and f"transformer.{stack}.{number}.{ours}.{leaf}"
+    for part, ours in _PARTS.items():
+        if theirs.startswith(part):
+            return ours + theirs.removeprefix(part)
+    return None

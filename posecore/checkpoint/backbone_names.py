@@ -1,0 +1,101 @@
+"""The parameter names of the backbones in released Poseur checkpoints, and what they are called here.
+
+They come from four libraries, whose names tell them apart; a backbone's prefix is the caller's.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from posecore.checkpoint.hrformer_names import MARKER, released_name
+from posecore.checkpoint.weights import torchvision_name
+
+_RESNET = re.compile(
+    r"(conv1|bn1|layer[1-4]\.\d+\.(conv[123]|bn[123]|downsample\.[01]))"
+    r"\.(weight|bias|running_mean|running_var|num_batches_tracked)"
+)
+
+
+def _resnet(name: str) -> str | None:
+    """torchvision's ResNet -> Detectron2's."""
+    return torchvision_name(name) if _RESNET.fullmatch(name) else None
+
+
+_HRNET = re.compile(r"(conv[12]|bn[12]|layer1|transition[123]|stage[234])\..+")
+
+
+def _hrnet(name: str) -> str | None:
+    """mmpose's HRNet -> timm's, which has the same names."""
+    return f"body.{name}" if _HRNET.fullmatch(name) else None
+
+
+_MOBILENET_ENDS = {"conv1.conv": "conv_stem", "conv1.bn": "bn1", "conv2.conv": "conv_head", "conv2.bn": "bn2"}
+# The convolutions of an inverted residual and the norms behind them; the first stage's has no expansion.
+_MOBILENET_FIRST = {"0.conv": "conv_dw", "0.bn": "bn1", "1.conv": "conv_pw", "1.bn": "bn2"}
+_MOBILENET_BLOCK = {
+    **{"0.conv": "conv_pw", "0.bn": "bn1", "1.conv": "conv_dw", "1.bn": "bn2"},
+    **{"2.conv": "conv_pwl", "2.bn": "bn3"},
+}
+
+
+def _mobilenet(name: str) -> str | None:
+    """mmcls's MobileNetV2 -> timm's."""
+    module, _, leaf = name.rpartition(".")
+    if module in _MOBILENET_ENDS:
+        return f"body.{_MOBILENET_ENDS[module]}.{leaf}"
+    match = re.fullmatch(r"layer([1-7])\.(\d+)\.conv\.(\d\.(?:conv|bn))", module)
+    parts = _MOBILENET_FIRST if match and match[1] == "1" else _MOBILENET_BLOCK
+    if match is None or match[3] not in parts:
+        return None
+    return f"body.blocks.{int(match[1]) - 1}.{match[2]}.{parts[match[3]]}.{leaf}"
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Backbones that share their names.
+
+    Args:
+        name: of the family.
+        marker: a parameter that all of its members have, and no member of a family after it.
+        translate: a released name -> ours, "" where nothing here needs the tensor, None where no member
+            has such a name.
+    """
+
+    name: str
+    marker: str
+    translate: Callable[[str], str | None]
+
+
+_FAMILIES = (
+    _Family("HRFormer", MARKER, released_name),
+    _Family("HRNet", "stage2.0.branches.0.0.conv1.weight", _hrnet),
+    _Family("MobileNetV2", "layer1.0.conv.0.conv.weight", _mobilenet),
+    _Family("ResNet", "layer1.0.conv1.weight", _resnet),
+)
+
+
+def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a released backbone under this project's names.
+
+    Args:
+        state: by the released names without their prefix ``backbone.``.
+
+    Returns:
+        By our names without prefix, for a backbone of configs/poseur/official. What a backbone of another
+        size lacks is found when they are loaded.
+
+    Raises:
+        ValueError: these are the names of no released backbone, or one of them is not.
+    """
+    family = next((family for family in _FAMILIES if family.marker in state), None)
+    if family is None:
+        known = ", ".join(family.name for family in _FAMILIES)
+        raise ValueError(f"no released Poseur backbone ({known}): its names are {sorted(state)[:5]}")
+    names = {name: family.translate(name) for name in state}
+    if unknown := [name for name, ours in names.items() if ours is None]:
+        raise ValueError(
+            f"{len(unknown)} tensors have names that no {family.name} of Poseur has: {unknown[:5]}"
+        )
+    return {ours: state[name] for name, ours in names.items() if ours}

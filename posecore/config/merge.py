@@ -1,0 +1,108 @@
+"""Merges configuration files and command-line overrides into a configuration, with checked keys."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode
+
+
+class UsageError(ValueError):
+    """What whoever started the program can mend; tools print it without a traceback."""
+
+
+def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
+    """Puts a file and then KEY VALUE pairs into ``cfg``, and freezes it.
+
+    Args:
+        cfg: every key that there is, with its default.
+        config_file: YAML, which may name files that it extends as ``_BASE_``; "" for none.
+        overrides: keys and values in turn, as on a command line.
+
+    Returns:
+        ``cfg`` itself.
+
+    Raises:
+        UsageError: a file is missing or no YAML, or a key is unknown or of another type; names it and
+            what comes near.
+    """
+    if config_file:
+        _check_keys(cfg, _read(Path(config_file)), where=str(config_file))
+        try:
+            cfg.merge_from_file(str(config_file))
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"{config_file}: {error}") from error
+    if options := [key for key in overrides[::2] if key.startswith("-")]:
+        raise UsageError(f"{options[0]} must stand before the KEY VALUE pairs")
+    if len(overrides) % 2:
+        raise UsageError(f"expected KEY VALUE pairs, but {overrides[-1]!r} stands alone")
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        _check_keys(cfg, _nest(key, value), where="command line")
+        try:
+            cfg.merge_from_list([key, _as_float(value) if _is_float(cfg, key) else value])
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"command line: {error}") from error
+    cfg.freeze()
+    return cfg
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = CfgNode.load_yaml_with_base(str(path))
+    except FileNotFoundError as error:
+        missing = Path(error.filename)
+        near = _near(missing.name, sorted(p.name for p in missing.parent.glob("*.yaml")))
+        raise UsageError(f"config file {missing} does not exist{near}") from error
+    except IsADirectoryError as error:
+        raise UsageError(f"config file {path} is a folder") from error
+    except (yaml.YAMLError, TypeError) as error:  # a TypeError where the file is empty
+        raise UsageError(f"config file {path} is no YAML of keys and values: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"config file {path} is no YAML of keys and values")
+    return content
+
+
+def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:
+    for key in _unknown(given, cfg):
+        every = list(_flat(cfg))
+        elsewhere = [known for known in every if known.rpartition(".")[2] == key.rpartition(".")[2]]
+        raise UsageError(f"{where}: unknown config key {key}{_near(key, every, elsewhere)}")
+
+
+def _unknown(given: Mapping, known: CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in given.items():
+        if key not in known:
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping):
+            section = known[key] if isinstance(known[key], CfgNode) else CfgNode()
+            yield from _unknown(value, section, f"{prefix}{key}.")
+
+
+def _flat(cfg: CfgNode, prefix: str = "") -> Iterator[str]:
+    for key, value in cfg.items():
+        if isinstance(value, CfgNode):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _is_float(cfg: CfgNode, key: str) -> bool:
+    return isinstance(reduce(getattr, key.split("."), cfg), float)
+
+
+def _as_float(value: str) -> str:
+    """A whole number is a float too, where one is wanted; Detectron2 would refuse it."""
+    return f"{value}.0" if str(value).lstrip("+-").isdecimal() else value
+
+
+def _nest(key: str, value: str) -> dict:
+    """``A.B``, v -> {A: {B: v}}"""
+    first, dot, rest = key.partition(".")
+    return {first: _nest(rest, value) if dot else value}
+
+
+def _near(name: str, candidates: Sequence[str], others: Sequence[str] = ()) -> str:
+    near = list(dict.fromkeys([*difflib.get_close_matches(name, candidates, n=3), *others]))[:4]
+    return f"; near it: {', '.join(near)}" if near else ""

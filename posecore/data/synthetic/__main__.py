@@ -1,0 +1,49 @@
+"""The command line of :mod:`posecore.data.synthetic.images`."""
+
+import argparse
+
+from posecore.data.synthetic.images import Scene, make_dataset
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m posecore.data.synthetic",
+        description="Make pictures of jointed figures in COCO's format.",
+    )
+    parser.add_argument("--out", required=True, help="folder for pictures, annotations and definitions")
+    parser.add_argument("--train", type=int, default=400, help="number of training pictures")
+    parser.add_argument("--val", type=int, default=50, help="number of validation pictures")
+    parser.add_argument(
+        "--size", type=int, nargs="+", default=[160], help="side, or height and width, in pixels"
+    )
+    parser.add_argument(
+        "--skeleton", default="coco_17", help="name of a shipped skeleton or path of a YAML file"
+    )
+    parser.add_argument(
+        "--people", type=int, nargs=2, default=Scene.people, help="least and most per picture"
+    )
+    parser.add_argument(
+        "--scale", type=float, nargs=2, default=Scene.scale, help="their height / the picture's"
+    )
+    parser.add_argument("--crowds", type=float, default=Scene.crowds, help="share of pictures with a crowd")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if len(options.size) > 2:
+        parser.error("--size takes one number or two")
+    for split, num_images in (("train", options.train), ("val", options.val)):
+        path = make_dataset(
+            options.out,
+            num_images=num_images,
+            size=(options.size[0], options.size[-1]),
+            skeleton=options.skeleton,
+            split=split,
+            seed=options.seed,
+            people=tuple(options.people),
+            scale=tuple(options.scale),
+            crowds=options.crowds,
+        )
+        print(f"{num_images} pictures: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Jointed figures in random poses: the persons of the synthetic pictures.
+
+A figure is a stack of capsules with colours, and its K keypoints. x points right, y down; the unit is
+about the height of a standing figure. Figures face the viewer: the left of a person is on the right.
+"""
+
+import colorsys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from posecore.structures.skeleton import Skeleton
+
+Colour = tuple[float, float, float]
+
+# Colours of the limbs, RGB: warm ones on the left of the person, cool ones on the right.
+_LIMBS: dict[str, dict[str, Colour]] = {
+    "left": {
+        "upper_arm": (220, 45, 45),
+        "forearm": (250, 150, 30),
+        "thigh": (185, 35, 150),
+        "shin": (250, 130, 185),
+    },
+    "right": {
+        "upper_arm": (40, 70, 220),
+        "forearm": (30, 190, 240),
+        "thigh": (20, 125, 70),
+        "shin": (150, 210, 50),
+    },
+}
+_EARS: dict[str, Colour] = {"left": (250, 190, 60), "right": (90, 170, 250)}
+_EYES: dict[str, Colour] = {"left": (130, 10, 10), "right": (10, 10, 130)}
+_JOINT: Colour = (250, 245, 225)
+_NOSE: Colour = (60, 30, 20)
+_SHOE: Colour = (35, 30, 35)
+
+
+@dataclass(frozen=True)
+class Capsule:
+    """All points within a radius of a segment; the radius changes linearly along it.
+
+    start and end are (x, y); equal ones make a disc. radii are those at start and end.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    radii: tuple[float, float]
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Figure:
+    """keypoints: (K, 2); capsules: the body, back to front."""
+
+    keypoints: np.ndarray
+    capsules: list[Capsule]
+
+    def placed(self, origin: np.ndarray, scale: float) -> "Figure":
+        """The figure enlarged by scale, its old origin at the new one."""
+        return Figure(
+            self.keypoints * scale + origin,
+            [
+                Capsule(
+                    part.start * scale + origin,
+                    part.end * scale + origin,
+                    (part.radii[0] * scale, part.radii[1] * scale),
+                    part.colour,
+                )
+                for part in self.capsules
+            ],
+        )
+
+    def extent(self) -> np.ndarray:
+        """x1, y1, x2, y2 of the body."""
+        ends = np.array([[part.start, part.end] for part in self.capsules])
+        radii = np.array([part.radii for part in self.capsules])[..., None]
+        return np.concatenate([(ends - radii).min(axis=(0, 1)), (ends + radii).max(axis=(0, 1))])
+
+
+def figure_maker(skeleton: Skeleton) -> Callable[[np.random.Generator], Figure]:
+    """A function that draws figures at random: human bodies where all names of the skeleton are joints
+    of one, else an abstract shape made of the skeleton's limbs.
+    """
+    if set(skeleton.keypoints) <= set(_joints(np.random.default_rng(0))):
+        return lambda rng: _body(rng, skeleton)
+    template = _template(skeleton)
+    return lambda rng: _abstract(rng, skeleton, template)
+
+
+def _direction(angle: float) -> np.ndarray:
+    """The unit vector turned by an angle (degrees) from straight down towards the right."""
+    return np.array([np.sin(np.radians(angle)), np.cos(np.radians(angle))])
+
+
+def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The joints of a human body in a random pose, by the names that the data sets use."""
+    lean, tilt, yaw = rng.normal(0, 8), rng.normal(0, 10), np.radians(rng.uniform(-55, 55))
+    up, across = -_direction(-lean), _direction(90 - lean)
+    head_up, head_across = -_direction(-lean - tilt), _direction(90 - lean - tilt)
+    joints: dict[str, np.ndarray] = {"pelvis": np.zeros(2)}
+    joints["neck"] = joints["thorax"] = up * rng.uniform(0.28, 0.32)
+    joints["upper_neck"] = joints["neck"] + up * 0.03
+    joints["head"] = joints["neck"] + head_up * 0.125
+    joints["head_top"] = joints["top_head"] = joints["head"] + head_up * 0.09
+    forward = head_across * np.sin(yaw)
+    joints["nose"] = joints["head"] + forward * 0.07 - head_up * 0.015
+    for side, sign in (("left", 1), ("right", -1)):
+        outward = across * sign * np.cos(yaw)
+        head_outward = head_across * sign * np.cos(yaw)
+        joints[f"{side}_eye"] = joints["head"] + forward * 0.05 + head_outward * 0.042 + head_up * 0.025
+        joints[f"{side}_ear"] = joints["head"] - forward * 0.02 + head_outward * 0.092
+        joints[f"{side}_shoulder"] = joints["neck"] - up * 0.035 + outward * 0.125
+        joints[f"{side}_hip"] = outward * 0.08
+        arm = rng.uniform(-15, 75) if rng.random() < 0.7 else rng.uniform(75, 165)
+        bend = rng.uniform(-20, 120)
+        leg = rng.uniform(-8, 40)
+        knee = leg - rng.uniform(-5, 50)
+        for start, end, length, angle in (
+            ("shoulder", "elbow", 0.17, arm),
+            ("elbow", "wrist", 0.16, arm + bend),
+            ("hip", "knee", 0.23, leg),
+            ("knee", "ankle", 0.22, knee),
+        ):
+            bone = (
+                _direction(sign * angle - lean) * length * rng.uniform(0.8, 1)
+            )  # shorter if it points at us
+            joints[f"{side}_{end}"] = joints[f"{side}_{start}"] + bone
+    return joints
+
+
+def _body(rng: np.random.Generator, skeleton: Skeleton) -> Figure:
+    joints = _joints(rng)
+    shirt = tuple(rng.uniform(40, 200, 3))
+    skin = tuple(np.array([235, 190, 150]) * rng.uniform(0.45, 1))
+    legs, arms, dots = [], [], []
+    for side in rng.permutation(["left", "right"]):
+        legs += [
+            _bone(joints, f"{side}_hip", f"{side}_knee", (0.062, 0.05), _LIMBS[side]["thigh"]),
+            _bone(joints, f"{side}_knee", f"{side}_ankle", (0.05, 0.038), _LIMBS[side]["shin"]),
+            _dot(joints, f"{side}_ankle", 0.042, _SHOE),
+        ]
+        arms += [
+            _bone(joints, f"{side}_shoulder", f"{side}_elbow", (0.048, 0.042), _LIMBS[side]["upper_arm"]),
+            _bone(joints, f"{side}_elbow", f"{side}_wrist", (0.042, 0.034), _LIMBS[side]["forearm"]),
+            _dot(joints, f"{side}_wrist", 0.038, skin),
+        ]
+        dots += [
+            _dot(joints, f"{side}_{name}", 0.024, _JOINT) for name in ("shoulder", "elbow", "hip", "knee")
+        ]
+    torso = [
+        _bone(joints, "left_shoulder", "left_hip", (0.06, 0.062), shirt),
+        _bone(joints, "right_shoulder", "right_hip", (0.06, 0.062), shirt),
+        _bone(joints, "neck", "pelvis", (0.07, 0.085), shirt),
+    ]
+    head = [
+        _bone(joints, "neck", "head", (0.045, 0.045), skin),
+        *(_dot(joints, f"{side}_ear", 0.03, _EARS[side]) for side in ("left", "right")),
+        _dot(joints, "head", 0.092, skin),
+        *(_dot(joints, f"{side}_eye", 0.03, (255, 255, 255)) for side in ("left", "right")),
+        *(_dot(joints, f"{side}_eye", 0.017, _EYES[side]) for side in ("left", "right")),
+        _dot(joints, "nose", 0.018, _NOSE),
+    ]
+    keypoints = np.stack([joints[name] for name in skeleton.keypoints])
+    return Figure(keypoints, legs + torso + arms + dots + head)
+
+
+def _bone(joints: dict, start: str, end: str, radii: tuple[float, float], colour: Colour) -> Capsule:
+    return Capsule(joints[start], joints[end], radii, colour)
+
+
+def _dot(joints: dict, name: str, radius: float, colour: Colour) -> Capsule:
+    return Capsule(joints[name], joints[name], (radius, radius), colour)
+
+
+def _template(skeleton: Skeleton) -> np.ndarray:
+    """(K, 2): a symmetric shape for any skeleton, neighbours on limbs close to each other.
+
+    Middle keypoints and flip pairs follow one another downwards in the order of the limb graph; the
+    pairs stand left and right of the axis, at distances that go to and fro.
+    """
+    points = np.zeros((skeleton.num_keypoints, 2))
+    order = list(_graph_order(skeleton))
+    rows = [k for k in order if skeleton.sides[k] != "right"]
+    for row, k in enumerate(rows):
+        y = (row + 0.5) / len(rows)
+        x = 0.12 + 0.2 * abs((0.618 * row) % 2 - 1)
+        partner = skeleton.flip_indices[k]
+        points[k] = (x if partner != k else 0.0, y)
+        points[partner] = (-points[k, 0], y)
+    return points
+
+
+def _graph_order(skeleton: Skeleton) -> Iterator[int]:
+    """All keypoints, breadth first along the limbs."""
+    seen: set[int] = set()
+    for root in range(skeleton.num_keypoints):
+        queue = deque([root])
+        while queue:
+            k = queue.popleft()
+            if k not in seen:
+                seen.add(k)
+                yield k
+                queue.extend(b if a == k else a for a, b in skeleton.limb_indices if k in (a, b))
+
+
+def _abstract(rng: np.random.Generator, skeleton: Skeleton, template: np.ndarray) -> Figure:
+    """The template bent, sheared, turned and shaken."""
+    x, y = template.T
+    x = x * rng.uniform(0.7, 1.3) + rng.uniform(-0.1, 0.1) * np.sin(np.pi * (y + rng.random()))
+    points = np.stack([x + rng.normal(0, 0.15) * y, y], axis=1)
+    spacing = 1 / np.sqrt(skeleton.num_keypoints)
+    points += rng.normal(0, 0.06 * spacing, points.shape)
+    turn = _direction(rng.normal(0, 12))
+    points = points @ np.array([[turn[1], -turn[0]], [turn[0], turn[1]]])
+    colours = [_colour(skeleton, k) for k in range(skeleton.num_keypoints)]
+    thick = 0.1 * spacing
+    limbs = [
+        Capsule(points[a], points[b], (thick, thick), tuple((np.array(colours[a]) + colours[b]) / 2))
+        for a, b in skeleton.limb_indices
+    ]
+    dots = [Capsule(point, point, (1.5 * thick,) * 2, colours[k]) for k, point in enumerate(points)]
+    return Figure(points, limbs + dots)
+
+
+def _colour(skeleton: Skeleton, k: int) -> Colour:
+    """Hues that differ among the keypoints: warm on the left, cool on the right, green in the middle."""
+    base = {"left": -0.08, "middle": 0.25, "right": 0.5}[skeleton.sides[k]]
+    rank = min(k, skeleton.flip_indices[k])
+    hue = base + 0.22 * ((0.618 * rank) % 1)
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, 0.95, 0.65 + 0.35 * ((0.381 * rank) % 1))
+    return 255 * red, 255 * green, 255 * blue

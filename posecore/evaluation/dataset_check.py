@@ -1,0 +1,205 @@
+"""What could be wrong with a dataset, found before training (tools/check_dataset.py).
+
+The reader of annotations (coco_json) already refuses what has no meaning; here is what has one, but
+probably not the one that was meant.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from posecore.data.datasets import dataset_metadata, read_dataset
+from posecore.data.formats.coco import dataset_dicts
+from posecore.data.mapper import PoseMapper
+from posecore.evaluation.coco import score
+from posecore.structures.skeleton import Skeleton
+
+
+@dataclass
+class Report:
+    """facts: what the dataset holds; warnings: what looks odd; errors: what training would suffer from."""
+
+    facts: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class People:
+    """The n persons of a dataset that are no crowds, side by side.
+
+    Attributes:
+        ids: (n,) of their annotations.
+        keypoints: (n, K, 3), COCO's pixels and v.
+        boxes: (n, 4), x, y, width, height.
+        areas: (n,).
+        sizes: (n, 2), width and height of their pictures.
+    """
+
+    ids: np.ndarray
+    keypoints: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(n, K)"""
+        return self.keypoints[..., 2] > 0
+
+
+def check_dataset(name: str, num_pictures: int = 200) -> Report:
+    """Looks at the annotations of a dataset, and opens some of its pictures.
+
+    Args:
+        name: a registered dataset with annotations.
+        num_pictures: how many pictures are opened, evenly spread; all files must exist anyway.
+
+    Raises:
+        FileNotFoundError, ValueError: the annotations cannot be used at all.
+    """
+    metadata = dataset_metadata(name)
+    skeleton = metadata.skeleton
+    content = read_dataset(name, skeleton)
+    if "annotations" not in content:
+        raise ValueError(f"{metadata.json_file} has no annotations to check")
+    people = _gather(content, skeleton)
+    report = Report()
+    _count(report, content, people, skeleton)
+    _check_pictures(report, dataset_dicts(content, metadata.image_root), skeleton, num_pictures)
+    if people.labelled.any():
+        _check_people(report, people)
+        _check_twins(report, content)
+        _check_score(report, content, skeleton)
+    else:
+        report.errors.append("no person has a labelled keypoint")
+    return report
+
+
+def _gather(content: dict, skeleton: Skeleton) -> People:
+    people = [person for person in content["annotations"] if not person["iscrowd"]]
+    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    count = len(people)
+    return People(
+        ids=np.array([person["id"] for person in people]),
+        keypoints=np.array([person["keypoints"] for person in people], dtype=float).reshape(
+            count, skeleton.num_keypoints, 3
+        ),
+        boxes=np.array([person["bbox"] for person in people], dtype=float).reshape(count, 4),
+        areas=np.array([person["area"] for person in people], dtype=float),
+        sizes=np.array([sizes[person["image_id"]] for person in people], dtype=float).reshape(count, 2),
+    )
+
+
+def _count(report: Report, content: dict, people: People, skeleton: Skeleton) -> None:
+    per_picture = dict.fromkeys((image["id"] for image in content["images"]), 0)
+    for person in content["annotations"]:
+        per_picture[person["image_id"]] += not person["iscrowd"]
+    counts = list(per_picture.values())
+    report.facts += [
+        f"skeleton {skeleton.name}: {skeleton.num_keypoints} keypoints",
+        f"{len(counts)} pictures, {counts.count(0)} of them without persons, at most "
+        f"{max(counts, default=0)} persons in one",
+        f"{len(people.ids)} persons, {int((~people.labelled.any(axis=1)).sum())} of them without keypoints; "
+        f"{len(content['annotations']) - len(people.ids)} crowds",
+    ]
+    for k, keypoint in enumerate(skeleton.keypoints):
+        visible, hidden = ((people.keypoints[:, k, 2] == v).sum() for v in (2, 1))
+        report.facts.append(f"{keypoint}: visible {visible}, hidden {hidden}")
+        if not visible and not hidden and people.labelled.any():
+            report.warnings.append(f"keypoint '{keypoint}' is never labelled")
+    if (crowded := sum(count > 20 for count in counts)) > 0:
+        report.warnings.append(
+            f"{crowded} pictures have more than 20 persons; COCO's evaluation counts 20 poses"
+        )
+
+
+def _check_pictures(report: Report, dicts: list[dict], skeleton: Skeleton, num_pictures: int) -> None:
+    missing = [record["file_name"] for record in dicts if not Path(record["file_name"]).is_file()]
+    if missing:
+        report.errors.append(f"{len(missing)} of {len(dicts)} pictures do not exist: {_some(missing)}")
+        return
+    mapper = PoseMapper(
+        labelled=False, augmentations=[], skeleton=skeleton, boxes="keypoints", image_format="RGB"
+    )
+    chosen = np.linspace(0, len(dicts) - 1, min(num_pictures, len(dicts))).round().astype(int)
+    for index in chosen:
+        try:
+            mapper(dicts[index])
+        except ValueError as error:
+            report.errors.append(str(error))
+    report.facts.append(f"{len(chosen)} pictures opened")
+
+
+def _check_people(report: Report, people: People) -> None:
+    points, labelled = people.keypoints[..., :2], people.labelled
+    if points[labelled].max() <= 1:
+        report.errors.append(
+            "all coordinates are at most 1: they seem to be shares of the picture; COCO's are pixels"
+        )
+    outside = ((points < -1) | (points > people.sizes[:, None])).any(axis=-1) & labelled
+    _warn(report, people, outside.any(axis=1), "labelled keypoints outside the picture")
+    unlabelled = ~labelled & (points != 0).any(axis=-1)
+    _warn(
+        report, people, unlabelled.any(axis=1), "coordinates at keypoints with v = 0, which is not labelled"
+    )
+    low, high = people.boxes[:, :2], people.boxes[:, :2] + people.boxes[:, 2:]
+    posed = labelled.any(axis=1)
+    _warn(
+        report, people, posed & (people.boxes[:, 2:] <= 0).any(axis=1), "keypoints, but a box without a size"
+    )
+    _warn(report, people, ((high < 0) | (low > people.sizes)).any(axis=1), "boxes outside the picture")
+    slack = 0.1 * people.boxes[:, 2:] + 1
+    away = ((points < (low - slack)[:, None]) | (points > (high + slack)[:, None])).any(axis=-1) & labelled
+    _warn(report, people, away.sum(axis=1) > labelled.sum(axis=1) / 2, "most keypoints outside their own box")
+    cover = people.areas / np.maximum(people.boxes[:, 2:].prod(axis=1), 1e-9)
+    _warn(
+        report,
+        people,
+        posed & ((cover > 1.05) | (cover < 0.02)),
+        "areas above the box's or below 2 % of it; the evaluation's tolerance grows with the area",
+    )
+
+
+def _check_twins(report: Report, content: dict) -> None:
+    """Persons of one picture with the very same keypoints."""
+    ids = defaultdict(list)
+    for person in content["annotations"]:
+        if person["num_keypoints"] > 0:
+            ids[person["image_id"], tuple(person["keypoints"])].append(person["id"])
+    twins = [same for same in ids.values() if len(same) > 1]
+    if twins:
+        report.warnings.append(
+            f"{len(twins)} persons are annotated more than once; annotations {_some(twins)}"
+        )
+
+
+def _check_score(report: Report, content: dict, skeleton: Skeleton) -> None:
+    """The truth as its own prediction should be perfect."""
+    results = [
+        {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
+        for person in content["annotations"]
+        if not person["iscrowd"] and person["num_keypoints"] > 0
+    ]
+    precision = score(content, results, "keypoints", skeleton.sigmas, "hotcoco")["AP"]
+    report.facts.append(f"AP of the truth as its own prediction: {precision:.1f} %")
+    if not precision > 99.9:
+        report.warnings.append(
+            f"the truth as its own prediction gets AP {precision:.1f} instead of 100; COCO's evaluation "
+            "counts the best 20 poses of a picture"
+        )
+
+
+def _warn(report: Report, people: People, who: ArrayLike, what: str) -> None:
+    """who: (n,), which persons have what."""
+    who = np.asarray(who)
+    if who.any():
+        some = _some(people.ids[who].tolist())
+        report.warnings.append(f"{int(who.sum())} of {len(who)} persons have {what}; annotations {some}")
+
+
+def _some(items: list) -> str:
+    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")

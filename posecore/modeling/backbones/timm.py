@@ -1,0 +1,130 @@
+"""Any timm model that gives feature maps, as a Detectron2 backbone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import FPN, Backbone
+from torch import Tensor, nn
+
+from posecore.layers.norm import convert_norms
+from posecore.modeling.backbones.pyramid import build_pyramid
+
+# The layers of MobileNets and EfficientNets that timm counts to the classifier.
+HEAD_CONV = ("conv_head", "bn2")
+
+
+class TimmBackbone(Backbone):
+    """The feature maps of a timm model at chosen strides; parameters are timm's, under ``body.``.
+
+    Args:
+        name: as in ``timm.list_models()``.
+        strides: of the wanted maps, finest first; where several maps have one, the deepest is taken.
+        norm: "BN" (trained), "FrozenBN" or "SyncBN".
+        in_channels: channels of the picture.
+        feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
+        head_conv: the last map goes through the 1x1 convolution before the classifier (MobileNets and
+            EfficientNets, 320 -> 1280 channels).
+
+    Maps are named ``stride8``, ``stride16``, ...
+
+    Raises:
+        ValueError: timm has no such model, it has no map of a wanted stride, or no such convolution.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        strides: Sequence[int] = (8, 16, 32),
+        norm: str = "BN",
+        in_channels: int = 3,
+        feature_location: str = "",
+        head_conv: bool = False,
+    ) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name.split('_')[0]}*")[:5] if name else []
+            raise ValueError(f"MODEL.TIMM.NAME {name!r} is no timm model; near it: {near}")
+        options: dict[str, Any] = {"feature_location": feature_location} if name.startswith("hrnet") else {}
+        with torch.device("meta"):
+            every: Any = timm.create_model(name, features_only=True, **options).feature_info
+        reductions = every.reduction()
+        missing = sorted(set(strides) - set(reductions))
+        if missing:
+            raise ValueError(
+                f"MODEL.TIMM.STRIDES asks {name} for strides {missing}; "
+                f"its maps have {sorted(set(reductions))}"
+            )
+        # The deepest map of each stride: features further along see more.
+        indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+        # Asking for these maps alone drops the layers behind them.
+        kept = [every.out_indices[index] for index in indices]
+        channels = [every.channels()[index] for index in indices]
+        body = timm.create_model(name, features_only=True, in_chans=in_channels, out_indices=kept, **options)
+        if name.startswith("hrnet"):
+            _freeze_unread(body, kept)
+        self._behind = HEAD_CONV if head_conv else ()
+        if head_conv:
+            channels[-1] = _add_head_conv(body, name)
+        self.body = convert_norms(body, norm, "MODEL.TIMM.NORM")
+        self._shapes = {
+            f"stride{stride}": ShapeSpec(channels=width, stride=stride)
+            for width, stride in zip(channels, strides, strict=True)
+        }
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) -> {name: (N, C_s, H / s, W / s)}."""
+        maps = self.body(image)
+        for layer in self._behind:
+            maps[-1] = self.body.get_submodule(layer)(maps[-1])
+        return dict(zip(self._shapes, maps, strict=True))
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return self._shapes
+
+
+def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
+    """Does not train what serves maps that nobody asked for.
+
+    The last fusion of an HRNet makes all of its maps whatever is asked for, and parameters without a
+    gradient stop distributed training. They stay, so that published weights fit.
+    """
+    for index, fusion in enumerate(hrnet.stage4[-1].fuse_layers):
+        if index + 1 not in kept:  # map 0 is the stem's
+            fusion.requires_grad_(False)
+            if hrnet.incre_modules is not None:
+                hrnet.incre_modules[index].requires_grad_(False)
+
+
+def _add_head_conv(body: nn.Module, name: str) -> int:
+    """Adds the layers before the classifier under timm's names; returns their channels."""
+    whole: Any = timm.create_model(name, num_classes=0)
+    for layer in HEAD_CONV:
+        if not hasattr(whole, layer):
+            raise ValueError(f"MODEL.TIMM.HEAD_CONV: {name} has no {layer} before its classifier")
+        body.add_module(layer, whole.get_submodule(layer))
+    return whole.num_features
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """The timm model MODEL.TIMM.NAME itself, its maps of MODEL.TIMM.STRIDES."""
+    return TimmBackbone(
+        cfg.MODEL.TIMM.NAME,
+        strides=tuple(cfg.MODEL.TIMM.STRIDES),
+        norm=cfg.MODEL.TIMM.NORM,
+        in_channels=input_shape.channels,
+        feature_location=cfg.MODEL.TIMM.FEATURE_LOCATION,
+        head_conv=cfg.MODEL.TIMM.HEAD_CONV,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_fcos_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """The timm model MODEL.TIMM.NAME and FPN on its maps of MODEL.TIMM.STRIDES."""
+    body = build_timm_backbone(cfg, input_shape)
+    return build_pyramid(cfg, body, list(body.output_shape()))

@@ -1,0 +1,137 @@
+"""The base of every model here: pictures in, losses or poses out."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from detectron2.modeling import Backbone
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+
+from posecore.structures.skeleton import Skeleton
+
+
+class PoseEstimator(nn.Module, ABC):
+    """A Detectron2 meta-architecture that finds the poses of all persons in pictures.
+
+    A method implements :meth:`losses` and :meth:`predict`; what comes before and after is the same
+    for all of them and stands here.
+
+    Args:
+        backbone: a Detectron2 ``Backbone``, from (N, 3, H, W) to named feature maps.
+        skeleton: which keypoints a person has.
+        pixel_mean: per channel, in the order of ``cfg.INPUT.FORMAT``, 0-255.
+        pixel_std: per channel.
+        shift: pixels of the original picture that keypoints are moved right and down by in the end: 0.5 for
+            weights that were trained with the centre of the first pixel at 0.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        skeleton: Skeleton,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        shift: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.skeleton = skeleton
+        self.shift = shift
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    @abstractmethod
+    def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
+        """The losses of a training batch, with the same keys on every step and every process.
+
+        Args:
+            images: normalised and padded, (N, C, H, W).
+            targets: per picture gt_boxes, gt_classes and gt_keypoints (G, K, 3), in its pixels; a
+                picture without persons has empty ones.
+        """
+
+    @abstractmethod
+    def predict(self, images: ImageList) -> list[Instances]:
+        """Per picture pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels.
+
+        Pictures are what :meth:`preprocess` made of the inputs. A method that looks at parts of pictures
+        makes pictures of the parts there, and puts what it found together in :meth:`postprocess`.
+        """
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """One dict per picture.
+
+        Each has ``image`` (C, H, W), 0-255; in training ``instances`` with the ground truth; otherwise
+        optionally ``height`` and ``width`` of the original picture, in whose coordinates the poses then
+        come back. Nothing that comes in is modified.
+
+        Returns:
+            In training the losses by name; otherwise per picture ``{"instances": Instances}``.
+        """
+        images = self.preprocess(batched_inputs)
+        if self.training:
+            return self.losses(images, [self._target(inputs) for inputs in batched_inputs])
+        results = self.postprocess(self.predict(images), images, batched_inputs)
+        return [{"instances": result} for result in results]
+
+    def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """Normalises, then pads with zeros to a common size that the backbone can divide."""
+        images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def postprocess(
+        self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
+    ) -> list[Instances]:
+        """What :meth:`predict` found, per picture and in the coordinates of the original one."""
+        return [
+            rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])), self.shift)
+            for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
+        ]
+
+    def _target(self, inputs: dict[str, Any]) -> Instances:
+        instances = inputs["instances"].to(self.device)
+        if instances.has("gt_keypoints"):
+            found = instances.gt_keypoints.tensor.shape[1]
+            if len(instances) and found != self.skeleton.num_keypoints:
+                raise ValueError(
+                    f"{inputs.get('file_name', 'a picture')} has persons with {found} keypoints, but the "
+                    f"model was built for the {self.skeleton.num_keypoints} of skeleton "
+                    f"{self.skeleton.name!r} (DATASETS.SKELETON)"
+                )
+        return instances
+
+
+def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> Instances:
+    """The same detections in a picture of another size.
+
+    Detectron2's own post-processing drops boxes without area; a pose whose keypoints lie on a line is
+    still a pose, so nothing is dropped here.
+
+    Args:
+        instances: with pred_boxes and pred_keypoints in pixels of ``instances.image_size``.
+        size: (height, width) to scale to.
+        shift: pixels of that size that keypoints are then moved right and down by.
+
+    Returns:
+        A copy; boxes are clipped to the picture, keypoints are not.
+    """
+    height, width = size
+    factors = torch.tensor(
+        [width / instances.image_size[1], height / instances.image_size[0]], device=instances.scores.device
+    )
+    scaled = Instances((height, width), **instances.get_fields())
+    boxes = Boxes(instances.pred_boxes.tensor * factors.repeat(2))
+    boxes.clip((height, width))
+    scaled.pred_boxes = boxes
+    keypoints = instances.pred_keypoints
+    scaled.pred_keypoints = torch.cat([keypoints[..., :2] * factors + shift, keypoints[..., 2:]], dim=-1)
+    return scaled

@@ -1,0 +1,1 @@
+"""Drawings of poses and plots of trainings."""

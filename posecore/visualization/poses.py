@@ -1,0 +1,211 @@
+"""Draws poses, heatmaps and links on pictures, and arranges pictures in grids.
+
+Pictures are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is orange, the right blue.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from detectron2.structures import Boxes, Instances, Keypoints
+
+from posecore.structures.skeleton import Skeleton
+
+Colour = tuple[int, int, int]
+
+_SIDES: dict[str, Colour] = {"left": (255, 150, 30), "right": (40, 150, 255), "middle": (110, 220, 90)}
+_OUTLINE: Colour = (20, 20, 20)
+_BOXES: tuple[Colour, ...] = (
+    (255, 255, 255),
+    (255, 225, 90),
+    (120, 255, 210),
+    (255, 150, 200),
+    (200, 170, 255),
+)
+_PAPER: Colour = (32, 34, 38)
+_INK: Colour = (235, 235, 235)
+_MARK: Colour = (230, 30, 30)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+# cv2 takes positions as integers of 1/16 pixel.
+_SHIFT = 4
+
+
+def draw_poses(
+    image: np.ndarray,
+    poses: Instances,
+    skeleton: Skeleton,
+    *,
+    threshold: float = 0.0,
+    boxes: bool = True,
+    scale: float = 1.0,
+) -> np.ndarray:
+    """The picture with the poses on it; the larger a person, the thicker the lines.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        poses: a model's detections (pred_keypoints, pred_boxes, scores) or ground truth (gt_keypoints,
+            gt_boxes) in pixels of the image. A hidden keypoint of the truth (v = 1) is a ring.
+        skeleton: names the limbs and the sides.
+        threshold: keypoints whose confidence is not above this are left out, with their limbs.
+        boxes: whether boxes are drawn, and the scores with them.
+        scale: the picture is enlarged by this before anything is drawn on it.
+
+    Returns:
+        (H * scale, W * scale, 3) uint8 RGB.
+    """
+    height, width = (round(side * scale) for side in image.shape[:2])
+    canvas = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
+    )
+    predicted = poses.has("pred_keypoints")
+    keypoints = _array(poses.pred_keypoints if predicted else poses.gt_keypoints)
+    if boxes and poses.has("pred_boxes" if predicted else "gt_boxes"):
+        corners = _array(poses.pred_boxes if predicted else poses.gt_boxes)
+        labels = (
+            [f"{score:.2f}" for score in poses.scores.tolist()] if poses.has("scores") else [""] * len(poses)
+        )
+        for index, (box, label) in enumerate(zip(corners, labels, strict=True)):
+            _draw_box(canvas, box * scale, label, _BOXES[index % len(_BOXES)])
+    # The best detection is drawn last, so nothing hides it.
+    for person in keypoints[::-1]:
+        shown = person[:, 2] > (threshold if predicted else 0)
+        hidden = np.zeros_like(shown) if predicted else person[:, 2] == 1
+        _draw_pose(canvas, person[:, :2] * scale, shown, hidden, skeleton)
+    return canvas
+
+
+def draw_heat(
+    image: np.ndarray, heat: np.ndarray, *, mark: tuple[float, float] | None = None, strength: float = 0.6
+) -> np.ndarray:
+    """A heatmap over the picture, from its least (blue) to its greatest number (red).
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        heat: (h, w), of any range.
+        mark: a point to be drawn as a red disc, pixels.
+        strength: how much of the picture it covers.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    spread = max(float(np.ptp(heat)), np.finfo(np.float32).tiny)
+    levels = ((heat - heat.min()) / spread * 255).astype(np.uint8)
+    colours = cv2.applyColorMap(cv2.resize(levels, (width, height)), cv2.COLORMAP_JET)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    canvas = cv2.addWeighted(np.ascontiguousarray(image), 1 - strength, colours, strength, 0)
+    if mark is not None:
+        _draw_disc(canvas, np.array(mark), max(height, width) / 80 + 1, _INK)
+        _draw_disc(canvas, np.array(mark), max(height, width) / 80, _MARK)
+    return canvas
+
+
+def draw_links(
+    image: np.ndarray, points: np.ndarray, weights: np.ndarray, origin: int, skeleton: Skeleton
+) -> np.ndarray:
+    """Lines from one keypoint to the others, the thicker the greater their weight; all keypoints as discs.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not changed.
+        points: (K, 2), pixels.
+        weights: (K,), none below 0; the thickest line is that of the greatest but the origin's own.
+        origin: the keypoint that the lines start from.
+        skeleton: colours the keypoints.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    size = max(image.shape[:2])
+    others = [k for k in range(len(points)) if k != origin]
+    greatest = max([float(weights[k]) for k in others], default=0.0) or 1.0
+    for k in sorted(others, key=lambda k: weights[k]):
+        thickness = round(float(weights[k]) / greatest * size / 40)
+        if thickness:
+            ends = _fixed(points[origin]), _fixed(points[k])
+            cv2.line(canvas, *ends, _SIDES[skeleton.sides[k]], thickness, cv2.LINE_AA, _SHIFT)
+    for k, point in enumerate(points):
+        _draw_disc(canvas, point, size / 80 + 1, _OUTLINE)
+        _draw_disc(canvas, point, size / 80, _MARK if k == origin else _SIDES[skeleton.sides[k]])
+    return canvas
+
+
+def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
+    """Pictures in rows on dark paper, each in a cell that fits the largest, its caption above it.
+
+    Args:
+        images: (H_i, W_i, 3) uint8 RGB each, at least one.
+        columns: pictures per row.
+        captions: one for each picture; None for no captions.
+    """
+    if not images:
+        raise ValueError("a grid needs at least one picture")
+    gap, head = 6, 20 if captions else 0
+    height = max(image.shape[0] for image in images) + head + gap
+    width = max(image.shape[1] for image in images) + gap
+    rows = -(-len(images) // columns)
+    paper = np.full((rows * height + gap, min(columns, len(images)) * width + gap, 3), _PAPER, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * height + gap, (index % columns) * width + gap
+        if captions:
+            cell = paper[top : top + head, left : left + width - gap]
+            cv2.putText(cell, captions[index], (2, head - 6), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
+        paper[top + head : top + head + image.shape[0], left : left + image.shape[1]] = image
+    return paper
+
+
+def _array(values: Boxes | Keypoints | torch.Tensor) -> np.ndarray:
+    tensor = values if isinstance(values, torch.Tensor) else values.tensor
+    return tensor.detach().cpu().float().numpy()
+
+
+def _draw_pose(
+    canvas: np.ndarray, points: np.ndarray, shown: np.ndarray, hidden: np.ndarray, skeleton: Skeleton
+) -> None:
+    """points: (K, 2); shown, hidden: (K,)."""
+    if not shown.any():
+        return
+    # The spread of most keypoints: a stray one says nothing about the person's size.
+    size = np.ptp(np.percentile(points[shown], (10, 90), axis=0), axis=0).max()
+    width = int(np.clip(round(0.018 * size), 1, 8))
+    limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
+    for thickness, outline in ((width + 2, True), (width, False)):
+        for a, b in limbs:
+            colour = _OUTLINE if outline else _limb_colour(skeleton, a, b)
+            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), colour, thickness, cv2.LINE_AA, _SHIFT)
+    radius = max(1.2, 1.1 * width)
+    for k in np.flatnonzero(shown):
+        colour = _SIDES[skeleton.sides[k]]
+        _draw_disc(canvas, points[k], radius + 1, _OUTLINE)
+        _draw_disc(canvas, points[k], radius, colour)
+        if hidden[k]:
+            _draw_disc(canvas, points[k], 0.6 * radius, _OUTLINE)
+
+
+def _limb_colour(skeleton: Skeleton, a: int, b: int) -> Colour:
+    sides = {skeleton.sides[a], skeleton.sides[b]} - {"middle"}
+    return _SIDES[sides.pop() if len(sides) == 1 else "middle"]
+
+
+def _draw_disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
+    cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, colour: Colour) -> None:
+    corner, opposite = _fixed(box[:2]), _fixed(box[2:])
+    cv2.rectangle(canvas, corner, opposite, colour, 1, cv2.LINE_AA, _SHIFT)
+    if label:
+        scale = float(np.clip(min(canvas.shape[:2]) / 900, 0.3, 0.7))
+        (width, height), base = cv2.getTextSize(label, _FONT, scale, 1)
+        left = int(np.clip(box[0], 0, canvas.shape[1] - width))
+        bottom = int(np.clip(box[1], height + base, canvas.shape[0]))
+        cv2.rectangle(canvas, (left, bottom - height - base), (left + width, bottom), colour, -1)
+        cv2.putText(canvas, label, (left, bottom - base + 1), _FONT, scale, _OUTLINE, 1, cv2.LINE_AA)
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    """Continuous pixels to cv2's fixed-point numbers, which count from the first pixel's centre."""
+    # Far outside, cv2's integers would overflow.
+    x, y = ((np.clip(point, -10_000, 50_000) - 0.5) * 2**_SHIFT).round().astype(int).tolist()
+    return x, y

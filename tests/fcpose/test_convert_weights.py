@@ -1,0 +1,45 @@
+"""The names of the released checkpoints: all of them, and no others."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from fcpose_oracle import build, official_state
+from torch import Tensor
+
+from fcpose.convert_weights import convert
+
+
+@pytest.fixture(scope="module")
+def state(shared: Path) -> dict[str, Tensor]:
+    case = json.loads((shared / "oracles/fcpose/case_a/case.json").read_text())
+    return official_state(shared, case)
+
+
+def test_nothing_is_missing_and_nothing_left_over(state: dict[str, Tensor]) -> None:
+    model = build("official/R_50_3x.yaml")
+    model.load_state_dict(convert(state))
+    assert sum(tensor.numel() for tensor in convert(state).values()) == sum(t.numel() for t in state.values())
+
+
+def test_constants_of_old_files_may_be_there(state: dict[str, Tensor]) -> None:
+    old = state | {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
+    assert convert(old).keys() == convert(state).keys()
+
+
+def test_what_is_missing_is_named(state: dict[str, Tensor]) -> None:
+    name = "proposal_generator.fcpose_head.atten_producer.weight"
+    with pytest.raises(ValueError, match=f"lacks 1 tensors.*{name}"):
+        convert({other: tensor for other, tensor in state.items() if other != name})
+
+
+def test_what_nobody_knows_is_named(state: dict[str, Tensor]) -> None:
+    with pytest.raises(ValueError, match=r"1 tensors have names.*roi_heads\.weight"):
+        convert(state | {"roi_heads.weight": torch.zeros(1)})
+
+
+def test_inputs_stay_as_they_are(state: dict[str, Tensor]) -> None:
+    before = dict(state)
+    convert(state)
+    assert state.keys() == before.keys()

@@ -1,0 +1,208 @@
+"""What is saved comes back, and weights that do not fit are refused by name."""
+
+import logging
+
+import pytest
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from torch import nn
+
+from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import CheckpointError
+
+
+class Body(nn.Module):
+    """Names as in Detectron2's ResNets, statistics frozen."""
+
+    def __init__(self, blocks=2):
+        super().__init__()
+        self.stem = nn.ModuleDict({"conv1": nn.Conv2d(3, 2, 1)})
+        self.stem["conv1"].norm = FrozenBatchNorm2d(2)
+        self.res2 = nn.ModuleList([nn.Conv2d(2, 2, 1) for _ in range(blocks)])
+
+
+class Model(nn.Module):
+    def __init__(self, head="keypoints", outputs=4, blocks=2):
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.bottom_up = Body(blocks)
+        self.backbone.lateral = nn.Conv2d(2, 2, 1)
+        self.add_module(head, nn.Conv2d(2, outputs, 1))
+        self.register_buffer("pixel_mean", torch.zeros(3))
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def save(folder, model, name="model", **checkpointables):
+    PoseCheckpointer(model, str(folder), **checkpointables).save(name, iteration=6)
+    return str(folder / f"{name}.pth")
+
+
+def save_weights(folder, weights):
+    torch.save(weights, folder / "weights.pth")
+    return str(folder / "weights.pth")
+
+
+def test_round_trip_with_optimizer(tmp_path):
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sum(parameter.square().sum() for parameter in model.parameters()).backward()
+    optimizer.step()
+    file = save(tmp_path, model, optimizer=optimizer)
+    content = torch.load(file, weights_only=True)
+    assert content.keys() == {"model", "optimizer", "iteration"}
+
+    other = Model()
+    fresh = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9)
+    rest = PoseCheckpointer(other, str(tmp_path), optimizer=fresh).resume_or_load("", resume=True)
+    assert rest == {"iteration": 6}
+    assert equal(other.state_dict(), model.state_dict())
+    assert fresh.state_dict()["param_groups"][0]["lr"] == 0.1
+    momentum = fresh.state_dict()["state"][0]["momentum_buffer"]
+    assert torch.equal(momentum, optimizer.state_dict()["state"][0]["momentum_buffer"])
+
+
+def test_the_last_one_is_resumed_and_without_one_the_weights_are_used(tmp_path):
+    old, new, start = Model(), Model(), Model()
+    save(tmp_path, old, "first")
+    save(tmp_path, new, "second")
+    model = Model()
+    PoseCheckpointer(model, str(tmp_path)).resume_or_load("nowhere.pth", resume=True)
+    assert equal(model.state_dict(), new.state_dict())
+    weights = save_weights(tmp_path, start.state_dict())
+    assert PoseCheckpointer(model, str(tmp_path / "empty")).resume_or_load(weights, resume=True) == {}
+    assert equal(model.state_dict(), start.state_dict())
+
+
+def test_resuming_needs_the_optimizer(tmp_path):
+    model = Model()
+    save(tmp_path, model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(CheckpointError, match=r"model.pth has no 'optimizer'"):
+        PoseCheckpointer(model, str(tmp_path), optimizer=optimizer).resume_or_load("", resume=True)
+
+
+def test_resuming_with_other_parameter_groups(tmp_path):
+    model = Model()
+    save(tmp_path, model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    optimizer = torch.optim.SGD([{"params": [parameter]} for parameter in model.parameters()], lr=0.1)
+    with pytest.raises(CheckpointError, match=r"model.pth was trained with another optimizer"):
+        PoseCheckpointer(model, str(tmp_path), optimizer=optimizer).resume_or_load("", resume=True)
+
+
+def test_nothing_broken_is_saved(tmp_path):
+    model = Model()
+    save(tmp_path, model, "good")
+    model.keypoints.weight.data[0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"keypoints.weight is not finite.*bad.pth is not saved"):
+        save(tmp_path, model, "bad")
+    assert PoseCheckpointer(model, str(tmp_path)).get_checkpoint_file().endswith("good.pth")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.pth", "last_checkpoint"]
+
+
+def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+    model = Model()
+    file = save(tmp_path, model)
+
+    def half(content, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, Model())
+    assert equal(torch.load(file)["model"], model.state_dict())
+
+
+def test_only_the_process_that_should_saves(tmp_path):
+    PoseCheckpointer(Model(), str(tmp_path), save_to_disk=False).save("model")
+    PoseCheckpointer(Model(), "").save("model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_weights_change_nothing(caplog):
+    model = Model()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with caplog.at_level(logging.INFO, logger="posecore"):
+        assert PoseCheckpointer(model).load("") == {}
+    assert equal(model.state_dict(), before)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_another_method(tmp_path, strict):
+    file = save(tmp_path, Model("controllers"))
+    message = r"model.pth is a checkpoint of another method or config: it has controllers.*needs keypoints"
+    with pytest.raises(CheckpointError, match=message):
+        PoseCheckpointer(Model()).load(file, strict=strict)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_something_else_entirely(tmp_path, strict):
+    file = save_weights(tmp_path, {"a.b": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"another method or config: it has a.b"):
+        PoseCheckpointer(Model()).load(file, strict=strict)
+
+
+def test_another_number_of_keypoints(tmp_path, caplog):
+    trained = Model(outputs=4)
+    file = save(tmp_path, trained)
+    model = Model(outputs=6)
+    with pytest.raises(CheckpointError, match=r"another skeleton: keypoints.weight \(4, .*\) for \(6, "):
+        PoseCheckpointer(model).load(file)
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(model).load(file, strict=False)
+    assert "2 weights have another shape in it and start afresh: keypoints.weight" in caplog.text
+    assert torch.equal(model.backbone.lateral.weight, trained.backbone.lateral.weight)
+
+
+def test_a_file_with_too_much_loads_with_a_warning(tmp_path, caplog):
+    trained = Model()
+    trained.heatmaps = nn.Conv2d(2, 2, 1)
+    model = Model()
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(model).load(save(tmp_path, trained))
+    assert "2 weights are in it alone and left out: heatmaps.weight, heatmaps.bias" in caplog.text
+    assert torch.equal(model.keypoints.weight, trained.keypoints.weight)
+
+
+def backbone_weights(model):
+    return dict(model.backbone.bottom_up.state_dict())
+
+
+def test_backbone_alone(tmp_path, caplog):
+    trained, model = Model(), Model()
+    head = model.keypoints.weight.clone()
+    file = save_weights(tmp_path, {**backbone_weights(trained), "classifier.weight": torch.zeros(1)})
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(model).load(file, strict=False)
+    assert equal(backbone_weights(model), backbone_weights(trained))
+    assert torch.equal(model.keypoints.weight, head)
+    assert "4 weights are not in it and start afresh: backbone.lateral.weight" in caplog.text
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint: it lacks backbone.lateral.weight"):
+        PoseCheckpointer(model).load(file)
+
+
+def test_backbone_with_folded_statistics(tmp_path):
+    trained, model = Model(), Model()
+    trained.backbone.bottom_up.stem["conv1"].norm.weight.fill_(3.0)
+    weights = {name: w for name, w in backbone_weights(trained).items() if "running" not in name}
+    PoseCheckpointer(model).load(save_weights(tmp_path, weights), strict=False)
+    norm = model.backbone.bottom_up.stem["conv1"].norm
+    picture = torch.rand(1, 2, 3, 3)
+    torch.testing.assert_close(norm(picture), 3 * picture, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("blocks", "message"), [(1, r"it lacks .*res2.1"), (3, r"it also has .*res2.2")])
+def test_backbone_of_another_depth(tmp_path, blocks, message):
+    file = save_weights(tmp_path, backbone_weights(Model(blocks=blocks)))
+    with pytest.raises(CheckpointError, match=rf"of another backbone than the model's: {message}"):
+        PoseCheckpointer(Model()).load(file, strict=False)
+
+
+def test_backbone_of_another_width(tmp_path):
+    weights = backbone_weights(Model())
+    weights["res2.0.weight"] = torch.zeros(5, 2, 1, 1)
+    with pytest.raises(CheckpointError, match=r"another backbone.*shapes differ: .*res2.0.weight \(5, 2"):
+        PoseCheckpointer(Model()).load(save_weights(tmp_path, weights), strict=False)

@@ -1,0 +1,255 @@
+"""The reader of annotation files: what it takes, fills in and refuses."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
+
+from posecore.data.formats.coco import AREA_OF_BOX, dataset_dicts, read_coco
+from posecore.structures.skeleton import Skeleton, load_skeleton
+
+ARM = Skeleton("arm", ("elbow", "wrist"), (), (("elbow", "wrist"),), (0.1, 0.1))
+CONTENT = {
+    "images": [
+        {"id": 7, "file_name": "b.jpg", "height": 40, "width": 60},
+        {"id": 3, "file_name": "a.jpg", "height": 30, "width": 50},
+    ],
+    "categories": [{"id": 1, "name": "person", "keypoints": ["elbow", "wrist"]}],
+    "annotations": [
+        {
+            "id": 11,
+            "image_id": 7,
+            "category_id": 1,
+            "bbox": [1.5, 2, 10, 20],
+            "area": 100.0,
+            "iscrowd": 0,
+            "num_keypoints": 1,
+            "keypoints": [4, 5, 2, 0, 0, 0],
+        },
+        {
+            "id": 12,
+            "image_id": 7,
+            "category_id": 1,
+            "bbox": [0, 0, 30, 30],
+            "area": 700.0,
+            "iscrowd": 1,
+            "num_keypoints": 0,
+            "keypoints": [0, 0, 0, 0, 0, 0],
+        },
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes CONTENT after a function changed it; returns the path."""
+
+    def writer(change=lambda content: None):
+        content = copy.deepcopy(CONTENT)
+        change(content)
+        path = tmp_path / "people.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return writer
+
+
+def person(**fields):
+    """Changes fields of the first annotation; None takes them away."""
+
+    def change(content):
+        for key, value in fields.items():
+            content["annotations"][0][key] = value
+            if value is None:
+                del content["annotations"][0][key]
+
+    return change
+
+
+def test_detectron2_dicts_sorted_by_id_with_half_a_pixel_more(write):
+    first, second = dataset_dicts(read_coco(write(), ARM), "pictures")
+    assert first == {
+        "file_name": "pictures/a.jpg",
+        "image_id": 3,
+        "height": 30,
+        "width": 50,
+        "annotations": [],
+    }
+    assert second["annotations"][0] == {
+        "id": 11,
+        "bbox": [1.5, 2, 10, 20],
+        "bbox_mode": BoxMode.XYWH_ABS,
+        "category_id": 0,
+        "iscrowd": 0,
+        "area": 100.0,
+        "num_keypoints": 1,
+        "keypoints": [4.5, 5.5, 2, 0.5, 0.5, 0],
+    }
+    assert second["annotations"][1]["iscrowd"] == 1
+
+
+def test_agrees_with_detectron2_on_coco(shared):
+    json_file = shared / "data" / "coco" / "person_keypoints.json"
+    theirs = load_coco_json(str(json_file), "pictures")
+    ours = dataset_dicts(read_coco(json_file, load_skeleton("coco_17")), "pictures")
+    assert [record["file_name"] for record in ours] == [record["file_name"] for record in theirs]
+    for our, their in zip(ours, theirs, strict=True):
+        for key in ("keypoints", "bbox", "iscrowd"):
+            assert [item[key] for item in our["annotations"]] == [item[key] for item in their["annotations"]]
+
+
+def test_a_complete_file_causes_no_notice(write, caplog):
+    content = read_coco(write(), ARM)
+    assert content["annotations"] == CONTENT["annotations"]
+    assert not caplog.records
+
+
+def test_pictures_alone_have_no_annotations(write):
+    content = read_coco(write(lambda content: content.pop("annotations")), ARM)
+    assert "annotations" not in content
+    assert all("annotations" not in record for record in dataset_dicts(content, ""))
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "area"),
+    [
+        (None, AREA_OF_BOX * 200),
+        ([], AREA_OF_BOX * 200),
+        ([[10, 10, 30, 10, 30, 20, 10, 20]], 200),
+        ([[10, 10, 30, 10, 30, 20, 10, 20], [0, 0, 4, 0, 4, 5, 0, 5]], 220),
+        ({"size": [40, 60], "counts": [100, 37, 40 * 60 - 137]}, 37),
+    ],
+)
+def test_a_missing_area_is_filled_in_and_said(write, caplog, segmentation, area):
+    content = read_coco(write(person(area=None, segmentation=segmentation or [])), ARM)
+    assert content["annotations"][0]["area"] == pytest.approx(area, rel=0.05)
+    assert "1 of 2 annotations have no valid area" in caplog.text
+    assert "people.json" in caplog.text
+
+
+def test_a_missing_number_of_keypoints_is_counted(write, caplog):
+    content = read_coco(write(person(num_keypoints=None)), ARM)
+    assert content["annotations"][0]["num_keypoints"] == 1
+    assert "1 of 2 annotations have no valid num_keypoints" in caplog.text
+
+
+def test_a_wrong_number_of_keypoints_is_counted_anew(write, caplog):
+    assert read_coco(write(person(num_keypoints=0)), ARM)["annotations"][0]["num_keypoints"] == 1
+    assert "num_keypoints" in caplog.text
+
+
+def test_missing_iscrowd_means_no_crowd(write):
+    assert read_coco(write(person(iscrowd=None)), ARM)["annotations"][0]["iscrowd"] == 0
+
+
+def test_a_person_without_keypoints_is_kept(write, caplog):
+    def change(content):
+        del content["annotations"][1]["keypoints"]
+
+    content = read_coco(write(change), ARM)
+    assert content["annotations"][1]["keypoints"] == [0] * 6
+    assert "1 of 2 annotations have no valid keypoints" in caplog.text
+
+
+def test_other_categories_are_left_out(write):
+    def change(content):
+        content["categories"].append({"id": 2, "name": "dog"})
+        content["annotations"].append({"id": 13, "image_id": 3, "category_id": 2, "bbox": [0, 0, 1, 1]})
+
+    content = read_coco(write(change), ARM)
+    assert [item["id"] for item in content["annotations"]] == [11, 12]
+    assert [category["name"] for category in content["categories"]] == ["person"]
+
+
+def test_spelling_of_names_does_not_matter(write):
+    names = ["Elbow", "WRIST "]
+    read_coco(write(lambda content: content["categories"][0].update(keypoints=names)), ARM)
+
+
+def test_a_single_category_needs_no_names(write):
+    read_coco(write(lambda content: content["categories"][0].pop("keypoints")), ARM)
+
+
+def test_minival_may_repeat_ids(write):
+    path = write(person(id=12))
+    with pytest.raises(ValueError, match=r"repeated: \[12\]"):
+        read_coco(path, ARM)
+    read_coco(path.rename(path.with_name("person_keypoints_minival2014.json")), ARM)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (person(keypoints=[1, 2, 2]), "annotation 11: keypoints must be 6 numbers, not 3"),
+        (person(keypoints=[1, 2, 2, 1, float("nan"), 1]), "annotation 11: keypoints must be finite"),
+        (person(keypoints=[1, 2, 2, 1, "3", 1]), "annotation 11: keypoints must be numbers"),
+        (person(keypoints="many"), "annotation 11: keypoints must be 6 numbers, not 'many'"),
+        (person(keypoints=[1, 2, 0.7, 1, 2, 1]), "annotation 11: the v of keypoint 'elbow' must be 0"),
+        (person(bbox=[1, 2, float("inf"), 3]), "annotation 11: bbox must be finite"),
+        (person(bbox=[1, 2, -5, 3]), "annotation 11: bbox must be x, y, width >= 0"),
+        (person(bbox=[1, 2]), "annotation 11: bbox must be 4 numbers, not 2"),
+        (person(bbox=None), "annotation 11: bbox must be 4 numbers, not None"),
+        (person(image_id=99), "annotation 11: no image has its image_id 99"),
+        (person(image_id=None), "annotation 11: no image has its image_id None"),
+        (person(id=None), "an annotation of image 7 has no id"),
+        (person(id=12), r"annotation ids must differ; repeated: \[12\]"),
+        (person(category_id=5), r"annotation 11: category_id is 5, not one of \[1\]"),
+        (lambda content: content["images"][0].update(id=3), r"image ids must differ; repeated: \[3\]"),
+        (lambda content: content["images"][0].update(width=0), "image 7: width must be a positive integer"),
+        (
+            lambda content: content["images"][0].update(height=4.5),
+            "image 7: height must be a positive integer",
+        ),
+        (lambda content: content["images"][0].pop("file_name"), r"image 7 lacks \['file_name'\]"),
+        (lambda content: content.pop("images"), "needs a list 'images'"),
+        (lambda content: content.pop("categories"), "'categories' is missing or empty"),
+        (
+            lambda content: content["categories"].append({"id": 2, "name": "dog", "keypoints": ["tail"]}),
+            r"one of the categories must have keypoints, not 2 of 2: \['person', 'dog'\]",
+        ),
+        (
+            lambda content: content["categories"][0].update(keypoints=["wrist", "elbow"]),
+            "category 'person' and skeleton 'arm' differ: keypoint 0 is 'wrist' against 'elbow'",
+        ),
+        (
+            lambda content: content["categories"][0].update(keypoints=["elbow"]),
+            "category 'person' and skeleton 'arm' differ: 1 keypoints against 2",
+        ),
+        (
+            lambda content: [item.pop("keypoints") for item in content["annotations"]],
+            "no annotation has keypoints; is this the instances file",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(write, change, message):
+    path = write(change)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_coco(path, ARM)
+    assert str(path) in str(caught.value)
+
+
+def test_a_truncated_file_is_named(write):
+    path = write()
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(ValueError, match=r"people\.json is no complete JSON file \(is it truncated\?\)"):
+        read_coco(path, ARM)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
+        read_coco(tmp_path / "gone.json", ARM)
+
+
+def test_no_persons(write):
+    content = read_coco(write(lambda content: content.update(annotations=[])), ARM)
+    assert [record["annotations"] for record in dataset_dicts(content, "")] == [[], []]
+
+
+def test_keypoints_are_plain_floats(write):
+    """Detectron2 pickles the dicts, one by one: no arrays in them."""
+    record = dataset_dicts(read_coco(write(), ARM), "")[1]
+    assert all(type(value) is float for value in record["annotations"][0]["keypoints"])
+    assert not any(isinstance(value, np.ndarray) for value in record["annotations"][0].values())
