@@ -47,7 +47,7 @@ coco-tiny: setup
 	$(BIN)/python tools/train_net.py --config-file configs/directpose/demo/coco_tiny.yaml OUTPUT_DIR output/coco_tiny
 	@$(call print-ap,output/coco_tiny)
 
-# 200 steps in half precision on pictures that break fragile trainings; `make test` has a short form.
+# 200 steps in half precision on images that break fragile trainings; `make test` has a short form.
 hard: setup
 	POSECORE_HARD_STEPS=200 $(BIN)/python -m pytest -q tests/*/test_training.py -k hard
 

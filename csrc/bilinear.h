@@ -1,8 +1,8 @@
 // One bilinear read of a map at a point, and its gradient, for the CPU and for CUDA.
 //
 // The convention of all operators, stated here and nowhere else: points are (x, y), continuous, in cells of
-// the map. The value of the cell in row i and column j belongs to its centre, the point (j + 0.5, i + 0.5).
-// Cells outside the map count as zero, so a point a whole cell beyond the outermost centres reads zero.
+// the map. The value of the cell in row i and column j belongs to its center, the point (j + 0.5, i + 0.5).
+// Cells outside the map count as zero, so a point a whole cell beyond the outermost centers reads zero.
 // (grid_sample with align_corners=False and zero padding does the same at grid = 2 * point / size - 1.)
 
 #pragma once

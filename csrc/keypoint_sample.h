@@ -1,7 +1,7 @@
 // What the CPU and the CUDA kernels of keypoint_sample share: the checks and a view of maps in memory.
 //
-// N pictures, C channels, H x W cells; Q rows of G points. Channels are split into G groups of C / G; row q
-// reads the channels of group g at its point g, on picture images[q].
+// N images, C channels, H x W cells; Q rows of G points. Channels are split into G groups of C / G; row q
+// reads the channels of group g at its point g, on image images[q].
 
 #pragma once
 
@@ -83,14 +83,14 @@ inline void check_keypoint_sample_grad(
       grad.device());
 }
 
-inline bool channels_are_neighbours(const at::Tensor& maps) {
+inline bool channels_are_neighbors(const at::Tensor& maps) {
   return maps.stride(1) == 1 || maps.size(1) == 1;
 }
 
 // Calls body(step) with One() or with the distance.
 template <typename Body>
 void with_channel_step(const at::Tensor& maps, const Body& body) {
-  if (channels_are_neighbours(maps)) {
+  if (channels_are_neighbors(maps)) {
     body(One());
   } else {
     body(maps.stride(1));
@@ -101,14 +101,14 @@ void with_channel_step(const at::Tensor& maps, const Body& body) {
 template <typename scalar_t, typename Step>
 struct Maps {
   scalar_t* data;
-  int64_t picture, row, column;
+  int64_t image, row, column;
   Step channel;
 
   Maps(scalar_t* data, const at::Tensor& maps, Step step)
-      : data(data), picture(maps.stride(0)), row(maps.stride(2)), column(maps.stride(3)), channel(step) {}
+      : data(data), image(maps.stride(0)), row(maps.stride(2)), column(maps.stride(3)), channel(step) {}
 
   C10_HOST_DEVICE scalar_t* at(int64_t n, int64_t c, int64_t y, int64_t x) const {
-    return data + n * picture + c * channel + y * row + x * column;
+    return data + n * image + c * channel + y * row + x * column;
   }
 };
 

@@ -1,6 +1,6 @@
 // What the CPU and the CUDA kernels of ms_deform_attn share: the checks and the sizes.
 //
-// N pictures, R cells of L levels together, G groups of C channels; Q queries of H heads, each with P points
+// N images, R cells of L levels together, G groups of C channels; Q queries of H heads, each with P points
 // on every level. Head h reads the values of group h / (H / G): G = H gives each head its own channels, G = 1
 // lets all heads read the same.
 
@@ -134,26 +134,26 @@ inline void check_ms_deform_attn_grad(
       grad.device());
 }
 
-// The kernels read neighbours; other values are copied.
-inline at::Tensor with_neighbouring_channels(const at::Tensor& value) {
+// The kernels read neighbors; other values are copied.
+inline at::Tensor with_neighboring_channels(const at::Tensor& value) {
   return value.stride(3) == 1 ? value : value.contiguous();
 }
 
-// Values (N, R, G, C), or sums of their gradients, whose channels are neighbours in memory.
+// Values (N, R, G, C), or sums of their gradients, whose channels are neighbors in memory.
 template <typename scalar_t>
 struct Values {
   scalar_t* data;
-  int64_t picture, cell, group;
+  int64_t image, cell, group;
 
   Values(scalar_t* data, const at::Tensor& values)
-      : data(data), picture(values.stride(0)), cell(values.stride(1)), group(values.stride(2)) {}
+      : data(data), image(values.stride(0)), cell(values.stride(1)), group(values.stride(2)) {}
 };
 
-// Where all heads look, and how much they weigh what they read. A row is a head of a query of a picture.
+// Where all heads look, and how much they weigh what they read. A row is a head of a query of an image.
 template <typename acc_t>
 struct Attention {
   Levels levels;
-  int64_t pictures, queries, heads, points, heads_per_group;
+  int64_t num_images, queries, heads, points, heads_per_group;
   const acc_t* locations;
   const acc_t* weights;
 
@@ -164,7 +164,7 @@ struct Attention {
       const at::Tensor& locations,
       const at::Tensor& weights)
       : levels(shapes),
-        pictures(locations.size(0)),
+        num_images(locations.size(0)),
         queries(locations.size(1)),
         heads(locations.size(2)),
         points(locations.size(4)),
@@ -173,7 +173,7 @@ struct Attention {
         weights(weights.const_data_ptr<acc_t>()) {}
 
   int64_t rows() const {
-    return pictures * queries * heads;
+    return num_images * queries * heads;
   }
 
   int64_t points_per_row() const {
@@ -188,8 +188,8 @@ struct Attention {
       const Values<scalar_t>& values,
       int64_t channel,
       const Body& body) const {
-    const int64_t picture = row / (queries * heads), group = row % heads / heads_per_group;
-    scalar_t* data = values.data + picture * values.picture + group * values.group + channel;
+    const int64_t image = row / (queries * heads), group = row % heads / heads_per_group;
+    scalar_t* data = values.data + image * values.image + group * values.group + channel;
     int64_t i = row * levels.count * points;
     for (int l = 0; l < levels.count; ++l) {
       const Levels::Level level = levels.level[l];

@@ -21,7 +21,7 @@ def add_config(cfg: CfgNode) -> None:
     node.GROUP_CHANNELS = 64
     # The level whose features a location of level l samples: "same" (l), "finer" (l - 1, the finest
     # for the finest) or "finer_first_group_finest" (as "finer", but the skeleton's first group always
-    # samples the finest, as the authors' released weights do).
+    # samples the finest, as the authors' official weights do).
     node.SAMPLE_FROM = "finer"
     # Level of the auxiliary heatmaps, "p3" (1/8) or "p4" (1/16); empty for none. Absent at test time.
     node.HEATMAP_LEVEL = "p3"

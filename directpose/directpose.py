@@ -71,25 +71,25 @@ class DirectPose(FCOSEstimator):
         how = self.how_to_train
         features = self.backbone(images.tensor)
         dense = self.dense(features)
-        truth = make_targets(dense.locations, targets, self.skeleton.num_keypoints, how)
-        labelled = truth.positives.keypoints[..., 2] > 0
-        weights = keypoint_weights(truth.centerness, labelled, count_keypoints=self.smooth_keypoints)
+        ground_truth = make_targets(dense.locations, targets, self.skeleton.num_keypoints, how)
+        labeled = ground_truth.positives.keypoints[..., 2] > 0
+        weights = keypoint_weights(ground_truth.centerness, labeled, count_keypoints=self.smooth_keypoints)
         heatmaps = self._heatmap_targets(features, targets)
-        divisors = mean_over_processes(
+        normalizers = mean_over_processes(
             {
-                **detection_totals(truth, how),
+                **detection_totals(ground_truth, how),
                 "loss_keypoint": weights.sum(),
                 "loss_heatmap": heatmaps.sum(),
             },
             device=self.device,
         )
-        losses = detection_losses(dense.maps, truth, divisors, how)
-        errors = self._keypoint_errors(dense, truth.positives, labelled)
-        losses["loss_keypoint"] = (errors * weights).sum() / divisors["loss_keypoint"]
+        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
+        errors = self._keypoint_errors(dense, ground_truth.positives, labeled)
+        losses["loss_keypoint"] = (errors * weights).sum() / normalizers["loss_keypoint"]
         if self.heatmap is not None:
             logits = full_precision(self.heatmap(features[self.heatmap.level]))
             losses["loss_heatmap"] = self.heatmap_weight * heatmap_loss(
-                logits, heatmaps, divisors["loss_heatmap"], alpha=how.focal_alpha, gamma=how.focal_gamma
+                logits, heatmaps, normalizers["loss_heatmap"], alpha=how.focal_alpha, gamma=how.focal_gamma
             )
         return losses
 
@@ -120,12 +120,12 @@ class DirectPose(FCOSEstimator):
             offsets = offsets * scales[dense.locations.levels[queries.index], None, None]
         return offsets
 
-    def _keypoint_errors(self, dense: Dense, positives: Positives, labelled: Tensor) -> Tensor:
-        """(P,) mean error of the labelled keypoints, in cells."""
+    def _keypoint_errors(self, dense: Dense, positives: Positives, labeled: Tensor) -> Tensor:
+        """(P,) mean error of the labeled keypoints, in cells."""
         offsets = self._offsets(dense, positives.queries)
         targets = positives.keypoints[..., :2] - positives.points[:, None]
         targets = targets / positives.strides[:, None, None]
-        return keypoint_errors(offsets, targets, labelled, smooth=self.smooth_keypoints)
+        return keypoint_errors(offsets, targets, labeled, smooth=self.smooth_keypoints)
 
     def _heatmap_targets(self, features: dict[str, Tensor], targets: list[Instances]) -> Tensor:
         """(N, K, H, W) at the level of the heatmap branch; empty without one."""
@@ -142,7 +142,7 @@ class DirectPose(FCOSEstimator):
     def _detections(
         self, image_size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor
     ) -> Instances:
-        """What survives of one picture's candidates: (M,) scores, (M, 4) boxes and (M, K, 3) keypoints."""
+        """What survives of one image's candidates: (M,) scores, (M, 4) boxes and (M, K, 3) keypoints."""
         kept = survivors(image_size, scores, boxes, self.how_to_decode)
         return Instances(
             image_size,

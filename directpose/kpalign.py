@@ -152,12 +152,12 @@ def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
     """Where on the sampled map a location looks.
 
     Args:
-        centers: (..., 2) centres of the locations, in cells of their level.
+        centers: (..., 2) centers of the locations, in cells of their level.
         offsets: (..., 2) the locator's output, in the same cells.
         ratio: s, cells of the sampled map per cell of the location's level.
 
     Returns:
-        (..., 2) points in cells of the sampled map. A location's centre goes to the index
+        (..., 2) points in cells of the sampled map. A location's center goes to the index
         s * j + floor(s / 2), as in both published codes; for s = 2 that is half a fine cell to the right
         and below of where it lies, a constant that the predictor learns and that trained weights hold.
     """

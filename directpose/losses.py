@@ -1,6 +1,6 @@
 """The losses of DirectPose beyond FCOS's own, as functions of tensors.
 
-P positive locations, K keypoints. Divisors come from ``posecore.modeling.losses.mean_over_processes``.
+P positive locations, K keypoints. Normalizers come from ``posecore.modeling.losses.mean_over_processes``.
 """
 
 import torch
@@ -14,44 +14,44 @@ from posecore.structures.heatmaps import keypoint_cells
 SMOOTH_L1_BETA = 1 / 9
 
 
-def keypoint_errors(offsets: Tensor, targets: Tensor, labelled: Tensor, *, smooth: bool) -> Tensor:
-    """The mean error of each location over its labelled keypoints and over x and y.
+def keypoint_errors(offsets: Tensor, targets: Tensor, labeled: Tensor, *, smooth: bool) -> Tensor:
+    """The mean error of each location over its labeled keypoints and over x and y.
 
     Args:
         offsets: (P, K, 2) predictions in cells of the location's level.
         targets: (P, K, 2) in the same cells.
-        labelled: (P, K) bool.
+        labeled: (P, K) bool.
         smooth: smooth L1 instead of L1.
 
     Returns:
-        (P,); 0 where nothing is labelled.
+        (P,); 0 where nothing is labeled.
     """
-    # Unlabelled targets may be anything, so they are replaced, not multiplied away.
-    targets = torch.where(labelled[..., None], targets, offsets.detach())
+    # Unlabeled targets may be anything, so they are replaced, not multiplied away.
+    targets = torch.where(labeled[..., None], targets, offsets.detach())
     beta = SMOOTH_L1_BETA if smooth else 0.0
     errors = F.smooth_l1_loss(offsets, targets, reduction="none", beta=beta).mean(dim=-1)
-    return errors.sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+    return errors.sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
 
 
-def keypoint_weights(centerness: Tensor, labelled: Tensor, *, count_keypoints: bool) -> Tensor:
+def keypoint_weights(centerness: Tensor, labeled: Tensor, *, count_keypoints: bool) -> Tensor:
     """What each location's keypoint error weighs: its centerness, and nothing without a label.
 
     Args:
         centerness: (P,) targets.
-        labelled: (P, K) bool.
-        count_keypoints: whether a location weighs by its number of labelled keypoints, too.
+        labeled: (P, K) bool.
+        count_keypoints: whether a location weighs by its number of labeled keypoints, too.
     """
-    count = labelled.sum(dim=1)
+    count = labeled.sum(dim=1)
     return centerness * (count if count_keypoints else (count > 0))
 
 
 def heatmap_targets(
     keypoints: list[Tensor], size: tuple[int, int], stride: int, *, one_per_cell: bool
 ) -> Tensor:
-    """Binary maps with a one in the cell nearest to each labelled keypoint (section 3.3).
+    """Binary maps with a one in the cell nearest to each labeled keypoint (section 3.3).
 
     Args:
-        keypoints: per picture (G, K, 3), at least (0, K, 3).
+        keypoints: per image (G, K, 3), at least (0, K, 3).
         size: (H, W) of the maps.
         stride: pixels per cell.
         one_per_cell: a cell keeps only the last type written to it, persons in order and types within
@@ -80,6 +80,8 @@ def _last_of_each(values: Tensor) -> Tensor:
     return position.new_zeros(len(unique)).scatter_reduce(0, which, position, "amax", include_self=False)
 
 
-def heatmap_loss(logits: Tensor, targets: Tensor, divisor: Tensor, *, alpha: float, gamma: float) -> Tensor:
+def heatmap_loss(
+    logits: Tensor, targets: Tensor, normalizer: Tensor, *, alpha: float, gamma: float
+) -> Tensor:
     """Focal loss of (N, K, H, W) logits, summed and divided."""
-    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / divisor
+    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / normalizer

@@ -1,4 +1,4 @@
-"""Heatmaps of all persons together, at the stride of F and four times finer: the released auxiliary task.
+"""Heatmaps of all persons together, at the stride of F and four times finer: the official auxiliary task.
 
 It only trains the features; nothing here runs at test time.
 """
@@ -74,10 +74,10 @@ class AuxiliaryHeatmaps(nn.Module):
 
 
 def auxiliary_targets(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> AuxiliaryMaps:
-    """A Gaussian around the cell of every labelled keypoint; persons are merged by the maximum.
+    """A Gaussian around the cell of every labeled keypoint; persons are merged by the maximum.
 
     Args:
-        keypoints: per picture (G, K, 3), at least (0, K, 3).
+        keypoints: per image (G, K, 3), at least (0, K, 3).
         size: (H, W) of the coarse maps.
         stride: pixels per cell of the coarse maps.
     """
@@ -94,6 +94,6 @@ def _gaussians(persons: Tensor, size: tuple[int, int], stride: int, shape: Gauss
     return gaussian_heatmaps(cells, size, shape.sigma, shape.reach)
 
 
-def auxiliary_loss(logits: Tensor, targets: Tensor, divisor: Tensor) -> Tensor:
+def auxiliary_loss(logits: Tensor, targets: Tensor, normalizer: Tensor) -> Tensor:
     """Sum of squared errors of (N, K, H, W) maps, divided."""
-    return (logits - targets).square().sum() / divisor
+    return (logits - targets).square().sum() / normalizer

@@ -1,4 +1,4 @@
-"""What all persons of a picture share: the map F and the offsets that refine peaks.
+"""What all persons of an image share: the map F and the offsets that refine peaks.
 
 Letters: N images, K keypoints, H and W the size of the finest level.
 """
@@ -14,12 +14,12 @@ from posecore.layers.upsample import aligned_upsample
 
 @dataclass(frozen=True)
 class SharedMaps:
-    """What all persons of a picture share.
+    """What all persons of an image share.
 
     Attributes:
         merged: (N, C', H, W), the levels joined.
         bases: (N, C, H, W), the map F.
-        offsets: (N, K, 2, H', W') from the centre of a heatmap's cell to the keypoint, in pixels.
+        offsets: (N, K, 2, H', W') from the center of a heatmap's cell to the keypoint, in pixels.
     """
 
     merged: Tensor
@@ -70,7 +70,7 @@ class FinestOffsets(nn.Module):
 
 
 class TowerOffsets(nn.Module):
-    """Offsets by a 1x1 convolution on the tower of F, in pixels, as in the released code.
+    """Offsets by a 1x1 convolution on the tower of F, in pixels, as in the official code.
 
     Args:
         channels: of the tower.
@@ -87,7 +87,7 @@ class TowerOffsets(nn.Module):
 
 
 class NoOffsets(nn.Module):
-    """A keypoint is the centre of its cell (Table 4, "none" and "deconv.").
+    """A keypoint is the center of its cell (Table 4, "none" and "deconv.").
 
     Args:
         num_keypoints: K.

@@ -28,7 +28,7 @@ from posecore.modeling.fcos.build import (
 from posecore.modeling.fcos.head import FCOSHead
 from posecore.modeling.keypoint_network import KeypointNetworks
 
-# How many times larger a deconvolution makes the heatmaps (Table 4): from 1/8 of the picture to 1/2.
+# How many times larger a deconvolution makes the heatmaps (Table 4): from 1/8 of the image to 1/2.
 DECONVOLUTION = 4
 
 
@@ -86,7 +86,7 @@ def _keypoint_head(cfg: CfgNode, num_keypoints: int, stride: int) -> KeypointNet
 
 
 def _ranges(cfg: CfgNode) -> tuple[float, ...]:
-    """Largest sizes of the levels' persons; those of the last have none but that of the picture."""
+    """Largest sizes of the levels' persons; those of the last have none but that of the image."""
     return (*cfg.MODEL.FCOS.SIZE_RANGES, cfg.INPUT.MAX_SIZE_TRAIN)
 
 

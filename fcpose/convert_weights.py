@@ -1,4 +1,4 @@
-"""The parameter names of the released code (AdelaiDet), and what they are called here."""
+"""The parameter names of the official code (AdelaiDet), and what they are called here."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ _OPTIONAL = ("pixel_mean", "pixel_std")
 
 
 def _names() -> dict[str, str]:
-    """Every name of the released heads whose tensor is taken over as it is -> the name here."""
+    """Every name of the official heads whose tensor is taken over as it is -> the name here."""
     names = {}
     for theirs, ours in (("cls_tower", "cls"), ("bbox_tower", "box")):
         for layer in (0, 1, 3, 4, 6, 7, 9, 10):
@@ -47,17 +47,17 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under this project's names, for a model of configs/fcpose/official.
 
     Args:
-        state: a released state dict. Names of the backbone are the same in both and not checked here;
+        state: an official state dict. Names of the backbone are the same in both and not checked here;
             pixel_mean and pixel_std may be there or not and are left out.
 
     Raises:
-        ValueError: a tensor of the released heads is missing, or one has a name that they do not have;
+        ValueError: a tensor of the official heads is missing, or one has a name that they do not have;
             the message shows some.
     """
     backbone = {name: tensor for name, tensor in state.items() if name.startswith("backbone.")}
     heads = {name: state[name] for name in state if name not in backbone and name not in _OPTIONAL}
     if missing := sorted(_KNOWN - heads.keys()):
-        raise ValueError(f"no released FCPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
+        raise ValueError(f"no official FCPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
     if unknown := sorted(heads.keys() - _KNOWN):
         raise ValueError(f"{len(unknown)} tensors have names that no FCPose checkpoint has: {unknown[:5]}")
 

@@ -27,7 +27,7 @@ from posecore.modeling.fcos.queries import Queries
 from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
 from posecore.modeling.keypoint_network import KeypointNetworks
 from posecore.modeling.losses import mean_over_processes
-from posecore.structures.heatmaps import cell_centers, only_labelled
+from posecore.structures.heatmaps import cell_centers, only_labeled
 
 
 @META_ARCH_REGISTRY.register()
@@ -91,30 +91,30 @@ class FCPose(FCOSEstimator):
         features = self.backbone(images.tensor)
         dense = self.dense(features)
         shared = self._shared(features)
-        truth = make_targets(dense.locations, targets, num_keypoints, how)
-        people = [only_labelled(person) for person in keypoint_tensors(targets, num_keypoints)]
-        batch = self._keypoint_batch(dense, shared, truth.positives, people)
+        ground_truth = make_targets(dense.locations, targets, num_keypoints, how)
+        people = [only_labeled(person) for person in keypoint_tensors(targets, num_keypoints)]
+        batch = self._keypoint_batch(dense, shared, ground_truth.positives, people)
         terms = {name: loss(batch) for name, (loss, _) in self.keypoint_losses.items()}
         auxiliary = self._auxiliary(shared, people)
-        divisors = mean_over_processes(
+        normalizers = mean_over_processes(
             {
-                **detection_totals(truth, how),
+                **detection_totals(ground_truth, how),
                 **{name: term.count for name, term in terms.items()},
                 **{name: heatmaps.square().sum() for name, (_, heatmaps) in auxiliary.items()},
             },
             device=self.device,
         )
-        losses = detection_losses(dense.maps, truth, divisors, how)
+        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
         for name, (_, weight) in self.keypoint_losses.items():
-            losses[name] = weight * terms[name].total / divisors[name]
+            losses[name] = weight * terms[name].total / normalizers[name]
         for name, (logits, heatmaps) in auxiliary.items():
-            losses[name] = self.auxiliary_weight * auxiliary_loss(logits, heatmaps, divisors[name])
+            losses[name] = self.auxiliary_weight * auxiliary_loss(logits, heatmaps, normalizers[name])
         return losses
 
     def predict(self, images: ImageList) -> list[Instances]:
         """Poses by score, the root of class probability times centerness.
 
-        Doubles are dropped by their boxes before any keypoint is sought.
+        Duplicates are dropped by their boxes before any keypoint is sought.
         """
         how = self.how_to_decode
         features = self.backbone(images.tensor)
@@ -132,7 +132,7 @@ class FCPose(FCOSEstimator):
             zip(images.image_sizes, *parts, strict=True)
         ):
             kept = suppress(own_boxes, own_scores, threshold=how.nms_thresh, limit=how.limit)
-            # What lies beside the picture or in the padding is no person of it.
+            # What lies beside the image or in the padding is no person of it.
             kept = kept[clipped(own_boxes[kept], size).nonempty()]
             where = Queries(torch.full_like(kept, image), index[kept])
             results.append(
@@ -157,7 +157,7 @@ class FCPose(FCOSEstimator):
     def _keypoint_batch(
         self, dense: Dense, shared: SharedMaps, positives: Positives, people: list[Tensor]
     ) -> KeypointBatch:
-        """The heatmaps of the positives that train keypoints, and their truth."""
+        """The heatmaps of the positives that train keypoints, and their ground truth."""
         queries = positives.queries
         at = queries.images, queries.index
         logits = {name: dense.maps[name][at][:, 0] for name in ("cls", "centerness")}
@@ -170,11 +170,11 @@ class FCPose(FCOSEstimator):
             for image, bases in enumerate(shared.bases)
         ]
         return KeypointBatch(
-            logits=torch.cat(heatmaps),  # positives, and so the chosen ones, come picture by picture
+            logits=torch.cat(heatmaps),  # positives, and so the chosen ones, come image by image
             weights=sample.weights,
             images=chosen.images,
             boxes=positives.boxes[sample.index],
-            keypoints=only_labelled(positives.keypoints[sample.index]),
+            keypoints=only_labeled(positives.keypoints[sample.index]),
             offsets=shared.offsets,
             read_offsets=partial(self.refinement, shared, dense, chosen),
             people=people,
@@ -194,7 +194,7 @@ class FCPose(FCOSEstimator):
         }
 
     def _keypoints(self, dense: Dense, shared: SharedMaps, where: Queries, image: int) -> Tensor:
-        """(M, K, 3) keypoints of one picture's M detections: x and y in pixels, confidence."""
+        """(M, K, 3) keypoints of one image's M detections: x and y in pixels, confidence."""
         heads = self.keypoint_head.generate(dense.towers["box"], dense.locations, where)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
         centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)

@@ -24,10 +24,10 @@ from posecore.structures.heatmaps import (
     keypoint_cells,
 )
 
-# The heatmaps of the released code are enlarged so many times before the softmax.
+# The heatmaps of the official code are enlarged so many times before the softmax.
 UPSAMPLING = 4
-# The released expected distance: how fast it saturates, and what it is divided by.
-DISTANCE_SLOPE, DISTANCE_DIVISOR = 6.0, 12.0
+# The official expected distance: how fast it saturates, and what it is divided by.
+DISTANCE_SLOPE, DISTANCE_NORMALIZER = 6.0, 12.0
 # Square pixels below the root of a distance, whose gradient would not be finite at zero.
 DISTANCE_EPSILON = 1e-6
 
@@ -42,10 +42,10 @@ class KeypointBatch:
         images: (Q,) int64.
         boxes: (Q, 4) of their persons, corners in pixels.
         keypoints: (Q, K, 3) of their persons, in pixels.
-        offsets: (N, K, 2, H, W), in pixels, from a cell's centre.
+        offsets: (N, K, 2, H, W), in pixels, from a cell's center.
         read_offsets: from (Q, K, n) cells, row * W + column, to the (Q, K, n, 2) offsets of the sampled
             positives there, which may be each person's own.
-        people: per picture the keypoints of all persons, (G, K, 3).
+        people: per image the keypoints of all persons, (G, K, 3).
         stride: pixels per cell.
     """
 
@@ -69,9 +69,9 @@ KeypointLoss = Callable[[KeypointBatch], Term]
 
 
 def heatmap_cross_entropy(batch: KeypointBatch) -> Term:
-    """Cross-entropy of the softmax over cells with each labelled keypoint's cell (equation 3).
+    """Cross-entropy of the softmax over cells with each labeled keypoint's cell (equation 3).
 
-    The mean is over labelled keypoints; the positives of a person share its weight.
+    The mean is over labeled keypoints; the positives of a person share its weight.
     """
     weights = (batch.keypoints[..., 2] > 0) * batch.weights[:, None]
     losses = cell_cross_entropy(batch.logits, batch.keypoints, batch.stride)
@@ -79,9 +79,9 @@ def heatmap_cross_entropy(batch: KeypointBatch) -> Term:
 
 
 def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
-    """As released: over cells four times finer; keypoints without a cell there do not count.
+    """As in the official code: over cells four times finer; keypoints without a cell there do not count.
 
-    The sum over a person's keypoints is divided by K, whatever is labelled, and the mean is over persons.
+    The sum over a person's keypoints is divided by K, whatever is labeled, and the mean is over persons.
     """
     logits = F.interpolate(batch.logits, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
     cells = _fine_cells(batch)
@@ -91,10 +91,10 @@ def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
 
 
 def squared_offset_error(batch: KeypointBatch) -> Term:
-    """Mean squared error of the offsets around each labelled keypoint, in cells.
+    """Mean squared error of the offsets around each labeled keypoint, in cells.
 
     The nine cells within one of the keypoint's own, as far as they are on the map, are to point at it.
-    The offsets do not know persons, so all persons of a picture count.
+    The offsets do not know persons, so all persons of an image count.
     """
     total, count = batch.offsets.new_zeros(()), batch.weights.new_zeros(())
     for offsets, persons in zip(batch.offsets, batch.people, strict=True):
@@ -102,8 +102,8 @@ def squared_offset_error(batch: KeypointBatch) -> Term:
         who, keypoints, _ = supervised.nonzero(as_tuple=True)
         chosen = cells[supervised]
         found = offsets.flatten(2)[keypoints, :, chosen]
-        truth = persons[who, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
-        total = total + ((found - truth) / batch.stride).square().mean(dim=1).sum()
+        ground_truth = persons[who, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
+        total = total + ((found - ground_truth) / batch.stride).square().mean(dim=1).sum()
         count = count + len(who)
     return Term(total, count)
 
@@ -114,17 +114,17 @@ def squared_own_offset_error(batch: KeypointBatch) -> Term:
     The positives of a person share its weight.
     """
     cells, supervised = _cells_around(batch.keypoints, batch.size, batch.stride)
-    truth = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
-    errors = ((batch.read_offsets(cells) - truth) / batch.stride).square().mean(dim=-1)
+    ground_truth = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
+    errors = ((batch.read_offsets(cells) - ground_truth) / batch.stride).square().mean(dim=-1)
     weights = supervised * batch.weights[:, None, None]
     return Term((errors * weights).sum(), weights.sum())
 
 
 def expected_distance(batch: KeypointBatch) -> Term:
-    """As released: how far the cells' refined positions are from the truth, averaged by the heatmap.
+    """As in the official code: how far the cells' refined positions are from the ground truth, averaged by the heatmap.
 
     A distance d counts tanh(6 d / s) with s half the sum of the box's sides. The heatmap's softmax gets
-    gradient too. The sum over labelled keypoints is weighed as in :func:`upsampled_cross_entropy`, but not
+    gradient too. The sum over labeled keypoints is weighed as in :func:`upsampled_cross_entropy`, but not
     divided by K.
     """
     probability = batch.logits.flatten(2).softmax(dim=2)
@@ -135,7 +135,7 @@ def expected_distance(batch: KeypointBatch) -> Term:
     sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).sum(dim=1).clamp(min=1) / 2
     saturated = torch.tanh(DISTANCE_SLOPE * distance / sides[:, None, None])
     expected = (probability * saturated).sum(dim=2) * _fine_cells(batch).inside
-    losses = expected.sum(dim=1) * batch.weights / DISTANCE_DIVISOR
+    losses = expected.sum(dim=1) * batch.weights / DISTANCE_NORMALIZER
     return Term(losses.sum(), batch.weights.sum())
 
 
@@ -148,7 +148,7 @@ def _cells_around(keypoints: Tensor, size: tuple[int, int], stride: int) -> tupl
         stride: pixels per cell.
 
     Returns:
-        (G, K, 9) int64 cells, row * W + column, and (G, K, 9) bool: on the map, of a labelled keypoint.
+        (G, K, 9) int64 cells, row * W + column, and (G, K, 9) bool: on the map, of a labeled keypoint.
     """
     height, width = size
     own = keypoint_cells(keypoints, size, stride)

@@ -1,4 +1,4 @@
-"""How far keypoints are from the centres of chosen cells: by a map of all persons, or by a person's own rule.
+"""How far keypoints are from the centers of chosen cells: by a map of all persons, or by a person's own rule.
 
 Letters: N images, Q queries, K keypoints, n cells per keypoint, C channels of F, H and W the size of the
 heatmaps.
@@ -15,7 +15,7 @@ from posecore.structures.heatmaps import cell_centers
 
 
 class SharedRefinement(nn.Module):
-    """Reads the offsets that all persons of a picture share (section 3.2)."""
+    """Reads the offsets that all persons of an image share (section 3.2)."""
 
     def forward(self, shared: SharedMaps, dense: Dense, queries: Queries, cells: Tensor) -> Tensor:
         """(Q, K, n) cells, row * W + column, of the queries' persons -> (Q, K, n, 2), pixels."""

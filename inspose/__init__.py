@@ -3,6 +3,6 @@
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from inspose.config import add_config
 from inspose.inspose import InsPose
-from inspose.official.model import InsPoseReleased
+from inspose.official.model import InsPoseOfficial
 
-__all__ = ["InsPose", "InsPoseReleased", "add_config"]
+__all__ = ["InsPose", "InsPoseOfficial", "add_config"]

@@ -1,4 +1,4 @@
-"""What all persons of a picture share: the map that KP-Nets read, and the offsets that refine peaks.
+"""What all persons of an image share: the map that KP-Nets read, and the offsets that refine peaks.
 
 Letters: N images, C channels, K keypoints, H and W the size of the level, H' and W' that of the offsets.
 """
@@ -11,7 +11,7 @@ from posecore.layers.tower import Tower, init_conv
 class KeypointFeatures(nn.Sequential):
     """The map that all KP-Nets read: 3x3 convolutions, and one more to few channels (section 3.2).
 
-    (N, in_channels, H, W) -> (N, channels, H, W). The last one has norm and ReLU too, as released.
+    (N, in_channels, H, W) -> (N, channels, H, W). The last one has norm and ReLU too, as in the official code.
 
     Args:
         in_channels: of the level.
@@ -66,6 +66,6 @@ class DiskOffsets(nn.Module):
         self.resize = resize
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, K, 2, H', W') from the centre of each cell to the keypoint, in pixels."""
+        """(N, C, H, W) -> (N, K, 2, H', W') from the center of each cell to the keypoint, in pixels."""
         cells = self.resize(self.predictor(self.tower(feature)))
         return cells.unflatten(1, (-1, 2)) * self.stride

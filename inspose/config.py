@@ -34,17 +34,17 @@ def add_config(cfg: CfgNode) -> None:
     # around the keypoints. Train with INPUT.BOXES "annotated".
     node.BOXES = False
 
-    # The released model (MODEL.META_ARCHITECTURE "InsPoseReleased"); of the keys above it reads IN_FEATURE,
+    # The official model (MODEL.META_ARCHITECTURE "InsPoseReleased"); of the keys above it reads IN_FEATURE,
     # NORM, NUM_CONVS, CONVS_DIM, CHANNELS, DEPTH and WIDTH.
-    node.RELEASED = CfgNode()
+    node.OFFICIAL = CfgNode()
     # The nine keypoints that steered 3x3 convolutions look at, row by row.
-    node.RELEASED.TAPS = (
+    node.OFFICIAL.TAPS = (
         *("nose", "left_shoulder", "right_shoulder", "left_wrist", "right_wrist"),
         *("left_hip", "right_hip", "left_ankle", "right_ankle"),
     )
     # Width of the convolutions before regressed keypoints, and of those before offsets, heatmaps and tags.
-    node.RELEASED.KEYPOINT_CHANNELS = 512
-    node.RELEASED.TRUNK_CHANNELS = 512
-    # Pixels of the original picture that poses are moved right and down by: 0.5 for weights that were trained
-    # with the first pixel's centre at 0, as the released ones were; 0 for those trained here.
-    node.RELEASED.SHIFT = 0.0
+    node.OFFICIAL.KEYPOINT_CHANNELS = 512
+    node.OFFICIAL.TRUNK_CHANNELS = 512
+    # Pixels of the original image that poses are moved right and down by: 0.5 for weights that were trained
+    # with the first pixel's center at 0, as the official ones were; 0 for those trained here.
+    node.OFFICIAL.SHIFT = 0.0

@@ -1,4 +1,4 @@
-"""The parameter names of the released code (opera), and what they are called here."""
+"""The parameter names of the official code (opera), and what they are called here."""
 
 import torch
 from torch import Tensor
@@ -83,15 +83,15 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under this project's names, for a model of configs/inspose/official.
 
     Args:
-        state: a released state dict.
+        state: an official state dict.
 
     Raises:
-        ValueError: a tensor of the released model is missing, or one has a name that it does not have; the
+        ValueError: a tensor of the official model is missing, or one has a name that it does not have; the
             message shows some.
     """
     known = {*_SAME, *_CONTROLLER}
     if missing := sorted(known - state.keys()):
-        raise ValueError(f"no released InsPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
+        raise ValueError(f"no official InsPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
     if unknown := sorted(state.keys() - known):
         raise ValueError(f"{len(unknown)} tensors have names that no InsPose checkpoint has: {unknown[:5]}")
     converted = {ours: state[theirs] for theirs, ours in _SAME.items() if ours}

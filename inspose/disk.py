@@ -34,13 +34,13 @@ class Supervised:
 
 
 def disk_targets(people: list[Tensor], size: tuple[int, int], stride: int, radius: float) -> Supervised:
-    """The cells whose centres are within a disk around each labelled keypoint (section 3.3).
+    """The cells whose centers are within a disk around each labeled keypoint (section 3.3).
 
     Args:
-        people: per picture (G, K, 3) in pixels, finite.
+        people: per image (G, K, 3) in pixels, finite.
         size: (H, W).
         stride: pixels per cell.
-        radius: of the disk, in cells; from sqrt(1/2) on it holds a cell's centre wherever the keypoint is.
+        radius: of the disk, in cells; from sqrt(1/2) on it holds a cell's center wherever the keypoint is.
     """
     if radius < math.sqrt(0.5):
         raise ValueError(
@@ -56,7 +56,7 @@ def disk_targets(people: list[Tensor], size: tuple[int, int], stride: int, radiu
 
 
 def joined(people: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Per picture (G, K, 3) -> those of all pictures one after the other, and the picture of each person."""
+    """Per image (G, K, 3) -> those of all images one after the other, and the image of each person."""
     counts = torch.tensor([len(persons) for persons in people], device=people[0].device)
     return torch.cat(people), torch.arange(len(people), device=counts.device).repeat_interleave(counts)
 
@@ -88,25 +88,25 @@ def nearest(
     """Cells that several persons' keypoints of one type claim go to the nearest one, of equals to the first.
 
     Args:
-        images: (G,) the picture of each person.
+        images: (G,) the image of each person.
         cells: (G, K, n) that its keypoints claim.
         offsets: (G, K, n, 2) what they would have there.
         distances: (G, K, n) by which the nearest is found.
         supervised: (G, K, n) bool, which of them count.
     """
     persons, types, _ = supervised.nonzero(as_tuple=True)
-    pictures, cells, offsets = images[persons], cells[supervised], offsets[supervised]
+    owners, cells, offsets = images[persons], cells[supervised], offsets[supervised]
     order = distances[supervised].argsort(stable=True)
-    for key in (cells, types, pictures):  # the last one sorted by comes first
+    for key in (cells, types, owners):  # the last one sorted by comes first
         order = order[key[order].argsort(stable=True)]
-    places = torch.stack([pictures, types, cells], dim=1)[order]
+    places = torch.stack([owners, types, cells], dim=1)[order]
     first = torch.ones(len(order), dtype=torch.bool, device=order.device)
     first[1:] = (places[1:] != places[:-1]).any(dim=1)
     kept = order[first]
-    return Supervised(pictures[kept], types[kept], cells[kept], offsets[kept])
+    return Supervised(owners[kept], types[kept], cells[kept], offsets[kept])
 
 
-def offset_errors(offsets: Tensor, truth: Supervised, stride: int) -> Tensor:
+def offset_errors(offsets: Tensor, ground_truth: Supervised, stride: int) -> Tensor:
     """(S,) absolute error in cells, the mean of x and y, of (N, K, 2, H, W) offsets in pixels."""
-    found = offsets.flatten(3)[truth.images, truth.types, :, truth.cells]
-    return ((found - truth.offsets) / stride).abs().mean(dim=1)
+    found = offsets.flatten(3)[ground_truth.images, ground_truth.types, :, ground_truth.cells]
+    return ((found - ground_truth.offsets) / stride).abs().mean(dim=1)

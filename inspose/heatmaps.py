@@ -18,11 +18,11 @@ FOCUS, NEARNESS = 2, 4
 
 
 def heatmap_targets(people: list[Tensor], boxes: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
-    """A Gaussian around every labelled keypoint, wider for larger persons.
+    """A Gaussian around every labeled keypoint, wider for larger persons.
 
     Args:
-        people: per picture (G, K, 3) in pixels, finite.
-        boxes: per picture (G, 4) corners.
+        people: per image (G, K, 3) in pixels, finite.
+        boxes: per image (G, 4) corners.
         size: (H, W).
         stride: pixels per cell.
 

@@ -25,7 +25,7 @@ from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_tar
 from posecore.modeling.keypoint_network import KeypointNetworks, PeakCells
 from posecore.modeling.losses import Term, mean_over_processes
 from posecore.structures.boxes import enclosing_boxes
-from posecore.structures.heatmaps import cell_centers, only_labelled, refined_points
+from posecore.structures.heatmaps import cell_centers, only_labeled, refined_points
 
 
 @META_ARCH_REGISTRY.register()
@@ -36,7 +36,7 @@ class InsPose(FCOSEstimator):
         level: name of the level that the branches read.
         keypoint_features: from that level to the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
-        disk_offsets: from that level to offsets of all cells; or None, then keypoints are centres of cells.
+        disk_offsets: from that level to offsets of all cells; or None, then keypoints are centers of cells.
         disk_radius: cells around a keypoint that train offsets.
         heatmap: heatmaps of all persons together, in training; or None.
         detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "controller" and
@@ -75,21 +75,21 @@ class InsPose(FCOSEstimator):
         how, num_keypoints = self.how_to_train, self.skeleton.num_keypoints
         features = self.backbone(images.tensor)
         dense = self.dense(features)
-        truth = make_targets(dense.locations, targets, num_keypoints, how)
-        people = [only_labelled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
+        ground_truth = make_targets(dense.locations, targets, num_keypoints, how)
+        people = [only_labeled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
         boxes = [target.gt_boxes.tensor for target in targets]
         feature = features[self.level]
-        terms = {"loss_keypoint": self._keypoint_term(dense, feature, truth.positives)}
+        terms = {"loss_keypoint": self._keypoint_term(dense, feature, ground_truth.positives)}
         if self.disk_offsets is not None:
             terms["loss_disk_offset"] = self._offset_term(full_precision(self.disk_offsets(feature)), people)
         if self.heatmap is not None:
             terms["loss_heatmap"] = self._heatmap_term(full_precision(self.heatmap(feature)), people, boxes)
-        divisors = mean_over_processes(
-            {**detection_totals(truth, how), **{name: term.count for name, term in terms.items()}},
+        normalizers = mean_over_processes(
+            {**detection_totals(ground_truth, how), **{name: term.count for name, term in terms.items()}},
             device=self.device,
         )
-        losses = detection_losses(dense.maps, truth, divisors, how)
-        return losses | {name: term.total / divisors[name] for name, term in terms.items()}
+        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
+        return losses | {name: term.total / normalizers[name] for name, term in terms.items()}
 
     def predict(self, images: ImageList) -> list[Instances]:
         """Poses by score, the class probability.
@@ -110,7 +110,7 @@ class InsPose(FCOSEstimator):
         )
         results = []
         for image, (size, here) in enumerate(
-            zip(images.image_sizes, candidates.queries.in_picture(len(shared)), strict=True)
+            zip(images.image_sizes, candidates.queries.in_image(len(shared)), strict=True)
         ):
             scores, own = candidates.scores[here], networks[here]
             points = self._points(self.keypoint_networks.peak_cells(shared[image], own), offsets[image])
@@ -132,25 +132,25 @@ class InsPose(FCOSEstimator):
         return results
 
     def _keypoint_term(self, dense: Dense, feature: Tensor, positives: Positives) -> Term:
-        """Cross-entropy of the keypoints' cells, the mean over each positive's labelled ones (equation 4)."""
+        """Cross-entropy of the keypoints' cells, the mean over each positive's labeled ones (equation 4)."""
         shared = self.keypoint_features(feature)
         networks = self.keypoint_networks.generate(
             dense.towers["controller"], dense.locations, positives.queries
         )
-        keypoints = only_labelled(positives.keypoints)
-        losses = [  # positives come picture by picture
+        keypoints = only_labeled(positives.keypoints)
+        losses = [  # positives come image by image
             self.keypoint_networks.cross_entropy(own, networks[here], keypoints[here])
-            for own, here in zip(shared, positives.queries.in_picture(len(shared)), strict=True)
+            for own, here in zip(shared, positives.queries.in_image(len(shared)), strict=True)
         ]
-        labelled = keypoints[..., 2] > 0
-        errors = (torch.cat(losses) * labelled).sum(dim=1) / labelled.sum(dim=1).clamp(min=1)
+        labeled = keypoints[..., 2] > 0
+        errors = (torch.cat(losses) * labeled).sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
         return Term(errors.sum(), errors.new_tensor(len(positives)))
 
     def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> Term:
         """Absolute errors of (N, K, 2, H, W) offsets in the disks around all persons' keypoints, in cells."""
         stride = self.keypoint_networks.heatmap_stride
-        truth = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
-        return Term(offset_errors(offsets, truth, stride).sum(), offsets.new_tensor(len(truth)))
+        ground_truth = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
+        return Term(offset_errors(offsets, ground_truth, stride).sum(), offsets.new_tensor(len(ground_truth)))
 
     def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> Term:
         """The auxiliary task: (N, K, H, W) heatmaps that do not know persons."""
@@ -159,7 +159,7 @@ class InsPose(FCOSEstimator):
         return Term(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
 
     def _offsets(self, feature: Tensor) -> list[Tensor | None]:
-        """Per picture (K, 2, H, W) in pixels; nothing without such a branch."""
+        """Per image (K, 2, H, W) in pixels; nothing without such a branch."""
         if self.disk_offsets is None:
             return [None] * len(feature)
         return list(full_precision(self.disk_offsets(feature)))

@@ -12,8 +12,8 @@ from torch import nn
 from poet.codec import PoseCodec
 from poet.criterion import Criterion
 from poet.head import PoseHead
-from poet.matcher import HungarianMatcher, ReleasedMatcher
-from poet.persons import one_class, released_classes
+from poet.matcher import HungarianMatcher, OfficialMatcher
+from poet.persons import official_classes, one_class
 from poet.terms import TERMS, Term, oks_error
 from poet.transformer import CrossAttention, DecoderLayer, EncoderLayer, LearnedQueries, Transformer
 from posecore.config.options import choice
@@ -35,9 +35,9 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
     codec = PoseCodec(skeleton.num_keypoints)
     losses = _terms(node.LOSSES, "MODEL.POET.LOSSES", skeleton)
     costs = _terms(node.COSTS, "MODEL.POET.COSTS", skeleton) or losses
-    matcher = choice(cfg, "MODEL.POET.MATCHER", {"repaired": HungarianMatcher, "released": ReleasedMatcher})
+    matcher = choice(cfg, "MODEL.POET.MATCHER", {"repaired": HungarianMatcher, "official": OfficialMatcher})
     num_classes, label = choice(
-        cfg, "MODEL.POET.CLASSES", {"person": (1, one_class), "released": (2, released_classes)}
+        cfg, "MODEL.POET.CLASSES", {"person": (1, one_class), "official": (2, official_classes)}
     )
     return {
         "backbone": backbone,

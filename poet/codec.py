@@ -13,11 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Poses:
-    """Poses in units of the picture they are in: x in its widths, y in its heights.
+    """Poses in units of the image they are in: x in its widths, y in its heights.
 
     Attributes:
         centers: (..., 2), x and y in [0, 1].
-        offsets: (..., K, 2) from the centre to each keypoint, in [-1, 1].
+        offsets: (..., K, 2) from the center to each keypoint, in [-1, 1].
         visibility: (..., K) probability that a keypoint is visible; 0 or 1 in the ground truth.
     """
 
@@ -27,7 +27,7 @@ class Poses:
 
     @property
     def keypoints(self) -> Tensor:
-        """(..., K, 2) positions; they may lie outside the picture."""
+        """(..., K, 2) positions; they may lie outside the image."""
         return self.centers[..., None, :] + self.offsets
 
     def __getitem__(self, index: Any) -> "Poses":
@@ -47,7 +47,7 @@ class PoseCodec:
 
     @property
     def num_values(self) -> int:
-        """Length of the vector: two for the centre, three for each keypoint."""
+        """Length of the vector: two for the center, three for each keypoint."""
         return 2 + 3 * self.num_keypoints
 
     def split(self, vectors: Tensor) -> Poses:
@@ -66,7 +66,7 @@ def encode(keypoints: Tensor, sizes: Tensor, visible: Tensor) -> Poses:
 
     Args:
         keypoints: (P, K, 2) or (P, K, 3), pixels; whatever follows x and y is not looked at.
-        sizes: (P, 2): width and height of the picture each is in, pixels.
+        sizes: (P, 2): width and height of the image each is in, pixels.
         visible: (P, K) bool.
 
     Returns:

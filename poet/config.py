@@ -17,9 +17,9 @@ def add_config(cfg: CfgNode) -> None:
     node.DECODER_LAYERS = 6
     node.FEED_FORWARD = 2048
     node.DROPOUT = 0.1
-    # The most persons that can be found in a picture.
+    # The most persons that can be found in an image.
     node.NUM_QUERIES = 25
-    # "person" (persons and nothing) or "released" (persons, persons without usable keypoints, and nothing).
+    # "person" (persons and nothing) or "official" (persons, persons without usable keypoints, and nothing).
     node.CLASSES = "person"
     # COCO's flag from which a keypoint counts as visible: 2 or, to train hidden ones too, 1.
     node.LEAST_VISIBILITY = 2
@@ -28,14 +28,14 @@ def add_config(cfg: CfgNode) -> None:
     node.LOSSES = [["offset", 4.0], ["visibility", 0.2], ["center", 0.5]]
     # The same for the cost of a match (Equation 1); empty: those of LOSSES.
     node.COSTS = []
-    # "repaired" or "released" (with the published code's mix-up of indices).
+    # "repaired" or "official" (with the published code's mix-up of indices).
     node.MATCHER = "repaired"
     # Weight of queries without a person in the cross-entropy of classes.
     node.NO_OBJECT_WEIGHT = 0.1
     # Whether every decoder layer has losses, or the last one alone.
     node.AUXILIARY = True
-    # A keypoint's third value: "visibility" (as predicted) or "one" (as released).
+    # A keypoint's third value: "visibility" (as predicted) or "one" (as in the official code).
     node.KEYPOINT_SCORE = "visibility"
-    # Pixels of the original picture that poses are moved right and down by: 0.5 for weights that were trained
-    # with the first pixel's centre at 0, as the released ones were; 0 for those trained here.
+    # Pixels of the original image that poses are moved right and down by: 0.5 for weights that were trained
+    # with the first pixel's center at 0, as the official ones were; 0 for those trained here.
     node.SHIFT = 0.0

@@ -1,4 +1,4 @@
-"""The parameter names of the released code (amathislab/poet), and what they are called here."""
+"""The parameter names of the official code (amathislab/poet), and what they are called here."""
 
 import re
 
@@ -38,7 +38,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under this project's names, for a model of configs/poet/official.
 
     Args:
-        state: a released state dict.
+        state: an official state dict.
 
     Raises:
         ValueError: a part is missing, or a tensor has a name that POET's do not have; the message shows
@@ -46,7 +46,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
     if missing := [begin for begin in begins if not any(name.startswith(begin) for name in state)]:
-        raise ValueError(f"no released POET checkpoint: no tensor's name begins with {missing[0]!r}")
+        raise ValueError(f"no official POET checkpoint: no tensor's name begins with {missing[0]!r}")
     names = {theirs: _name(theirs) for theirs in state}
     if unknown := [theirs for theirs, ours in names.items() if ours is None]:
         raise ValueError(f"{len(unknown)} tensors have names that no POET checkpoint has: {unknown[:5]}")

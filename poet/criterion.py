@@ -1,6 +1,6 @@
 """The losses of a set of predictions, once it is known which of them predicts whom (Equation 4).
 
-Letters: L decoder layers, N pictures, Q queries, C classes, P persons, M matched pairs.
+Letters: L decoder layers, N images, Q queries, C classes, P persons, M matched pairs.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from poet.persons import Persons
 from poet.terms import Term
 from posecore.modeling.losses import mean_over_processes
 
-# Pictures without persons have no pose losses to divide: any floor above zero does. It lies below what a
-# single query without an object adds to the classification's divisor.
+# Images without persons have no pose losses to divide: any floor above zero does. It lies below what a
+# single query without an object adds to the classification's normalizer.
 FLOOR = 1e-6
 
 
@@ -41,16 +41,16 @@ class Criterion:
         num_layers = len(predictions.logits)
         classes = target_classes(predictions.logits, persons, matches)
         weights = class_weights(predictions.logits, self.no_object_weight)
-        divisors = mean_over_processes(
+        normalizers = mean_over_processes(
             # Every layer has the same number of matched queries, so the first one's weights stand for all.
             {"class": weights[classes[0]].sum(), "pose": float(len(persons))},
             floor=FLOOR,
             device=classes.device,
         )
-        sums = {"class": class_loss(predictions.logits, classes, weights) / divisors["class"]}
+        sums = {"class": class_loss(predictions.logits, classes, weights) / normalizers["class"]}
         for name, (term, weight) in self.terms.items():
             errors = term(predictions.poses[matches.at], persons[matches.persons])
-            sums[name] = weight * layer_sums(errors, matches.layers, num_layers) / divisors["pose"]
+            sums[name] = weight * layer_sums(errors, matches.layers, num_layers) / normalizers["pose"]
         return {
             f"loss_{name}" if layer == num_layers - 1 else f"loss_{name}_{layer}": values[layer]
             for layer in range(num_layers)
@@ -73,7 +73,7 @@ def class_weights(logits: Tensor, no_object_weight: float) -> Tensor:
 
 
 def class_loss(logits: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
-    """(L,) weighted sums over pictures and queries of the cross-entropy of (L, N, Q, C + 1) logits."""
+    """(L,) weighted sums over images and queries of the cross-entropy of (L, N, Q, C + 1) logits."""
     losses = F.cross_entropy(logits.flatten(0, 2), classes.flatten(), weights, reduction="none")
     return losses.view(len(logits), -1).sum(dim=1)
 

@@ -1,6 +1,6 @@
 """The prediction heads: from decoder states to classes and poses.
 
-Letters: L decoder layers, N pictures, Q queries, D width, C classes and "no object", K keypoints.
+Letters: L decoder layers, N images, Q queries, D width, C classes and "no object", K keypoints.
 """
 
 from dataclasses import dataclass

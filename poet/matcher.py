@@ -1,6 +1,6 @@
 """Which query predicts whom: the assignment of least cost (Equations 1 and 2).
 
-Letters: L decoder layers, N pictures, Q queries, P persons in all pictures, M matched pairs.
+Letters: L decoder layers, N images, Q queries, P persons in all images, M matched pairs.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Matches:
 
     Attributes:
         layers: (M,) int64 decoder layer of the prediction.
-        images: (M,) int64 its picture.
+        images: (M,) int64 its image.
         queries: (M,) int64 its query.
         persons: (M,) int64 the person, of the P.
     """
@@ -41,7 +41,7 @@ class Matches:
 
 
 class HungarianMatcher:
-    """Gives every person a query of its picture, no query to two of them, at each decoder layer anew.
+    """Gives every person a query of its image, no query to two of them, at each decoder layer anew.
 
     Of more persons than queries, those stay without one who would cost most.
 
@@ -58,10 +58,10 @@ class HungarianMatcher:
         Args:
             predictions: (L, N, Q) of them.
             persons: P of them.
-            counts: how many of these each of the N pictures has.
+            counts: how many of these each of the N images has.
         """
         costs = self.costs(predictions, persons)
-        # One copy to the host for all layers and pictures. What a network that has diverged predicts is
+        # One copy to the host for all layers and images. What a network that has diverged predicts is
         # matched somehow; the training step reports its losses.
         table = costs.nan_to_num().cpu().numpy()
         pairs = [
@@ -73,7 +73,7 @@ class HungarianMatcher:
         return Matches(*torch.from_numpy(np.concatenate(pairs, axis=1)).to(costs.device))
 
     def costs(self, predictions: Predictions, persons: Persons) -> Tensor:
-        """(L, P, Q): what it would cost to give a person each query of its picture."""
+        """(L, P, Q): what it would cost to give a person each query of its image."""
         probability = predictions.logits.softmax(dim=-1)[:, persons.images]  # (L, P, Q, C)
         labels = persons.labels[:, None, None].expand(*probability.shape[:3], 1)
         return self.pose_costs(predictions.poses, persons) - probability.gather(3, labels)[..., 0]
@@ -87,8 +87,8 @@ class HungarianMatcher:
         return costs
 
 
-class ReleasedMatcher(HungarianMatcher):
-    """With the released code's mistake, for comparisons: its indices of persons hit predictions.
+class OfficialMatcher(HungarianMatcher):
+    """With the official code's mistake, for comparisons: its indices of persons hit predictions.
 
     Where the j-th person of the batch has no visible keypoint, the visibilities of the j-th query of the
     batch are taken for 0, whoever is compared with it, and the person still pays for predicted visibilities.
@@ -102,11 +102,11 @@ class ReleasedMatcher(HungarianMatcher):
         visibility[:, mistaken // num_queries, mistaken % num_queries] = 0
         altered = replace(poses, visibility=visibility)
         everyone = replace(persons, posed=torch.ones_like(persons.posed))
-        candidates, truth = poses[:, persons.images], persons[:, None]
+        candidates, ground_truth = poses[:, persons.images], persons[:, None]
         costs = candidates.visibility.new_zeros(candidates.visibility.shape[:3])
         for term, weight in self.terms:
             if term is visibility_distance:
                 costs = costs + weight * term(altered[:, persons.images], everyone[:, None])
             else:
-                costs = costs + weight * term(candidates, truth)
+                costs = costs + weight * term(candidates, ground_truth)
         return costs

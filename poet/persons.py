@@ -1,4 +1,4 @@
-"""The persons of a batch, as targets. Letters: N pictures, P persons in all of them, K keypoints."""
+"""The persons of a batch, as targets. Letters: N images, P persons in all of them, K keypoints."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -17,13 +17,13 @@ Labels = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Persons:
-    """P persons, picture by picture.
+    """P persons, image by image.
 
     Attributes:
         poses: P of them; visibilities are 0 or 1.
         posed: (P,) bool, whether any keypoint is visible. Nobody asks for the pose of the others.
         labels: (P,) int64 class.
-        images: (P,) int64 picture of each.
+        images: (P,) int64 image of each.
         sizes: (P, 2) its width and height, pixels.
         areas: (P,) areas of the persons' boxes, square pixels.
     """
@@ -45,10 +45,10 @@ class Persons:
 def gather_persons(
     targets: Sequence[Instances], num_keypoints: int, *, least_visibility: int, label: Labels
 ) -> Persons:
-    """The persons of N pictures.
+    """The persons of N images.
 
     Args:
-        targets: per picture gt_boxes, and gt_keypoints where it has persons.
+        targets: per image gt_boxes, and gt_keypoints where it has persons.
         num_keypoints: K.
         least_visibility: flag from which a keypoint counts as visible.
         label: the class of each.
@@ -74,8 +74,8 @@ def one_class(keypoints: Tensor, visible: Tensor) -> Tensor:
     return torch.zeros_like(visible[:, 0], dtype=torch.int64)
 
 
-def released_classes(keypoints: Tensor, visible: Tensor) -> Tensor:
-    """Class 1, but class 0 where dx + dy of the first keypoint, the nose, from the centre is exactly zero.
+def official_classes(keypoints: Tensor, visible: Tensor) -> Tensor:
+    """Class 1, but class 0 where dx + dy of the first keypoint, the nose, from the center is exactly zero.
 
     Meant for persons without keypoints, this also hits those of whom the nose alone is visible.
     """

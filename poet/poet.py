@@ -45,12 +45,12 @@ class POET(PoseEstimator):
     """End-to-end trainable multi-instance pose estimation with transformers (arXiv 2103.12115).
 
     Args:
-        backbone: from pictures to the named map ``in_feature``.
+        backbone: from images to the named map ``in_feature``.
         in_feature: name of the map that the encoder reads.
         skeleton: which keypoints a person has.
         projection: from the map's channels to the transformer's width.
         transformer: from cells and queries to states.
-        queries: makes the decoder's queries for so many pictures.
+        queries: makes the decoder's queries for so many images.
         head: from states to classes and poses.
         matcher: decides which query is to predict whom.
         criterion: the losses.
@@ -111,14 +111,14 @@ class POET(PoseEstimator):
         return self.criterion(predictions, persons, matches)
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """What the last decoder layer says: of every picture Q poses, in the queries' order.
+        """What the last decoder layer says: of every image Q poses, in the queries' order.
 
         The score is the probability of the likeliest class but "no object".
         """
         return self.decode(self.find(images).predictions, images.image_sizes)
 
     def persons(self, targets: list[Instances]) -> Persons:
-        """The persons of pictures, as what the queries are to predict."""
+        """The persons of images, as what the queries are to predict."""
         return gather_persons(
             targets,
             self.skeleton.num_keypoints,
@@ -130,8 +130,8 @@ class POET(PoseEstimator):
         """The network alone.
 
         Args:
-            images: normalised and padded.
-            queries: for each picture; by default those that were learned.
+            images: normalized and padded.
+            queries: for each image; by default those that were learned.
             need_weights: whether attention maps are wanted.
         """
         features = self.projection(self.backbone(images.tensor)[self.in_feature])
@@ -149,9 +149,9 @@ class POET(PoseEstimator):
     def decode(
         self, predictions: Predictions, sizes: list[tuple[int, int]], layer: int = -1
     ) -> list[Instances]:
-        """The poses of one decoder layer in pixels of pictures of these (height, width).
+        """The poses of one decoder layer in pixels of images of these (height, width).
 
-        With the released classes a person without usable keypoints is of class 1, else of class 0.
+        With the official classes a person without usable keypoints is of class 1, else of class 0.
         """
         scores, classes = predictions.logits[layer].softmax(dim=-1)[..., :-1].max(dim=-1)
         no_person = (classes != predictions.logits.shape[-1] - 2).long()

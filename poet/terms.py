@@ -1,4 +1,4 @@
-"""How far a predicted pose is from a true one: the terms that costs and losses are sums of (Equation 3).
+"""How far a predicted pose is from a ground-truth one: the terms that costs and losses are sums of (Equation 3).
 
 Every term takes poses and persons and gives a number for each pair of them. Their first dimensions
 broadcast: (Q,) poses and (P, 1) persons give the (P, Q) costs of the matcher; (M,) and (M,) the losses of
@@ -30,17 +30,17 @@ def coded_offset_error(poses: Poses, persons: Persons) -> Tensor:
 
 
 def keypoint_error(poses: Poses, persons: Persons) -> Tensor:
-    """L1 distance of the positions of visible keypoints; it leaves the choice of the centre to the model."""
+    """L1 distance of the positions of visible keypoints; it leaves the choice of the center to the model."""
     return _over_visible((poses.keypoints - persons.poses.keypoints).abs().sum(dim=-1), persons)
 
 
 def center_error(poses: Poses, persons: Persons) -> Tensor:
-    """Squared distance of the centres."""
+    """Squared distance of the centers."""
     return (poses.centers - persons.poses.centers).square().sum(dim=-1) * persons.posed
 
 
 def center_distance(poses: Poses, persons: Persons) -> Tensor:
-    """Distance of the centres."""
+    """Distance of the centers."""
     return torch.linalg.vector_norm(poses.centers - persons.poses.centers, dim=-1) * persons.posed
 
 

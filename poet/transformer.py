@@ -1,6 +1,6 @@
 """DETR's transformer: an encoder over the cells of a map, a decoder of queries that look at them.
 
-Letters: N pictures, S = H * W cells, Q queries, D width, L decoder layers. Attention is PyTorch's own:
+Letters: N images, S = H * W cells, Q queries, D width, L decoder layers. Attention is PyTorch's own:
 ``scaled_dot_product_attention`` unless its weights are asked for.
 """
 
@@ -17,7 +17,7 @@ class Cells:
     Attributes:
         values: (N, S, D).
         positions: (N, S, D), their encoding.
-        padding: (N, S) bool, True where there is no picture.
+        padding: (N, S) bool, True where there is no image.
         size: (H, W).
     """
 
@@ -60,7 +60,7 @@ class Decoded:
     """What comes out.
 
     Attributes:
-        states: (L, N, Q, D) of the queries after each decoder layer, normalised.
+        states: (L, N, Q, D) of the queries after each decoder layer, normalized.
         memory: (N, S, D), the encoder's output.
         attention: maps of the last layers if they were asked for.
     """
@@ -80,7 +80,7 @@ class FeedForward(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Adds what a sublayer found to what came in, and normalises the sum (post-norm)."""
+    """Adds what a sublayer found to what came in, and normalizes the sum (post-norm)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Transformer(nn.Module):
         """
         Args:
             cells: what the queries are to find persons in.
-            queries: Q for each picture.
+            queries: Q for each image.
             need_weights: whether to return attention maps; memory grows with S * S then.
         """
         memory, encoder_weights = cells.values, None
@@ -222,7 +222,7 @@ class Transformer(nn.Module):
         for layer in self.decoder:
             last = layer is self.decoder[-1]
             x, decoder_weights = layer(x, queries, seen, need_weights and last)
-            # Every layer's output is normalised for the heads, but goes on as it is.
+            # Every layer's output is normalized for the heads, but goes on as it is.
             states.append(self.norm(x))
         if encoder_weights is None or decoder_weights is None:
             return Decoded(torch.stack(states), memory, attention=None)

@@ -5,6 +5,6 @@ from poseur.config import add_config
 from poseur.poseur import Poseur
 from poseur.rcnn import PoseRCNN
 from poseur.roi_head import PoseurROIHeads
-from poseur.view import Crops
+from poseur.samples import PersonCropSamples
 
-__all__ = ["Crops", "PoseRCNN", "Poseur", "PoseurROIHeads", "add_config"]
+__all__ = ["PersonCropSamples", "PoseRCNN", "Poseur", "PoseurROIHeads", "add_config"]

@@ -35,27 +35,27 @@ class Shift:
     def __call__(self, region: Region, keypoints: np.ndarray) -> Region:
         if np.random.rand() >= self.probability:
             return region
-        return replace(region, centre=region.centre + np.random.uniform(-1, 1, 2) * self.share * region.size)
+        return replace(region, center=region.center + np.random.uniform(-1, 1, 2) * self.share * region.size)
 
 
-class Mirror:
+class RandomFlip:
     """Swaps left and right in half of the crops; who reads the keypoints swaps their names."""
 
     def __call__(self, region: Region, keypoints: np.ndarray) -> Region:
-        return replace(region, mirrored=np.random.rand() < 0.5)
+        return replace(region, flipped=np.random.rand() < 0.5)
 
 
 class HalfBody:
     """Shows the upper or the lower half of a person instead of the whole.
 
-    The region becomes that around the labelled keypoints of the half. Where those are fewer than three
+    The region becomes that around the labeled keypoints of the half. Where those are fewer than three
     the other half is taken, and where the upper one then has fewer than two places the whole person stays.
 
     Args:
         upper, lower: indices of the keypoints of the halves.
         aspect: width / height of the crops.
         padding: how much larger than the keypoints' rectangle the region is.
-        min_keypoints: a person with no more labelled keypoints than this stays whole.
+        min_keypoints: a person with no more labeled keypoints than this stays whole.
         probability: of a half.
         upper_probability: that it is the upper one.
     """
@@ -77,10 +77,10 @@ class HalfBody:
         self.probability, self.upper_probability = probability, upper_probability
 
     def __call__(self, region: Region, keypoints: np.ndarray) -> Region:
-        labelled = keypoints[:, 2] > 0
-        if labelled.sum() <= self.min_keypoints or np.random.rand() >= self.probability:
+        labeled = keypoints[:, 2] > 0
+        if labeled.sum() <= self.min_keypoints or np.random.rand() >= self.probability:
             return region
-        upper, lower = (keypoints[half][labelled[half], :2] for half in (self.upper, self.lower))
+        upper, lower = (keypoints[half][labeled[half], :2] for half in (self.upper, self.lower))
         wants_upper = np.random.rand() < self.upper_probability
         chosen = upper if len(lower) < 3 or (wants_upper and len(upper) >= 3) else lower
         if len(np.unique(chosen, axis=0)) < 2:
@@ -88,10 +88,10 @@ class HalfBody:
         return self.around(chosen)
 
     def around(self, points: np.ndarray) -> Region:
-        """The region of some keypoints (n, 2): their mean is its centre, their extent its size."""
+        """The region of some keypoints (n, 2): their mean is its center, their extent its size."""
         low, high = points.min(axis=0), points.max(axis=0)
         region = enlarge(np.concatenate([low, high]), self.aspect, self.padding)
-        return replace(region, centre=points.mean(axis=0))
+        return replace(region, center=points.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Rotate:
 
 
 class PhotometricDistortion:
-    """The colour changes of SSD (arXiv 1512.02325): each of four, drawn with probability 1/2.
+    """The color changes of SSD (arXiv 1512.02325): each of four, drawn with probability 1/2.
 
     Brightness is moved by at most 32; contrast, before or after the other two, and saturation are
     multiplied by a factor in [0.5, 1.5]; hue is turned by at most 36 degrees.
@@ -155,7 +155,7 @@ class PhotometricDistortion:
 
 @dataclass(frozen=True)
 class Cutout:
-    """Blackens an ellipse anywhere in the crop; keypoints under it stay labelled.
+    """Blackens an ellipse anywhere in the crop; keypoints under it stay labeled.
 
     Attributes:
         radii: least and greatest of its two radii, as shares of the crop's width.
@@ -165,13 +165,13 @@ class Cutout:
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
         height, width = crop.shape[:2]
-        centre = int(np.random.randint(width)), int(np.random.randint(height))
+        center = int(np.random.randint(width)), int(np.random.randint(height))
         axes = (np.random.uniform(*self.radii, 2) * width).astype(int).tolist()
-        return cv2.ellipse(crop.copy(), centre, axes, 0, 0, 360, (0, 0, 0), -1)
+        return cv2.ellipse(crop.copy(), center, axes, 0, 0, 360, (0, 0, 0), -1)
 
 
 def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]:
-    """What INPUT.CROPS and INPUT.RANDOM_FLIP ask for, in the order of the released code.
+    """What INPUT.CROPS and INPUT.RANDOM_FLIP ask for, in the order of the official code.
 
     Skeletons without body_halves have no half-body crops.
     """
@@ -182,7 +182,7 @@ def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]
     if node.SHIFT.PROB > 0:
         changes.append(Shift(node.SHIFT.SHARE, node.SHIFT.PROB))
     if cfg.INPUT.RANDOM_FLIP == "horizontal":
-        changes.append(Mirror())
+        changes.append(RandomFlip())
     if node.HALF_BODY.PROB > 0 and skeleton.body_halves:
         upper, lower = (
             [skeleton.keypoints.index(name) for name in skeleton.body_halves[half]]
@@ -207,7 +207,7 @@ def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]
 
 
 def build_pixel_changes(cfg: CfgNode) -> list[PixelChange]:
-    """What INPUT.CROPS asks for, in the order of the released code."""
+    """What INPUT.CROPS asks for, in the order of the official code."""
     node = cfg.INPUT.CROPS
     changes: list[PixelChange] = []
     if node.COLOR:

@@ -1,4 +1,4 @@
-"""Whose boxes crops are cut from: the truth's, those of a detector's file, or a detector's own."""
+"""Whose boxes crops are cut from: the ground truth's, those of a detector's file, or a detector's own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,15 +24,15 @@ NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
 
 
 class BoxSource(ABC):
-    """Knows or finds the persons of a dataset's pictures."""
+    """Knows or finds the persons of a dataset's images."""
 
     @abstractmethod
-    def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
-        """The persons of each picture.
+    def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
+        """The persons of each image.
 
         Args:
             dataset: one of DATASETS.TEST.
-            pictures: its records, as :func:`posecore.data.load_dataset` returns them.
+            images: its records, as :func:`posecore.data.load_dataset` returns them.
         """
 
     @abstractmethod
@@ -44,14 +44,14 @@ class BoxSource(ABC):
 
 
 @dataclass(frozen=True)
-class TruthBoxes(BoxSource):
+class GroundTruthBoxes(BoxSource):
     """The boxes of the persons that a dataset's annotations know.
 
-    Crowds, persons without labelled keypoints and boxes without area are left out.
+    Crowds, persons without labeled keypoints and boxes without area are left out.
 
     Attributes:
-        kind: "annotated", or "keypoints" for pseudo-boxes around the labelled keypoints, as INPUT.BOXES.
-        geometry: tells where pictures end.
+        kind: "annotated", or "keypoints" for pseudo-boxes around the labeled keypoints, as INPUT.BOXES.
+        geometry: tells where images end.
         clip: whether boxes are cut there.
     """
 
@@ -63,30 +63,30 @@ class TruthBoxes(BoxSource):
         if self.kind not in ("keypoints", "annotated"):
             raise ValueError(f"INPUT.BOXES must be 'keypoints' or 'annotated', not '{self.kind}'")
 
-    def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
+    def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         """
         Raises:
             ValueError: the dataset has no annotations.
         """
-        if any("annotations" not in picture for picture in pictures):
+        if any("annotations" not in image for image in images):
             raise ValueError(
                 f"dataset '{dataset}' has no annotations to take boxes from: set INPUT.CROPS.BOXES to 'file' "
                 "or 'detector'"
             )
-        boxes = [np.array([box for _, box in self.people(picture)]).reshape(-1, 4) for picture in pictures]
+        boxes = [np.array([box for _, box in self.people(image)]).reshape(-1, 4) for image in images]
         return [PersonBoxes(own, np.ones(len(own))) for own in boxes]
 
     def check(self, dataset: str) -> None:
         pass
 
-    def people(self, picture: dict) -> list[tuple[dict, np.ndarray]]:
+    def people(self, image: dict) -> list[tuple[dict, np.ndarray]]:
         """The annotations of the persons of a dataset dict, each with its box (4,)."""
         people = [
             person
-            for person in picture["annotations"]
+            for person in image["annotations"]
             if not person["iscrowd"] and person["num_keypoints"] > 0 and person["area"] > 0
         ]
-        boxes = [self._box(person, (picture["height"], picture["width"])) for person in people]
+        boxes = [self._box(person, (image["height"], image["width"])) for person in people]
         return [pair for pair in zip(people, boxes, strict=True) if (pair[1][2:] > pair[1][:2]).all()]
 
     def _box(self, person: dict, size: tuple[int, int]) -> np.ndarray:
@@ -107,9 +107,9 @@ class FileBoxes(BoxSource):
 
     files: dict[str, str]
 
-    def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
+    def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         self.check(dataset)
-        image_ids = [picture["image_id"] for picture in pictures]
+        image_ids = [image["image_id"] for image in images]
         found = read_detections(self.files[dataset], image_ids)
         return [found.get(image_id, NOBODY) for image_id in image_ids]
 
@@ -125,7 +125,7 @@ class FileBoxes(BoxSource):
 
 @dataclass(frozen=True)
 class DetectorBoxes(BoxSource):
-    """The boxes that a model finds, each process looking at its share of the pictures.
+    """The boxes that a model finds, each process looking at its share of the images.
 
     It looks at them again whenever it is asked. For repeated evaluations let it write a file once:
     ``tools/train_net.py --eval-only`` with TEST.TASKS ("keypoints", "bbox").
@@ -140,15 +140,15 @@ class DetectorBoxes(BoxSource):
     weights: str
     device: str
 
-    def __call__(self, dataset: str, pictures: list[dict]) -> list[PersonBoxes]:
+    def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         self.check(dataset)
         overrides = ["MODEL.WEIGHTS", self.weights, "MODEL.DEVICE", self.device]
         cfg = merge_config(get_cfg(), self.config_file, overrides)
         detector = Predictor.from_config(cfg)
         rank, size = comm.get_rank(), comm.get_world_size()
-        own = [PersonBoxes.from_instances(detector(read_rgb(picture))) for picture in pictures[rank::size]]
+        own = [PersonBoxes.from_instances(detector(read_rgb(image))) for image in images[rank::size]]
         shares = comm.all_gather(own)
-        return [shares[index % size][index // size] for index in range(len(pictures))]
+        return [shares[index % size][index // size] for index in range(len(images))]
 
     def check(self, dataset: str) -> None:
         if not Path(self.config_file).is_file():
@@ -160,11 +160,11 @@ class DetectorBoxes(BoxSource):
             raise ValueError("INPUT.CROPS.DETECTOR.WEIGHTS must be the weights of the detector")
 
 
-def build_box_source(cfg: CfgNode, truth: TruthBoxes) -> BoxSource:
+def build_box_source(cfg: CfgNode, ground_truth: GroundTruthBoxes) -> BoxSource:
     """What INPUT.CROPS.BOXES asks for."""
     node = cfg.INPUT.CROPS
     options: dict[str, Callable[[], BoxSource]] = {
-        "truth": lambda: truth,
+        "ground_truth": lambda: ground_truth,
         "file": lambda: FileBoxes(dict(zip(cfg.DATASETS.TEST, node.BOX_FILES, strict=False))),
         "detector": lambda: DetectorBoxes(node.DETECTOR.CONFIG_FILE, node.DETECTOR.WEIGHTS, cfg.MODEL.DEVICE),
     }

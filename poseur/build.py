@@ -22,13 +22,12 @@ from poseur.decoder import (
     SelfAttention,
 )
 from poseur.encoder import LearnedQueries, ProjectedEncoder, SummedEncoder
-from poseur.flip import Fusion, agreement_fusion, mean_fusion, power_fusion, released_power_fusion
+from poseur.flip import Fusion, agreement_fusion, mean_fusion, official_power_fusion, power_fusion
 from poseur.heads import CoarseHead, RefinementHead
-from poseur.how import Scoring, Training
 from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.network import COARSE, CoarseNetwork, CoarseStart, LearnedStart, TransformerNetwork
 from poseur.noise import Noise, no_noise, perturbed_proposals, random_proposals
-from poseur.rle import AbsoluteError, FlowInit, FlowLoss, RealNVP, negative_log_likelihood, released_loss
+from poseur.rle import AbsoluteError, FlowInit, FlowLoss, RealNVP, negative_log_likelihood, official_loss
 from poseur.score import (
     InstanceScore,
     KeypointScore,
@@ -39,6 +38,7 @@ from poseur.score import (
     sum_score,
     thresholded_product_score,
 )
+from poseur.settings import Scoring, Training
 
 # Gain of the layers that regress proposals, where nothing is done by mistake.
 SMALL_GAIN = 0.01
@@ -63,7 +63,7 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "network": _network(cfg, [shapes[name] for name in node.IN_FEATURES], skeleton.num_keypoints),
         "pose_losses": pose_losses(cfg),
         "training": Training(
-            per_crop=choice(cfg, "MODEL.POSEUR.LOSS_DIVISOR", {"predictions": False, "crops": True}),
+            per_crop=choice(cfg, "MODEL.POSEUR.LOSS_NORMALIZER", {"predictions": False, "crops": True}),
             decoder_weight=node.DECODER_WEIGHT,
         ),
         "scoring": Scoring(
@@ -116,7 +116,7 @@ def coarse_head(cfg: CfgNode, channels: int, num_keypoints: int) -> CoarseHead:
         channels,
         num_keypoints,
         learn_scales=_learns_scales(cfg),
-        gain=1.0 if _as_released(cfg) else SMALL_GAIN,
+        gain=1.0 if _as_official(cfg) else SMALL_GAIN,
     )
 
 
@@ -153,7 +153,7 @@ def query_decoder(cfg: CfgNode, num_levels: int) -> Decoder:
                     node.HEADS,
                     num_levels,
                     node.POINTS,
-                    init="xavier" if _as_released(cfg) else "zero",
+                    init="xavier" if _as_official(cfg) else "zero",
                 ),
                 node.DROPOUT,
             ),
@@ -173,11 +173,11 @@ def pose_losses(cfg: CfgNode) -> dict[str, nn.Module]:
         parts.append(COARSE)
     if node.NUM_LAYERS > 0:
         parts.append("decoder")
-    formulas = {"rle": negative_log_likelihood, "rle_released": released_loss, "l1": None}
+    formulas = {"rle": negative_log_likelihood, "rle_official": official_loss, "l1": None}
     formula = choice(cfg, "MODEL.POSEUR.LOSS", formulas)
     if formula is None:
         return {part: AbsoluteError() for part in parts}
-    init: FlowInit = "default" if _as_released(cfg) else "identity"
+    init: FlowInit = "default" if _as_official(cfg) else "identity"
     return {part: FlowLoss(RealNVP(node.PRIOR_MEAN, init=init), formula) for part in parts}
 
 
@@ -208,7 +208,7 @@ def instance_score(cfg: CfgNode) -> InstanceScore:
 def _fusion(cfg: CfgNode) -> Fusion | None:
     options: dict[str, Fusion | None] = {
         "power": power_fusion,
-        "power_released": released_power_fusion,
+        "power_official": official_power_fusion,
         "mean": mean_fusion,
         "agreement": agreement_fusion,
         "none": None,
@@ -220,5 +220,5 @@ def _learns_scales(cfg: CfgNode) -> bool:
     return cfg.MODEL.POSEUR.LOSS != "l1"
 
 
-def _as_released(cfg: CfgNode) -> bool:
-    return choice(cfg, "MODEL.POSEUR.INIT", {"repaired": False, "released": True})
+def _as_official(cfg: CfgNode) -> bool:
+    return choice(cfg, "MODEL.POSEUR.INIT", {"repaired": False, "official": True})

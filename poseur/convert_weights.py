@@ -1,4 +1,4 @@
-"""The parameter names of the released code, and what they are called here.
+"""The parameter names of the official code, and what they are called here.
 
 Those of backbones are in ``posecore.checkpoint.backbone_names``.
 """
@@ -54,7 +54,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors under this project's names, for a model of configs/poseur/official.
 
     Args:
-        state: a released state dict.
+        state: an official state dict.
 
     Returns:
         What a model of another size lacks is found when they are loaded.
@@ -64,7 +64,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
             message shows some.
     """
     if not any(name.startswith("keypoint_head.transformer.") for name in state):
-        raise ValueError(f"no released Poseur checkpoint: its names are {sorted(state)[:5]}")
+        raise ValueError(f"no official Poseur checkpoint: its names are {sorted(state)[:5]}")
     backbone = {
         name.removeprefix(_BACKBONE): tensor for name, tensor in state.items() if name.startswith(_BACKBONE)
     }

@@ -1,8 +1,8 @@
-"""Crops: the region of a picture around a person, and the way between the two.
+"""Crops: the region of an image around a person, and the way between the two.
 
 Affine maps are (2, 3) float64 arrays A with crop point = A (x, y, 1); points are (x, y). Coordinates put
-the centre of the first pixel at ``first_pixel``: 0.5 in continuous pixels, as everywhere in the project,
-and 0 where pixels are counted, as the released code does in pictures and crops alike. There the middle
+the center of the first pixel at ``first_pixel``: 0.5 in continuous pixels, as everywhere in the project,
+and 0 where pixels are counted, as the official code does in images and crops alike. There the middle
 (W / 2, H / 2) of a crop is half a pixel from where the pixels have it, and so is the middle of a box.
 """
 
@@ -16,19 +16,19 @@ CONTINUOUS = 0.5
 
 @dataclass(frozen=True)
 class Region:
-    """What a crop shows: an upright rectangle of a picture, then turned and mirrored about its centre.
+    """What a crop shows: an upright rectangle of an image, then turned and flipped about its center.
 
     Attributes:
-        centre: (2,) in the picture.
-        size: (2,) width and height, pixels of the picture.
+        center: (2,) in the image.
+        size: (2,) width and height, pixels of the image.
         angle: degrees by which what is shown turns counterclockwise.
-        mirrored: whether left and right are swapped, after the turn.
+        flipped: whether left and right are swapped, after the turn.
     """
 
-    centre: np.ndarray
+    center: np.ndarray
     size: np.ndarray
     angle: float = 0.0
-    mirrored: bool = False
+    flipped: bool = False
 
 
 def enlarge(box: np.ndarray, aspect: float, padding: float) -> Region:
@@ -56,7 +56,7 @@ class CropGeometry:
     Attributes:
         size: height and width of a crop, pixels.
         padding: how much larger than a person's box its region is.
-        first_pixel: where the centre of the first pixel is, in pictures and crops.
+        first_pixel: where the center of the first pixel is, in images and crops.
     """
 
     size: tuple[int, int]
@@ -69,7 +69,7 @@ class CropGeometry:
         return self.size[1] / self.size[0]
 
     def clip(self, boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-        """Boxes (M, 4) cut at the border of a picture (height, width)."""
+        """Boxes (M, 4) cut at the border of an image (height, width)."""
         return boxes.clip(0, np.tile(self._last(image_size), 2))
 
     def region(self, box: np.ndarray) -> Region:
@@ -77,23 +77,23 @@ class CropGeometry:
         return enlarge(box, self.aspect, self.padding)
 
     def image_to_crop(self, region: Region) -> np.ndarray:
-        """(2, 3): the centre of the region becomes (W / 2, H / 2), its width W."""
+        """(2, 3): the center of the region becomes (W / 2, H / 2), its width W."""
         height, width = self.size
         angle, scale = np.deg2rad(region.angle), width / region.size[0]
         turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        if region.mirrored:
+        if region.flipped:
             turn[0] *= -1
         middle = np.array([width, height]) / 2
-        return np.column_stack([turn, middle - turn @ region.centre])
+        return np.column_stack([turn, middle - turn @ region.center])
 
     def crop_to_image(self, region: Region) -> np.ndarray:
-        """(2, 3): from coordinates of the crop to continuous pixels of the picture."""
+        """(2, 3): from coordinates of the crop to continuous pixels of the image."""
         back = cv2.invertAffineTransform(self.image_to_crop(region))
         back[:, 2] += np.array(CONTINUOUS - self.first_pixel)
         return back
 
     def cut(self, image: np.ndarray, region: Region) -> np.ndarray:
-        """The crop (h, w, C) of a picture (H, W, C), bilinear; zero where the picture has ended."""
+        """The crop (h, w, C) of an image (H, W, C), bilinear; zero where the image has ended."""
         affine = self.image_to_crop(region)
         # OpenCV counts pixels.
         affine[:, 2] += self.first_pixel * (affine[:, :2].sum(axis=1) - 1)
@@ -101,7 +101,7 @@ class CropGeometry:
         return cv2.warpAffine(image, affine, (width, height), flags=cv2.INTER_LINEAR)
 
     def in_image(self, keypoints: np.ndarray) -> np.ndarray:
-        """Keypoints (K, 3) in continuous pixels -> the same in coordinates of the picture."""
+        """Keypoints (K, 3) in continuous pixels -> the same in coordinates of the image."""
         shift = CONTINUOUS - self.first_pixel
         return keypoints - np.array([shift, shift, 0])
 
@@ -111,5 +111,5 @@ class CropGeometry:
         return np.asarray(within.all(axis=-1))
 
     def _last(self, size: tuple[int, int]) -> np.ndarray:
-        """(2,): the greatest x and y in a picture or crop (height, width)."""
+        """(2,): the greatest x and y in an image or crop (height, width)."""
         return np.array(size[::-1]) - (1 - 2 * self.first_pixel)

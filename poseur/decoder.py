@@ -1,7 +1,7 @@
 """The query decoder: keypoints look at each other and at the pyramid, and are refined layer by layer.
 
-Letters: N pictures or crops, G groups of K queries (of a crop's person and its noisy copies, or of several
-persons of a picture), E channels, L levels.
+Letters: N images or crops, G groups of K queries (of a crop's person and its noisy copies, or of several
+persons of an image), E channels, L levels.
 """
 
 from collections.abc import Sequence

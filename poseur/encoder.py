@@ -1,6 +1,6 @@
 """The keypoint encoder: from proposals to the queries that the decoder starts with (section 3.1).
 
-Letters: N pictures or crops, G groups of K queries, E channels.
+Letters: N images or crops, G groups of K queries, E channels.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class SummedEncoder(nn.Module):
 
 
 class ProjectedEncoder(nn.Module):
-    """The released code's: a projection of the proposal's encodings; the learned vectors stay apart.
+    """The official code's: a projection of the proposal's encodings; the learned vectors stay apart.
 
     Both the proposal and the proposal cut to the crop are encoded.
 

@@ -1,4 +1,4 @@
-"""The flip test: a crop is looked at mirrored, too, and both results are fused.
+"""The flip test: a crop is looked at flipped, too, and both results are fused.
 
 Letters: M crops, K keypoints.
 """
@@ -29,12 +29,12 @@ class Scored:
     scores: Tensor
 
 
-# From the results of a crop and of its mirror image, mirrored back, to one.
+# From the results of a crop and of its flipped image, flipped back, to one.
 Fusion = Callable[[Scored, Scored], Scored]
 
 
 def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
-    """What was predicted on a mirrored crop, on the crop itself: x -> 1 - x, and left is right.
+    """What was predicted on a flipped crop, on the crop itself: x -> 1 - x, and left is right.
 
     Args:
         prediction: (M, K, 2).
@@ -46,12 +46,12 @@ def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
 
 
 def mean_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """The means of both; "default" of the released code."""
+    """The means of both; "default" of the official code."""
     return Scored((plain.points + flipped.points) / 2, (plain.scores + flipped.scores) / 2)
 
 
 def agreement_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """Points weighted by score; the score falls where the two disagree; "type1" of the released code."""
+    """Points weighted by score; the score falls where the two disagree; "type1" of the official code."""
     scores = plain.scores * flipped.scores * (1 - (plain.scores - flipped.scores).abs())
     return Scored(_weighted(plain, flipped, plain.scores, flipped.scores), scores.square())
 
@@ -59,15 +59,15 @@ def agreement_fusion(plain: Scored, flipped: Scored) -> Scored:
 def power_fusion(plain: Scored, flipped: Scored) -> Scored:
     """Points weighted by the fifth power of the score; mean scores.
 
-    Of the released "type2" it is the form that depends on the ratio of the scores alone.
+    Of the official "type2" it is the form that depends on the ratio of the scores alone.
     """
     best = torch.maximum(plain.scores, flipped.scores) + EPSILON
     weights = [((scored.scores + EPSILON) / best) ** POWER for scored in (plain, flipped)]
     return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
 
 
-def released_power_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """The same as "type2" of the released code has it: low scores draw points to the crop's corner."""
+def official_power_fusion(plain: Scored, flipped: Scored) -> Scored:
+    """The same as "type2" of the official code has it: low scores draw points to the crop's corner."""
     weights = [scored.scores**POWER for scored in (plain, flipped)]
     return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
 

@@ -98,7 +98,7 @@ class RefinementHead(nn.Module):
     """What a decoder layer makes of its queries: where to look next, and a prediction.
 
     The prediction's points are the new references plus an unbounded offset, so that they can leave the
-    picture. Both networks start equal.
+    image. Both networks start equal.
 
     Args:
         channels: of the queries.

@@ -1,6 +1,6 @@
 """What the decoder looks at: the maps of the backbone at one width, with their positions.
 
-Letters: N pictures or crops, C channels of a map, E of the decoder, L levels, R cells of all levels together.
+Letters: N images or crops, C channels of a map, E of the decoder, L levels, R cells of all levels together.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from posecore.layers.position import encode_cells
 
 GROUPS = 32
-# Cells are encoded at their centres.
-CENTRE = -0.5
+# Cells are encoded at their centers.
+CENTER = -0.5
 
 
 @dataclass(frozen=True)
@@ -75,4 +75,4 @@ def positions(level: Tensor) -> Tensor:
     """The encoding of the cells of a map (N, E, H, W): (1, E, H, W)."""
     _, channels, height, width = level.shape
     nowhere = torch.zeros(1, height, width, dtype=torch.bool, device=level.device)
-    return encode_cells(nowhere, channels, offset=CENTRE)
+    return encode_cells(nowhere, channels, offset=CENTER)

@@ -1,4 +1,4 @@
-"""From feature maps to predictions, stage by stage; nothing here knows of pictures, boxes or losses.
+"""From feature maps to predictions, stage by stage; nothing here knows of images, boxes or losses.
 
 Letters: N crops, K keypoints, G groups of K queries, C channels of a map, E of the decoder, L levels.
 """
@@ -56,7 +56,7 @@ class CoarseStart(nn.Module):
         encoder: from proposals to queries.
         noise: further groups of proposals for training.
         pool_backbone: whether the last map of the backbone is pooled, as the paper says, or what the neck
-            makes of it, as the released code does.
+            makes of it, as the official code does.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from torch import Tensor
 # From proposals (N, K, 2) to those of further groups (N, G, K, 2).
 Noise = Callable[[Tensor], Tensor]
 
-# The released code cuts noise, and what it makes of proposals.
+# The official code cuts noise, and what it makes of proposals.
 LARGEST_NOISE = 1.0
 LIMITS = (-0.7, 1.7)
 
@@ -23,7 +23,7 @@ def random_proposals(proposals: Tensor, groups: int) -> Tensor:
 
 
 def perturbed_proposals(proposals: Tensor, groups: int, per_group: int, variance: float) -> Tensor:
-    """The released code's: copies of the proposals, in which a few points are moved.
+    """The official code's: copies of the proposals, in which a few points are moved.
 
     Args:
         proposals: (N, K, 2).

@@ -19,21 +19,21 @@ from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import Skeleton
 from poseur.build import model_parts
 from poseur.flip import Scored, unflip
-from poseur.how import Scoring, Training
 from poseur.network import COARSE, Predictions
 from poseur.prediction import Prediction
+from poseur.settings import Scoring, Training
 
 
 @META_ARCH_REGISTRY.register()
 class Poseur(PoseEstimator):
     """Direct human pose regression with transformers (arXiv 2201.07412).
 
-    It looks at one person at a time, so what comes in for a picture are its persons, cut out:
+    It looks at one person at a time, so what comes in for an image are its persons, cut out:
 
     * ``crops`` (M, C, h, w), 0-255, in the order of ``cfg.INPUT.FORMAT``, the same h and w in a batch;
-    * ``crop_to_image`` (M, 2, 3), affine maps from pixels of the crops to those of the picture;
-    * ``boxes`` (M, 4) and ``box_scores`` (M,), in the picture;
-    * ``height`` and ``width`` of the picture.
+    * ``crop_to_image`` (M, 2, 3), affine maps from pixels of the crops to those of the image;
+    * ``boxes`` (M, 4) and ``box_scores`` (M,), in the image;
+    * ``height`` and ``width`` of the image.
 
     M may be 0. In training there is one crop, and ``instances`` has its person, in pixels of the crop, v = 0
     outside of it.
@@ -78,13 +78,13 @@ class Poseur(PoseEstimator):
         return model_parts(cfg)
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """All crops of all pictures, one after another, normalised; they need no padding.
+        """All crops of all images, one after another, normalized; they need no padding.
 
         Raises:
-            ValueError: there are pictures instead of crops, or crops of different sizes.
+            ValueError: there are images instead of crops, or crops of different sizes.
         """
         if any("crops" not in inputs for inputs in batched_inputs):
-            raise ValueError("Poseur looks at one person at a time: INPUT.VIEW must be 'crops'")
+            raise ValueError("Poseur looks at one person at a time: INPUT.SAMPLES must be 'person_crops'")
         sizes = {tuple(inputs["crops"].shape[2:]) for inputs in batched_inputs}
         if len(sizes) > 1:
             raise ValueError(f"all crops of a batch must have one size, not {sorted(sizes)}")
@@ -95,14 +95,14 @@ class Poseur(PoseEstimator):
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_coarse and loss_decoder0, loss_decoder1, ..., one for each layer (equation 4).
 
-        Keypoints that are not labelled cost nothing, but count in the mean.
+        Keypoints that are not labeled cost nothing, but count in the mean.
         """
         how = self.how_to_train
         keypoints = torch.cat([target.gt_keypoints.tensor for target in targets])
-        labelled = keypoints[..., 2] > 0  # (N, K)
+        labeled = keypoints[..., 2] > 0  # (N, K)
         height, width = images.tensor.shape[2:]
-        # Where nothing is labelled there may be anything, and 0 * NaN is NaN.
-        points = torch.where(labelled[..., None], keypoints[..., :2], 0) / keypoints.new_tensor(
+        # Where nothing is labeled there may be anything, and 0 * NaN is NaN.
+        points = torch.where(labeled[..., None], keypoints[..., :2], 0) / keypoints.new_tensor(
             [width, height]
         )
         stages = self.predictions(images.tensor).stages
@@ -114,7 +114,7 @@ class Poseur(PoseEstimator):
         losses = {}
         for name, each in errors.items():  # (N, G, K)
             weight = 1.0 if name == COARSE else how.decoder_weight
-            total = (each * labelled[:, None]).sum()
+            total = (each * labeled[:, None]).sum()
             losses[f"loss_{name}"] = weight * total / (len(each) if how.per_crop else each.numel())
         return losses
 
@@ -142,15 +142,15 @@ class Poseur(PoseEstimator):
     def postprocess(
         self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
     ) -> list[Instances]:
-        """Per picture its persons, best first; those that lie on a better one are left out."""
+        """Per image its persons, best first; those that lie on a better one are left out."""
         persons = iter(results)
         return [
-            self._in_picture([next(persons) for _ in range(len(inputs["crops"]))], inputs)
+            self._in_image([next(persons) for _ in range(len(inputs["crops"]))], inputs)
             for inputs in batched_inputs
         ]
 
     def predictions(self, crops: Tensor) -> Predictions:
-        """Normalised crops (N, C, h, w) -> what the network makes of them.
+        """Normalized crops (N, C, h, w) -> what the network makes of them.
 
         Everything behind the backbone is small, deals with positions, and runs in full precision.
         """
@@ -159,19 +159,19 @@ class Poseur(PoseEstimator):
             return self.network([full_precision(features[name]) for name in self.in_features])
 
     def _find(self, crops: Tensor) -> Scored:
-        """Normalised crops (M, C, h, w) -> keypoints, as shares of the crops' width and height."""
+        """Normalized crops (M, C, h, w) -> keypoints, as shares of the crops' width and height."""
         how = self.how_to_score
         plain = self._scored(self.predictions(crops).result)
         if how.fusion is None:
             return plain
-        mirrored = unflip(self.predictions(crops.flip(3)).result, self.skeleton.flip_indices)
-        return how.fusion(plain, self._scored(mirrored))
+        flipped = unflip(self.predictions(crops.flip(3)).result, self.skeleton.flip_indices)
+        return how.fusion(plain, self._scored(flipped))
 
     def _scored(self, prediction: Prediction) -> Scored:
         return Scored(prediction.points, self.how_to_score.keypoints(prediction.scales))
 
-    def _in_picture(self, persons: list[Instances], inputs: dict[str, Any]) -> Instances:
-        """The persons of one picture's crops, in its coordinates."""
+    def _in_image(self, persons: list[Instances], inputs: dict[str, Any]) -> Instances:
+        """The persons of one image's crops, in its coordinates."""
         affine = inputs["crop_to_image"].to(self.device)
         boxes, box_scores = inputs["boxes"].to(self.device), inputs["box_scores"].to(self.device)
         none = affine.new_zeros(0, self.skeleton.num_keypoints, 3)

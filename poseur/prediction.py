@@ -10,7 +10,7 @@ class Prediction:
     """A Laplace distribution for each coordinate of each keypoint.
 
     Attributes:
-        points: (..., K, 2), mu of the paper: x and y as shares of the picture's or crop's width and height;
+        points: (..., K, 2), mu of the paper: x and y as shares of the image's or crop's width and height;
             they may lie outside.
         scales: (..., K, 2), b or sigma of the paper, in the same unit, positive.
     """

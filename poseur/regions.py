@@ -1,8 +1,8 @@
-"""Poses of regions: a proposal from each region's features, refined on the maps of the whole picture.
+"""Poses of regions: a proposal from each region's features, refined on the maps of the whole image.
 
 What is in front of the losses in Mask R-CNN with Poseur (section 4.3).
 
-Letters: N pictures, P regions of all pictures, K keypoints, C channels, E of the decoder, L levels.
+Letters: N images, P regions of all images, K keypoints, C channels, E of the decoder, L levels.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from poseur.prediction import Prediction
 
 @dataclass(frozen=True)
 class Regions:
-    """Boxes of persons, picture by picture, and the change between their coordinates and the pictures'.
+    """Boxes of persons, image by image, and the change between their coordinates and the images'.
 
     Attributes:
         boxes: (P, 4) corners in pixels.
-        counts: how many each of the N pictures has.
-        size: (height, width) in pixels of the padded pictures.
+        counts: how many each of the N images has.
+        size: (height, width) in pixels of the padded images.
     """
 
     boxes: Tensor
@@ -49,8 +49,8 @@ class Regions:
         """(P, K, 2) pixels -> shares of the boxes' width and height; outside [0, 1] beside the box."""
         return (pixels - self.boxes[:, None, :2]) / self.extents
 
-    def picture(self) -> Tensor:
-        """(2,) width and height of the pictures."""
+    def image(self) -> Tensor:
+        """(2,) width and height of the images."""
         return self.boxes.new_tensor(self.size[::-1])
 
 
@@ -84,9 +84,9 @@ class RegionHead(nn.Module):
 
 
 class RegionDecoder(nn.Module):
-    """Refines the proposals of regions on the maps of their pictures; keypoints may leave their region.
+    """Refines the proposals of regions on the maps of their images; keypoints may leave their region.
 
-    Queries live in coordinates of the picture, so that they can look at all of it. Those of a person look at
+    Queries live in coordinates of the image, so that they can look at all of it. Those of a person look at
     each other, not at other persons'.
 
     Args:
@@ -121,19 +121,19 @@ class RegionDecoder(nn.Module):
             For each layer (P, K, 2), shares of the regions.
         """
         memory = self.positions(self.neck([full_precision(level) for level in maps]))
-        references = (regions.pixels(proposals) / regions.picture()).split(regions.counts)
-        pictures = [
-            self._one_picture(points, Memory(memory.values[[index]], memory.shapes))
+        references = (regions.pixels(proposals) / regions.image()).split(regions.counts)
+        images = [
+            self._one_image(points, Memory(memory.values[[index]], memory.shapes))
             for index, points in enumerate(references)
         ]
         layers = []
-        for parts in zip(*pictures, strict=True):
-            points = torch.cat([part.points for part in parts]) * regions.picture()
+        for parts in zip(*images, strict=True):
+            points = torch.cat([part.points for part in parts]) * regions.image()
             layers.append(Prediction(regions.shares(points), torch.cat([part.scales for part in parts])))
         return layers
 
-    def _one_picture(self, references: Tensor, memory: Memory) -> list[Prediction]:
-        """(persons, K, 2) of one picture -> the same for each layer."""
+    def _one_image(self, references: Tensor, memory: Memory) -> list[Prediction]:
+        """(persons, K, 2) of one image -> the same for each layer."""
         queries = self.encoder(references[None])
         return [prediction[0] for prediction in self.decoder(queries, memory)]
 
@@ -152,7 +152,7 @@ class RegionNetwork(nn.Module):
         self.decoder = decoder
 
     def forward(self, features: Tensor, maps: Sequence[Tensor], regions: Regions) -> dict[str, Prediction]:
-        """Region features (P, C, h, w) and the pictures' maps -> "coarse", "decoder0", "decoder1", ..."""
+        """Region features (P, C, h, w) and the images' maps -> "coarse", "decoder0", "decoder1", ..."""
         coarse = self.head(features)
         with torch.autocast(features.device.type, enabled=False):
             refined = self.decoder(maps, coarse.points.detach(), regions)

@@ -1,7 +1,7 @@
 """Residual log-likelihood estimation (RLE): a distribution of errors that is learned along.
 
 The error of a keypoint, in units of the predicted scale, is taken to be distributed as the product of a
-Laplace distribution and a learned one, which a normalising flow describes (Poseur, section 3.2; Li et al.,
+Laplace distribution and a learned one, which a normalizing flow describes (Poseur, section 3.2; Li et al.,
 "Human Pose Regression with Residual Log-likelihood Estimation", ICCV 2021). Flows are used in training alone.
 """
 
@@ -20,12 +20,12 @@ PoseLoss = Callable[[Prediction, Tensor], Tensor]
 # How the networks of a flow start; see RealNVP.
 FlowInit = Literal["identity", "default"]
 IDENTITY_GAIN = 0.01
-# Added to the denominator of the released residual.
+# Added to the denominator of the official residual.
 EPSILON = 1e-9
 
 
 class RealNVP(nn.Module):
-    """A normalising flow on the plane (Dinh et al., "Density estimation using Real NVP", ICLR 2017).
+    """A normalizing flow on the plane (Dinh et al., "Density estimation using Real NVP", ICLR 2017).
 
     Couplings take turns: each scales and shifts one coordinate by what two small networks make of the other.
     The latent distribution is normal with covariance 1.
@@ -91,7 +91,7 @@ def _network(width: int) -> nn.Sequential:
 
 
 def negative_log_likelihood(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
-    """-log P of the truth (equations 2 and 3), up to the constant that normalises the product.
+    """-log P of the ground truth (equations 2 and 3), up to the constant that normalizes the product.
 
     With e = (target - mu) / b it is, for each keypoint, the sum over x and y of log(2 b) + |e|, minus the
     flow's log-density at e: b is the scale of the Laplace distribution, as in equation 7.
@@ -101,8 +101,8 @@ def negative_log_likelihood(prediction: Prediction, target: Tensor, flow: RealNV
     return laplace - flow.log_prob(errors)
 
 
-def released_loss(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
-    """What the released codes of RLE and of Poseur add up for a keypoint; no likelihood.
+def official_loss(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
+    """What the official code of RLE and of Poseur add up for a keypoint; no likelihood.
 
     The error is prediction minus target, the flow's log-density and log b count for each coordinate again,
     and the Laplace distribution has the scale sqrt(2) b but a normal one's factor.
@@ -125,7 +125,7 @@ class FlowLoss(nn.Module):
 
     Args:
         flow: learned along with the model.
-        loss: :func:`negative_log_likelihood` or :func:`released_loss`.
+        loss: :func:`negative_log_likelihood` or :func:`official_loss`.
     """
 
     def __init__(self, flow: RealNVP, loss: Callable[[Prediction, Tensor, RealNVP], Tensor]) -> None:

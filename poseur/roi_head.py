@@ -1,6 +1,6 @@
 """Poseur as the keypoint head of Mask R-CNN (section 4.3).
 
-Letters: N pictures, P regions of all pictures, K keypoints.
+Letters: N images, P regions of all images, K keypoints.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from posecore.modeling.losses import mean_over_processes
-from posecore.structures.heatmaps import only_labelled
+from posecore.structures.heatmaps import only_labeled
 from posecore.structures.skeleton import load_skeleton
 from poseur.build import (
     coarse_head,
@@ -43,7 +43,7 @@ class PoseurROIHeads(StandardROIHeads):
         keypoint_head: from the features of regions and the levels to predictions.
         pose_losses: "coarse" and "decoder" -> the loss of these stages.
         pose_weight: of all of them.
-        max_persons: of a picture that train poses, drawn at random.
+        max_persons: of an image that train poses, drawn at random.
         keypoint_score, instance_score: see :mod:`poseur.score`.
         num_keypoints: K.
         heads: the other arguments of ``StandardROIHeads``.
@@ -105,7 +105,7 @@ class PoseurROIHeads(StandardROIHeads):
             "keypoint_head": network,
             "pose_losses": pose_losses(cfg),
             "pose_weight": settings.LOSS_WEIGHT,
-            "max_persons": max(node.QUERIES_PER_PICTURE // num_keypoints, 1),
+            "max_persons": max(node.QUERIES_PER_IMAGE // num_keypoints, 1),
             "keypoint_score": keypoint_score(cfg),
             "instance_score": instance_score(cfg),
             "num_keypoints": num_keypoints,
@@ -132,7 +132,7 @@ class PoseurROIHeads(StandardROIHeads):
         return self._poses(list(stages.values())[-1], regions, instances)
 
     def _training_persons(self, proposals: list[Instances]) -> list[Instances]:
-        """Of each picture at most ``max_persons`` proposals that are persons with labelled keypoints.
+        """Of each image at most ``max_persons`` proposals that are persons with labeled keypoints.
 
         The keypoints need not lie within the proposal, since Poseur can leave it.
         """
@@ -147,18 +147,20 @@ class PoseurROIHeads(StandardROIHeads):
     def _losses(
         self, stages: dict[str, Prediction], regions: Regions, instances: list[Instances]
     ) -> dict[str, Tensor]:
-        """loss_coarse and loss_decoder0, ...: means over labelled keypoints, in shares of the boxes."""
+        """loss_coarse and loss_decoder0, ...: means over labeled keypoints, in shares of the boxes."""
         none = regions.boxes.new_zeros(0, self.num_keypoints, 3)
         keypoints = [none] + [each.gt_keypoints.tensor for each in instances if len(each)]
-        truth = only_labelled(torch.cat(keypoints))
-        labelled = truth[..., 2] > 0
-        divisor = mean_over_processes({"keypoints": labelled.sum()}, device=truth.device)["keypoints"]
-        points = regions.shares(truth[..., :2])
+        ground_truth = only_labeled(torch.cat(keypoints))
+        labeled = ground_truth[..., 2] > 0
+        normalizer = mean_over_processes({"keypoints": labeled.sum()}, device=ground_truth.device)[
+            "keypoints"
+        ]
+        points = regions.shares(ground_truth[..., :2])
         losses = {}
-        with torch.autocast(truth.device.type, enabled=False):
+        with torch.autocast(ground_truth.device.type, enabled=False):
             for name, prediction in stages.items():
                 errors = self.pose_losses[COARSE if name == COARSE else "decoder"](prediction, points)
-                losses[f"loss_{name}"] = self.pose_weight * (errors * labelled).sum() / divisor
+                losses[f"loss_{name}"] = self.pose_weight * (errors * labeled).sum() / normalizer
         return losses
 
     def _poses(self, result: Prediction, regions: Regions, instances: list[Instances]) -> list[Instances]:

@@ -36,7 +36,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real pictures and reference numbers beside the project: $POSECORE_SHARED, else ../shared."""
+    """Real images and reference numbers beside the project: $POSECORE_SHARED, else ../shared."""
     folder = Path(os.environ.get("POSECORE_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         pytest.skip(f"no shared data in {folder} (POSECORE_SHARED names another place)")

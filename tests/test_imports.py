@@ -77,8 +77,8 @@ def test_the_reader_of_imports_sees_every_form(tmp_path, monkeypatch):
     assert imports(package / "head.py") == {
         "a.b",
         "c.d",
-        "posecore.modeling.fcos.e",
-        "posecore.modeling.fcos.f.g",
+        "posecore.fcos.e",
+        "posecore.fcos.f.g",
         "posecore.h.i",
     }
 

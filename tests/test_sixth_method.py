@@ -20,7 +20,7 @@ meanpose = "meanpose:add_config"
 py-modules = ["meanpose"]
 """
 
-# One person per picture: its pose is read from the average of the features.
+# One person per image: its pose is read from the average of the features.
 METHOD = """
 import posecore
 import torch
@@ -76,8 +76,8 @@ class MeanPose(PoseEstimator):
         return points.sigmoid() * torch.tensor([width, height])
 
     def losses(self, images, targets):
-        truth = torch.stack([target.gt_keypoints.tensor[0, :, :2] for target in targets])
-        return {"loss_keypoints": (self.poses(images) - truth).abs().mean()}
+        ground_truth = torch.stack([target.gt_keypoints.tensor[0, :, :2] for target in targets])
+        return {"loss_keypoints": (self.poses(images) - ground_truth).abs().mean()}
 
     def predict(self, images):
         results = []
@@ -108,9 +108,10 @@ torch.manual_seed(0)
 model = build_model(cfg)
 assert model.backbone.conv.out_channels == 4
 
-truth = Instances((32, 48), gt_boxes=Boxes(torch.tensor([[4.0, 4, 20, 28]])), gt_classes=torch.tensor([0]))
-truth.gt_keypoints = Keypoints(torch.full((1, model.skeleton.num_keypoints, 3), 8.0))
-batch = [{"image": torch.randint(256, (3, 32, 48)), "instances": truth, "height": 64, "width": 96}]
+boxes = Boxes(torch.tensor([[4.0, 4, 20, 28]]))
+ground_truth = Instances((32, 48), gt_boxes=boxes, gt_classes=torch.tensor([0]))
+ground_truth.gt_keypoints = Keypoints(torch.full((1, model.skeleton.num_keypoints, 3), 8.0))
+batch = [{"image": torch.randint(256, (3, 32, 48)), "instances": ground_truth, "height": 64, "width": 96}]
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 losses = []
 for _ in range(2):

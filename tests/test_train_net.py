@@ -12,7 +12,7 @@ from posecore.data.synthetic import make_dataset
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """With the pictures to train on."""
+    """With the images to train on."""
     folder = tmp_path_factory.mktemp("train_net")
     make_dataset(folder, num_images=4, size=(64, 64), people=(1, 1))
     return folder

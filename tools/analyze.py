@@ -1,4 +1,4 @@
-"""Looks into a trained model: pictures of what it attends to, predicts and learns.
+"""Looks into a trained model: images of what it attends to, predicts and learns.
 
     python tools/analyze.py training output/metrics.json --output curves.png
     python tools/analyze.py errors keypoints_coco_2017_val coco_instances_results.json

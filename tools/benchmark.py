@@ -33,7 +33,9 @@ def main() -> None:
 
     command = _add(commands, "ops", ops.run, rounds=15)
     _add_size(command)
-    command.add_argument("--pictures", type=int, default=1, help="pictures in a batch (default: %(default)s)")
+    command.add_argument(
+        "--images", dest="num_images", type=int, default=1, help="images in a batch (default: %(default)s)"
+    )
 
     command = _add(commands, "kpalign", kpalign.run, rounds=5)
     _add_size(command)
@@ -42,7 +44,7 @@ def main() -> None:
     command = _add(commands, "model", model.run, rounds=7)
     _add_size(command)
     _add_models(command, persons=[20])
-    command.add_argument("--plot", type=Path, help="picture of milliseconds over persons, to be written")
+    command.add_argument("--plot", type=Path, help="image of milliseconds over persons, to be written")
 
     command = _add(commands, "crops", crops.run, rounds=7)
     command.add_argument("--crops", type=int, default=4, help="persons at once (default: %(default)s)")
@@ -86,14 +88,14 @@ def _add(
 
 def _add_size(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of a picture"
+        "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of an image"
     )
 
 
 def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
     """What the comparisons with Keypoint R-CNN have."""
     command.add_argument(
-        "--persons", type=int, nargs="+", default=persons, help="found in the picture (default: %(default)s)"
+        "--persons", type=int, nargs="+", default=persons, help="found in the image (default: %(default)s)"
     )
     command.add_argument(
         "--configs",

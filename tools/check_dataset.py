@@ -16,13 +16,13 @@ def main() -> int:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
-    parser.add_argument("--pictures", type=int, default=200, help="how many pictures to open")
+    parser.add_argument("--images", type=int, default=200, help="how many images to open")
     options = parser.parse_args()
     name = options.dataset
     try:
         if name.endswith((".yaml", ".yml")):
             (name,) = register_definitions([name])
-        report = check_dataset(name, options.pictures)
+        report = check_dataset(name, options.images)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}")
         return 1

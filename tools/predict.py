@@ -1,15 +1,15 @@
-"""Finds the poses in pictures, folders, videos or from a camera; draws them and writes them as JSON.
+"""Finds the poses in images, folders, videos or from a camera; draws them and writes them as JSON.
 
     python tools/predict.py --config-file CONFIG --input photo.jpg folder/ film.mp4 --output out \\
         MODEL.WEIGHTS model_final.pth
 
-The output folder gets a drawing of every picture under its name, a film of every video, and poses.json:
-a list with, per picture, its name, its number in the video, and per person the score, the box
+The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
+a list with, per image, its name, its number in the video, and per person the score, the box
 (x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
 
 A model that looks at one person at a time (Poseur) needs their boxes: from a detector, any model of this
 project or of Detectron2 (--detector-config, --detector-weights), or from a file (--boxes), which is a
-poses.json of the same pictures or detections in COCO's result format whose image_id is the picture's name
+poses.json of the same images or detections in COCO's result format whose image_id is the image's name
 without its ending, or the number that this name is.
 """
 
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--config-file", required=True, help="the model's configuration")
     parser.add_argument(
-        "--input", nargs="+", required=True, help="pictures, folders, videos, or a camera's number"
+        "--input", nargs="+", required=True, help="images, folders, videos, or a camera's number"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a person (default 0.3)")
@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class Drawings:
-    """Writes drawings into a folder: pictures as pictures, the frames of a video as one film."""
+    """Writes drawings into a folder: images as images, the frames of a video as one film."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Drawings:
 
 
 def boxes_by_frame(file: Path) -> Callable[[Frame], PersonBoxes]:
-    """The boxes that a file holds for a picture: a poses.json, or detections in COCO's result format.
+    """The boxes that a file holds for an image: a poses.json, or detections in COCO's result format.
 
     Raises:
         FileNotFoundError, ValueError: it is neither.
@@ -109,7 +109,7 @@ def boxes_by_frame(file: Path) -> Callable[[Frame], PersonBoxes]:
 
     def by_image_id(frame: Frame) -> PersonBoxes:
         stem = Path(frame.name).stem
-        # Detectors write nothing of a picture without anybody, but then its name must at least be a number.
+        # Detectors write nothing of an image without anybody, but then its name must at least be a number.
         return detected.get(int(stem), nobody) if stem.isdigit() else _look_up(detected, stem, file)
 
     return by_image_id
@@ -122,7 +122,7 @@ def _people(people: list[dict[str, Any]]) -> PersonBoxes:
 
 def _look_up(found: dict[Any, PersonBoxes], key: Any, file: Path) -> PersonBoxes:
     if key not in found:
-        raise UsageError(f"--boxes: {file} has nothing of picture {key}; it has {list(found)[:5]}")
+        raise UsageError(f"--boxes: {file} has nothing of image {key}; it has {list(found)[:5]}")
     return found[key]
 
 
@@ -139,18 +139,18 @@ def build_predictor(args: argparse.Namespace) -> Predictor:
         overrides = ["MODEL.WEIGHTS", args.detector_weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
         detector = Predictor.from_config(merge_config(get_cfg(), args.detector_config, overrides))
         predictor = Predictor.from_config(cfg, detector)
-    if predictor.view.needs_boxes != bool(args.boxes or args.detector_config):
+    if predictor.samples.needs_boxes != bool(args.boxes or args.detector_config):
         raise UsageError(
             "this model looks at one person at a time: give --boxes, or --detector-config and "
             "--detector-weights"
-            if predictor.view.needs_boxes
+            if predictor.samples.needs_boxes
             else "this model finds persons by itself: it takes no boxes and no detector"
         )
     return predictor
 
 
 def as_json(frame: Frame, poses: Instances, skeleton: Skeleton) -> dict[str, Any]:
-    """What poses.json says of one picture."""
+    """What poses.json says of one image."""
     people = []
     for score, box, keypoints in zip(
         poses.scores.tolist(), poses.pred_boxes.tensor.tolist(), poses.pred_keypoints.tolist(), strict=True
@@ -169,7 +169,7 @@ def main() -> None:
     drawings, records = Drawings(args.output), []
     frames = (frame for source in args.input for frame in read_frames(source))
     try:
-        for frame in tqdm(frames, unit="picture"):
+        for frame in tqdm(frames, unit="image"):
             poses = predictor(frame.image, find_boxes(frame))
             poses = poses[poses.scores >= args.threshold]
             drawing = draw_poses(frame.image, poses, skeleton)
@@ -179,11 +179,11 @@ def main() -> None:
                 cv2.imshow("posecore", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
                 if cv2.waitKey(1) == ord("q"):
                     break
-    finally:  # what is found is not lost when a later picture is broken
+    finally:  # what is found is not lost when a later image is broken
         drawings.close()
         (args.output / "poses.json").write_text(json.dumps(records, indent=1))
     people = sum(len(record["people"]) for record in records)
-    print(f"{people} people in {len(records)} pictures: {args.output}")
+    print(f"{people} people in {len(records)} images: {args.output}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python tools/submit.py --config-file CONFIG --output submission --name mine \\
         --results output/inference/keypoints_coco_2017_test-dev/coco_instances_results.json
 
-The first finds the poses of all pictures, as train_net.py --eval-only does (--num-gpus, --launcher and KEY
+The first finds the poses of all images, as train_net.py --eval-only does (--num-gpus, --launcher and KEY
 VALUE pairs as there, TEST.AUG.ENABLED True among them). Every entry is checked before anything is written:
 the archive is person_keypoints_test-dev2017_<name>_results.zip.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
-from posecore.evaluation.submission import best_of_each_picture, check_results, write_submission
+from posecore.evaluation.submission import best_of_each_image, check_results, write_submission
 from posecore.structures.skeleton import load_skeleton
 from runs import Run, add_launcher
 
@@ -66,10 +66,10 @@ def main() -> None:
         check_results(results, image_ids=image_ids, num_keypoints=skeleton.num_keypoints)
     except ValueError as error:
         raise UsageError(f"{file}: {error}") from error
-    kept = best_of_each_picture(results)
+    kept = best_of_each_image(results)
     archive = write_submission(kept, options.output, split=options.split, algorithm=options.name)
-    pictures = len({result["image_id"] for result in kept})
-    print(f"{len(kept)} poses in {pictures} of {len(image_ids)} pictures: {archive}")
+    images = len({result["image_id"] for result in kept})
+    print(f"{len(kept)} poses in {images} of {len(image_ids)} images: {archive}")
 
 
 if __name__ == "__main__":

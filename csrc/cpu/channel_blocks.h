@@ -19,12 +19,12 @@
 
 namespace posecore {
 
-// Neighbouring channels of one group on one picture.
+// Neighboring channels of one group on one image.
 struct Block {
-  int64_t picture;
+  int64_t image;
   int64_t group;
   int64_t part; // of the group's blocks
-  int64_t first, count; // its channels; the first counts from the start of the picture
+  int64_t first, count; // its channels; the first counts from the start of the image
 };
 
 // A block and where it lies in memory.
@@ -34,7 +34,7 @@ struct Channels {
   Map<scalar_t, Step> map;
 };
 
-// All blocks, picture by picture, which threads share out where they do not share out rows. Their size is the
+// All blocks, image by image, which threads share out where they do not share out rows. Their size is the
 // same for any number of threads.
 class Blocks {
  public:
@@ -49,9 +49,9 @@ class Blocks {
         }
       }
     }
-    const int64_t* pictures = images.const_data_ptr<int64_t>();
+    const int64_t* image_of = images.const_data_ptr<int64_t>();
     for (int64_t q = 0; q < images.size(0); ++q) {
-      rows_[pictures[q]].push_back(q);
+      rows_[image_of[q]].push_back(q);
     }
   }
 
@@ -60,7 +60,7 @@ class Blocks {
   }
 
   const std::vector<int64_t>& rows(const Block& block) const {
-    return rows_[block.picture];
+    return rows_[block.image];
   }
 
   // Calls body(begin, end) with ranges of blocks.
@@ -79,7 +79,7 @@ class Blocks {
   template <typename scalar_t, typename Body>
   void for_each_row(const Block& block, const scalar_t* numbers, const Body& body) const {
     constexpr size_t ahead = 32, cache_line = 64 / sizeof(scalar_t);
-    const std::vector<int64_t>& rows = rows_[block.picture];
+    const std::vector<int64_t>& rows = rows_[block.image];
     for (size_t i = 0; i < rows.size(); ++i) {
       if (i + ahead < rows.size()) {
         const scalar_t* later = numbers + rows[i + ahead] * all_channels_ + block.first;
@@ -100,7 +100,7 @@ class Blocks {
 };
 
 // A thread's memory for one block of maps at a time, channels_last. The maps are contiguous but for the
-// distances between channels and between pictures.
+// distances between channels and between images.
 template <typename scalar_t>
 class BlockCopy {
  public:
@@ -131,7 +131,7 @@ class BlockCopy {
 
  private:
   static int64_t offset(const Block& block, const at::Tensor& maps) {
-    return block.picture * maps.stride(0) + block.first * maps.stride(1);
+    return block.image * maps.stride(0) + block.first * maps.stride(1);
   }
 
   int64_t width_, cells_;

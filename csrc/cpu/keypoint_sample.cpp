@@ -21,16 +21,16 @@
 namespace posecore {
 namespace {
 
-// In all kernels: N pictures, C channels, H x W cells, Q rows of G points. Maps (N, C, H, W) have any
+// In all kernels: N images, C channels, H x W cells, Q rows of G points. Maps (N, C, H, W) have any
 // strides; points (Q, G, 2), images (Q,) and grad (Q, C) are contiguous, and so are results of these shapes.
 
 // Contiguous maps scatter the channels of a cell over memory. Unless few cells are read, it is faster to work
-// on a copy of a block, where they are neighbours and which stays in the cache.
+// on a copy of a block, where they are neighbors and which stays in the cache.
 bool worth_copying(const at::Tensor& maps, const at::Tensor& points) {
   const int64_t height = maps.size(2), width = maps.size(3), cells = maps.size(0) * height * width;
   const int64_t group_channels = maps.size(1) / points.size(1);
   const bool contiguous = maps.stride(3) == 1 && maps.stride(2) == width;
-  return contiguous && !channels_are_neighbours(maps) && group_channels >= 8 && 8 * points.size(0) >= cells;
+  return contiguous && !channels_are_neighbors(maps) && group_channels >= 8 && 8 * points.size(0) >= cells;
 }
 
 // Calls body(channels, q, cell) for the point of every row q and group; where it is worth copying once for
@@ -63,7 +63,7 @@ void for_each_point(
     return;
   }
 
-  const int64_t* pictures = images.const_data_ptr<int64_t>();
+  const int64_t* image_of = images.const_data_ptr<int64_t>();
   const int64_t count = value.size(1) / groups;
   const int64_t grain = least_pieces(value.size(1));
   with_channel_step(value, [&](auto step) {
@@ -71,8 +71,8 @@ void for_each_point(
     at::parallel_for(0, points.size(0), grain, [&](int64_t begin, int64_t end) {
       for (int64_t q = begin; q < end; ++q) {
         for (int64_t g = 0; g < groups; ++g) {
-          const Block group{pictures[q], g, 0, g * count, count};
-          const scalar_t* data = maps.at(group.picture, group.first, 0, 0);
+          const Block group{image_of[q], g, 0, g * count, count};
+          const scalar_t* data = maps.at(group.image, group.first, 0, 0);
           const Channels<const scalar_t, decltype(step)> channels{group, {data, maps.row, maps.column, step}};
           body(channels, q, cell(q, g));
         }
@@ -173,14 +173,14 @@ at::Tensor grad_value(
   with_channel_step(sums, [&](auto step) {
     const Maps<acc_t, decltype(step)> maps(sums.mutable_data_ptr<acc_t>(), sums, step);
     blocks.share_out([&](int64_t begin, int64_t end) {
-      // Row by row, because the blocks of a row are neighbours.
+      // Row by row, because the blocks of a row are neighbors.
       for (int64_t i = begin, next = begin; i < end; i = next) {
-        while (next < end && blocks[next].picture == blocks[i].picture) {
+        while (next < end && blocks[next].image == blocks[i].image) {
           ++next;
         }
         for (const int64_t q : blocks.rows(blocks[i])) {
           for (int64_t j = i; j < next; ++j) {
-            acc_t* data = maps.at(blocks[j].picture, blocks[j].first, 0, 0);
+            acc_t* data = maps.at(blocks[j].image, blocks[j].first, 0, 0);
             add(Channels<acc_t, decltype(step)>{blocks[j], {data, maps.row, maps.column, step}}, q);
           }
         }
@@ -190,19 +190,19 @@ at::Tensor grad_value(
   return sums.to(value.scalar_type());
 }
 
-void check_images(const at::Tensor& images, int64_t pictures) {
+void check_images(const at::Tensor& images, int64_t num_images) {
   const at::Tensor contiguous = images.contiguous();
   const int64_t* data = contiguous.const_data_ptr<int64_t>();
   for (int64_t q = 0; q < contiguous.size(0); ++q) {
     TORCH_CHECK_INDEX(
-        data[q] >= 0 && data[q] < pictures,
+        data[q] >= 0 && data[q] < num_images,
         "keypoint_sample: images[",
         q,
         "] is ",
         data[q],
         ", but value has ",
-        pictures,
-        " pictures");
+        num_images,
+        " images");
   }
 }
 

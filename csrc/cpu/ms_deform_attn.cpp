@@ -42,7 +42,7 @@ void attend(const at::Tensor& value, const Attention<acc_t>& attention, const at
   });
 }
 
-// Adds to sums (N, R, G, C). Threads share out groups of pictures and, in these, channels: none then writes
+// Adds to sums (N, R, G, C). Threads share out groups of images and, in these, channels: none then writes
 // where another does, and a cell sums its rows in the same order whatever the number of threads.
 template <typename scalar_t, typename acc_t>
 void add_grad_value(const at::Tensor& grad, const Attention<acc_t>& attention, const at::Tensor& sums) {
@@ -53,18 +53,18 @@ void add_grad_value(const at::Tensor& grad, const Attention<acc_t>& attention, c
   const scalar_t* grads = grad.const_data_ptr<scalar_t>();
   const Values<acc_t> values(sums.mutable_data_ptr<acc_t>(), sums);
   const int64_t grain = least_pieces(rows * attention.points_per_row() * most_channels);
-  at::parallel_for(0, attention.pictures * groups * blocks, grain, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, attention.num_images * groups * blocks, grain, [&](int64_t begin, int64_t end) {
     std::vector<acc_t> row_grad(channels);
     for (int64_t block = begin, next; block < end; block = next) {
       // All blocks of the group that are this thread's at once.
       next = std::min(end, (block / blocks + 1) * blocks);
-      const int64_t picture = block / blocks / groups, group = block / blocks % groups;
+      const int64_t image = block / blocks / groups, group = block / blocks % groups;
       const int64_t first = block % blocks * most_channels;
       const int64_t count = std::min(channels - first, (next - block) * most_channels);
       for (int64_t q = 0; q < attention.queries; ++q) {
         for (int64_t h = 0; h < attention.heads_per_group; ++h) {
           const int64_t row =
-              (picture * attention.queries + q) * attention.heads + group * attention.heads_per_group + h;
+              (image * attention.queries + q) * attention.heads + group * attention.heads_per_group + h;
           std::copy_n(grads + row * channels + first, count, row_grad.data());
           attention.for_each_point(
               row, values, first, [&](int64_t i, const auto&, const auto& map, const auto& cell) {
@@ -117,7 +117,7 @@ at::Tensor ms_deform_attn(
       {value.size(0), locations.size(1), locations.size(2), value.size(3)}, value.options()));
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {
     const Attention<at::opmath_type<scalar_t>> attention(value, shapes, all_locations, all_weights);
-    attend<scalar_t>(with_neighbouring_channels(value), attention, result);
+    attend<scalar_t>(with_neighboring_channels(value), attention, result);
   });
   return result;
 }
@@ -155,7 +155,7 @@ std::tuple<at::Tensor, at::Tensor> ms_deform_attn_grad_points(
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {
     const Attention<at::opmath_type<scalar_t>> attention(value, shapes, all_locations, all_weights);
     grad_points<scalar_t>(
-        grad.contiguous(), with_neighbouring_channels(value), attention, grad_locations, grad_weights);
+        grad.contiguous(), with_neighboring_channels(value), attention, grad_locations, grad_weights);
   });
   return {grad_locations, grad_weights};
 }

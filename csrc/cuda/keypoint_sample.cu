@@ -17,15 +17,15 @@
 #include "../bilinear.h"
 #include "pieces.h"
 
-// Where channels are neighbours in memory (channels_last) neighbouring threads take the pieces of one row.
-// Otherwise they take the same piece of neighbouring rows, whose points are neighbours too when every location
+// Where channels are neighbors in memory (channels_last) neighboring threads take the pieces of one row.
+// Otherwise they take the same piece of neighboring rows, whose points are neighbors too when every location
 // of a map has a row.
 
 namespace posecore {
 namespace {
 
 template <typename Step>
-constexpr bool neighbours = std::is_same_v<Step, One>;
+constexpr bool neighbors = std::is_same_v<Step, One>;
 
 template <int size, typename scalar_t>
 __device__ Piece<scalar_t, size> load(const scalar_t* data, int64_t step) {
@@ -42,14 +42,14 @@ template <typename point_t>
 struct Points {
   const point_t* data;
   const int64_t* images;
-  int64_t rows, pictures, height, width;
+  int64_t rows, num_images, height, width;
   int groups, group_channels;
 
   Points(const at::Tensor& points, const at::Tensor& images, const at::Tensor& maps)
       : data(points.const_data_ptr<point_t>()),
         images(images.const_data_ptr<int64_t>()),
         rows(points.size(0)),
-        pictures(maps.size(0)),
+        num_images(maps.size(0)),
         height(maps.size(2)),
         width(maps.size(3)),
         groups(static_cast<int>(points.size(1))),
@@ -60,10 +60,10 @@ struct Points {
     return {point[0], point[1], height, width};
   }
 
-  __device__ int64_t picture(int64_t row) const {
-    const int64_t picture = images[row];
-    CUDA_KERNEL_ASSERT(picture >= 0 && picture < pictures);
-    return picture;
+  __device__ int64_t image(int64_t row) const {
+    const int64_t image = images[row];
+    CUDA_KERNEL_ASSERT(image >= 0 && image < num_images);
+    return image;
   }
 
   // Where a group's channels begin in a row of the result.
@@ -84,7 +84,7 @@ __device__ bool find(const Points<point_t>& points, Place& place) {
   const int pieces = points.group_channels / size;
   const int64_t row_block = blockIdx.x;
   int piece;
-  if constexpr (neighbours<Step>) {
+  if constexpr (neighbors<Step>) {
     place.row = row_block * blockDim.y + threadIdx.y;
     piece = blockIdx.y * blockDim.x + threadIdx.x;
   } else {
@@ -107,13 +107,13 @@ __global__ void __launch_bounds__(threads_per_block) sample(
     return;
   }
   const auto cell = points.cell(place.row, place.group);
-  const int64_t picture = points.picture(place.row);
+  const int64_t image = points.image(place.row);
   const int64_t channel = static_cast<int64_t>(place.group) * points.group_channels + place.channel;
   acc_t sums[size] = {};
 #pragma unroll
   for (int k = 0; k < cell.corners; ++k) {
     if (cell.inside(k)) {
-      const auto in = load<size>(maps.at(picture, channel, cell.row(k), cell.column(k)), maps.channel);
+      const auto in = load<size>(maps.at(image, channel, cell.row(k), cell.column(k)), maps.channel);
 #pragma unroll
       for (int c = 0; c < size; ++c) {
         sums[c] += cell.weight(k) * static_cast<acc_t>(in.channels[c]);
@@ -140,13 +140,13 @@ __global__ void __launch_bounds__(threads_per_block) add_grad_value(
     return;
   }
   const auto cell = points.cell(place.row, place.group);
-  const int64_t picture = points.picture(place.row);
+  const int64_t image = points.image(place.row);
   const int64_t channel = static_cast<int64_t>(place.group) * points.group_channels + place.channel;
   const auto in = load<size>(grad + points.offset(place.row, place.group) + place.channel, One());
 #pragma unroll
   for (int k = 0; k < cell.corners; ++k) {
     if (cell.inside(k)) {
-      acc_t* out = maps.at(picture, channel, cell.row(k), cell.column(k));
+      acc_t* out = maps.at(image, channel, cell.row(k), cell.column(k));
 #pragma unroll
       for (int c = 0; c < size; ++c) {
         atomicAdd(out + c * maps.channel, cell.weight(k) * static_cast<acc_t>(in.channels[c]));
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
   const int64_t row = std::min(own_row, points.rows - 1);
   const int group = blockIdx.y;
   const auto cell = points.cell(row, group);
-  const int64_t picture = points.picture(row);
+  const int64_t image = points.image(row);
   const int64_t first = static_cast<int64_t>(group) * points.group_channels;
   acc_t sums[4] = {};
   for (int channel = threadIdx.x * size; channel < points.group_channels; channel += blockDim.x * size) {
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
 #pragma unroll
     for (int k = 0; k < cell.corners; ++k) {
       if (cell.inside(k)) {
-        const scalar_t* corner = maps.at(picture, first + channel, cell.row(k), cell.column(k));
+        const scalar_t* corner = maps.at(image, first + channel, cell.row(k), cell.column(k));
         const auto value = load<size>(corner, maps.channel);
 #pragma unroll
         for (int c = 0; c < size; ++c) {
@@ -201,15 +201,15 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
 // For the kernels with one piece per thread.
 template <typename Step>
 Launch one_piece_per_thread(int64_t rows, int64_t pieces) {
-  const int across = neighbours<Step> ? power_of_two(pieces, 16) : 8;
+  const int across = neighbors<Step> ? power_of_two(pieces, 16) : 8;
   const int down = threads_per_block / across;
   const dim3 grid(divide_up(rows, down), divide_up(pieces, across));
-  return {grid, neighbours<Step> ? dim3(across, down) : dim3(down, across)};
+  return {grid, neighbors<Step> ? dim3(across, down) : dim3(down, across)};
 }
 
 template <typename Step>
 Launch threads_share_a_point(int64_t rows, int64_t groups, int64_t pieces_per_group) {
-  const int across = neighbours<Step> ? power_of_two(pieces_per_group, 32) : 1;
+  const int across = neighbors<Step> ? power_of_two(pieces_per_group, 32) : 1;
   const int down = threads_per_block / across;
   return {dim3(divide_up(rows, down), groups), dim3(across, down)};
 }
@@ -219,9 +219,9 @@ bool wide_rows(const at::Tensor& rows, int64_t groups) {
   return holds_wide_pieces(rows, {rows.size(1) / groups});
 }
 
-// The same for maps (N, C, H, W). Where channels are no neighbours they are read one by one anyway.
+// The same for maps (N, C, H, W). Where channels are no neighbors they are read one by one anyway.
 bool wide_maps(const at::Tensor& maps) {
-  return !channels_are_neighbours(maps) ||
+  return !channels_are_neighbors(maps) ||
       holds_wide_pieces(maps, {maps.stride(0), maps.stride(2), maps.stride(3)});
 }
 

@@ -18,7 +18,7 @@
 #include "../bilinear.h"
 #include "pieces.h"
 
-// Neighbouring threads take neighbouring pieces of a row's channels: what they read of a cell is contiguous,
+// Neighboring threads take neighboring pieces of a row's channels: what they read of a cell is contiguous,
 // and where it lies they compute once for a piece, not for every channel.
 
 namespace posecore {
@@ -187,7 +187,7 @@ at::Tensor ms_deform_attn(
   if (result.numel() == 0) {
     return result;
   }
-  const at::Tensor all_values = with_neighbouring_channels(value);
+  const at::Tensor all_values = with_neighboring_channels(value);
   const at::Tensor all_locations = locations.contiguous(), all_weights = weights.contiguous();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {
     const Attention<at::opmath_type<scalar_t>> attention(value, shapes, all_locations, all_weights);
@@ -258,7 +258,7 @@ std::tuple<at::Tensor, at::Tensor> ms_deform_attn_grad_points(
   if (grad.numel() == 0) {
     return {grad_locations, grad_weights};
   }
-  const at::Tensor all_grads = grad.contiguous(), all_values = with_neighbouring_channels(value);
+  const at::Tensor all_grads = grad.contiguous(), all_values = with_neighboring_channels(value);
   const at::Tensor all_locations = locations.contiguous(), all_weights = weights.contiguous();
   const bool wide = wide_channels(all_grads) && wide_channels(all_values);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {

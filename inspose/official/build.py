@@ -1,4 +1,4 @@
-"""From the configuration to the parts of the released model."""
+"""From the configuration to the parts of the official model."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from posecore.modeling.fcos.build import detector_parts, pyramid_channels
 
 
 def model_parts(cfg: CfgNode) -> dict[str, Any]:
-    """The arguments of ``InsPoseReleased`` as the configuration has them."""
+    """The arguments of ``InsPoseOfficial`` as the configuration has them."""
     fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
     parts = detector_parts(cfg)
     backbone, skeleton = parts["backbone"], parts["skeleton"]
@@ -22,10 +22,10 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "head": StarHead(
             in_channels=in_channels,
             channels=fcos.CHANNELS,
-            keypoint_channels=node.RELEASED.KEYPOINT_CHANNELS,
+            keypoint_channels=node.OFFICIAL.KEYPOINT_CHANNELS,
             num_convs=fcos.NUM_CONVS,
             num_keypoints=num_keypoints,
-            steering=Steering(tap_indices(skeleton, node.RELEASED.TAPS)),
+            steering=Steering(tap_indices(skeleton, node.OFFICIAL.TAPS)),
             norm=fcos.NORM,
             prior_prob=fcos.PRIOR_PROB,
         ),
@@ -37,11 +37,11 @@ def model_parts(cfg: CfgNode) -> dict[str, Any]:
         "keypoint_networks": keypoint_networks(cfg, 2 * fcos.CHANNELS, backbone, num_keypoints),
         "trunk": PixelTrunk(
             in_channels,
-            node.RELEASED.TRUNK_CHANNELS,
+            node.OFFICIAL.TRUNK_CHANNELS,
             num_keypoints,
             norm=node.NORM,
             stride=backbone.output_shape()[node.IN_FEATURE].stride,
             prior_prob=HEATMAP_PRIOR,
         ),
-        "shift": node.RELEASED.SHIFT,
+        "shift": node.OFFICIAL.SHIFT,
     }

@@ -1,4 +1,4 @@
-"""The losses that the released model has beyond the paper's.
+"""The losses that the official model has beyond the paper's.
 
 Letters: N images, R locations, P positive locations, G persons of one image, K keypoints, H and W the size
 of a map.
@@ -17,7 +17,7 @@ from posecore.structures.oks import paired_oks
 
 # Varifocal loss: weight of negatives, and their focusing exponent.
 ALPHA, GAMMA = 0.75, 2.0
-# The quality of a person without labelled keypoints.
+# The quality of a person without labeled keypoints.
 UNLABELLED_QUALITY = 0.1
 
 
@@ -39,7 +39,7 @@ def pose_quality(
 ) -> Tensor:
     """How good the peaks of positive locations are, which is what their class score is to say.
 
-    The similarity (OKS) of the peaks' cells to the keypoints'. As released, distances are in cells but areas
+    The similarity (OKS) of the peaks' cells to the keypoints'. As in the official code, distances are in cells but areas
     in pixels, so it is lenient: by the square of the stride.
 
     Args:
@@ -55,37 +55,37 @@ def pose_quality(
     """
     own = nearest_cells(keypoints, size, stride)
     found = torch.stack([cells % size[1], cells // size[1]], dim=-1).float()
-    truth = torch.stack([own.columns, own.rows], dim=-1).float()
-    similarity = paired_oks(found, truth, areas, sigmas, own.inside)
+    ground_truth = torch.stack([own.columns, own.rows], dim=-1).float()
+    similarity = paired_oks(found, ground_truth, areas, sigmas, own.inside)
     return torch.where(own.inside.any(dim=1), similarity, UNLABELLED_QUALITY)
 
 
-def regression_errors(keypoints: Tensor, truth: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+def regression_errors(keypoints: Tensor, ground_truth: Tensor, points: Tensor, strides: Tensor) -> Tensor:
     """Absolute errors of regressed keypoints, in cells, the mean of x and y.
 
     Args:
         keypoints: (P, K, 2) relative to the locations, in cells.
-        truth: (P, K, 3) in pixels.
+        ground_truth: (P, K, 3) in pixels.
         points: (P, 2) the locations, in pixels.
         strides: (P,).
 
     Returns:
         (P, K).
     """
-    targets = (truth[..., :2] - points[:, None]) / strides[:, None, None]
+    targets = (ground_truth[..., :2] - points[:, None]) / strides[:, None, None]
     return (keypoints - targets).abs().mean(dim=-1)
 
 
 def square_targets(
     people: list[Tensor], boxes: list[Tensor], size: tuple[int, int], stride: int
 ) -> Supervised:
-    """Where offsets are trained: a square around each labelled keypoint, larger for larger persons.
+    """Where offsets are trained: a square around each labeled keypoint, larger for larger persons.
 
     The nearest keypoint of a type has a cell, seen from the cell's upper left corner.
 
     Args:
-        people: per picture (G, K, 3) in pixels, finite.
-        boxes: per picture (G, 4) corners.
+        people: per image (G, K, 3) in pixels, finite.
+        boxes: per image (G, 4) corners.
         size: (H, W).
         stride: pixels per cell.
     """
@@ -102,7 +102,7 @@ def square_targets(
 
 @dataclass(frozen=True)
 class TagErrors:
-    """The sums over the pictures of a batch.
+    """The sums over the images of a batch.
 
     Attributes:
         pull: scalar.
@@ -116,11 +116,11 @@ class TagErrors:
 def tag_errors(tags: Tensor, people: list[Tensor], stride: int) -> TagErrors:
     """Associative embedding: tags of one person are drawn together, those of different persons apart.
 
-    As released, a tag is read one cell left of and above that of its keypoint.
+    As in the official code, a tag is read one cell left of and above that of its keypoint.
 
     Args:
         tags: (N, K, H, W).
-        people: per picture (G, K, 3) in pixels, finite.
+        people: per image (G, K, 3) in pixels, finite.
         stride: pixels per cell.
 
     Source: Associative Embedding (arXiv 1611.05424), section 3.2.
@@ -130,8 +130,8 @@ def tag_errors(tags: Tensor, people: list[Tensor], stride: int) -> TagErrors:
     for own, persons in zip(tags, people, strict=True):
         cells = nearest_cells(persons, (own.shape[1], own.shape[2]), stride)
         read = own[each, (cells.rows - 1).clamp(min=0), (cells.columns - 1).clamp(min=0)]
-        labelled = cells.inside.any(dim=1)
-        read, inside = read[labelled], cells.inside[labelled]
+        labeled = cells.inside.any(dim=1)
+        read, inside = read[labeled], cells.inside[labeled]
         count = len(read)
         if count == 0:
             continue

@@ -1,4 +1,4 @@
-"""The released model: as the paper's, but steered by regressed keypoints, which suppression looks at too.
+"""The official model: as the paper's, but steered by regressed keypoints, which suppression looks at too.
 
 Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints, H and W the
 size of the keypoint features.
@@ -33,15 +33,15 @@ from posecore.modeling.fcos.targets import Targets, keypoint_tensors, make_targe
 from posecore.modeling.keypoint_network import KeypointNetworks
 from posecore.modeling.losses import Term, mean_over_processes
 from posecore.structures.boxes import enclosing_boxes
-from posecore.structures.heatmaps import only_labelled, refined_points
+from posecore.structures.heatmaps import only_labeled, refined_points
 
 # Score below which gentle suppression drops a pose.
 LEAST_SCORE = 0.001
 
 
 @META_ARCH_REGISTRY.register()
-class InsPoseReleased(FCOSEstimator):
-    """InsPose as it was released in opera, for its checkpoints.
+class InsPoseOfficial(FCOSEstimator):
+    """InsPose as in the official code in opera, for its checkpoints.
 
     Args:
         level: name of the level that the branches read.
@@ -85,15 +85,19 @@ class InsPoseReleased(FCOSEstimator):
         num_keypoints = self.skeleton.num_keypoints
         features = self.backbone(images.tensor)
         dense = self.dense(features)
-        truth = make_targets(dense.locations, targets, num_keypoints, self.how_to_train)
-        people = [only_labelled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
+        ground_truth = make_targets(dense.locations, targets, num_keypoints, self.how_to_train)
+        people = [only_labeled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
         maps = self._pixel_maps(features[self.level])
         terms = {
-            **self._location_terms(dense, self.keypoint_features(features[self.level]), truth, targets),
+            **self._location_terms(
+                dense, self.keypoint_features(features[self.level]), ground_truth, targets
+            ),
             **self._pixel_terms(maps, people, [target.gt_boxes.tensor for target in targets]),
         }
-        divisors = mean_over_processes({name: term.count for name, term in terms.items()}, device=self.device)
-        return {name: term.total / divisors[name] for name, term in terms.items()}
+        normalizers = mean_over_processes(
+            {name: term.count for name, term in terms.items()}, device=self.device
+        )
+        return {name: term.total / normalizers[name] for name, term in terms.items()}
 
     def predict(self, images: ImageList) -> list[Instances]:
         """Poses by softened score; their boxes are those of the regressed keypoints, as is suppression.
@@ -109,7 +113,7 @@ class InsPoseReleased(FCOSEstimator):
         offsets = full_precision(self.trunk.offsets(features[self.level]))
         results = []
         for image, (size, here) in enumerate(
-            zip(images.image_sizes, candidates.queries.in_picture(len(shared)), strict=True)
+            zip(images.image_sizes, candidates.queries.in_image(len(shared)), strict=True)
         ):
             queries = Queries(candidates.queries.images[here], candidates.queries.index[here])
             boxes = enclosing_boxes(self._regressed(dense, queries, size))
@@ -136,23 +140,23 @@ class InsPoseReleased(FCOSEstimator):
         return PixelMaps(*(full_precision(values) for values in (maps.heatmaps, maps.tags, maps.offsets)))
 
     def _regressed(self, dense: Dense, queries: Queries, size: tuple[int, int]) -> Tensor:
-        """(M, K, 2) regressed keypoints of one picture of that size, moved into it."""
+        """(M, K, 2) regressed keypoints of one image of that size, moved into it."""
         locations, index = dense.locations, queries.index
         cells = dense.maps["keypoints"][queries.images, index].unflatten(1, (-1, 2))
         points = locations.points[index][:, None] + cells * locations.strides[index][:, None, None]
         return points.clamp(min=0).minimum(points.new_tensor(size[::-1]))
 
     def _location_terms(
-        self, dense: Dense, shared: Tensor, truth: Targets, targets: list[Instances]
+        self, dense: Dense, shared: Tensor, ground_truth: Targets, targets: list[Instances]
     ) -> dict[str, Term]:
         """What is predicted at locations: the score, and keypoints in two ways."""
-        positives, nets = truth.positives, self.keypoint_networks
+        positives, nets = ground_truth.positives, self.keypoint_networks
         at = positives.queries.images, positives.queries.index
-        keypoints = only_labelled(positives.keypoints)
-        labelled = keypoints[..., 2] > 0
+        keypoints = only_labeled(positives.keypoints)
+        labeled = keypoints[..., 2] > 0
         networks = nets.generate(dense.towers["controller"], dense.locations, positives.queries)
         errors, cells = [], []
-        for own, here in zip(shared, positives.queries.in_picture(len(shared)), strict=True):
+        for own, here in zip(shared, positives.queries.in_image(len(shared)), strict=True):
             errors.append(nets.cross_entropy(own, networks[here], keypoints[here]))
             with torch.no_grad():
                 cells.append(nets.peak_cells(own, networks[here]).cells)
@@ -170,10 +174,10 @@ class InsPoseReleased(FCOSEstimator):
         scores = varifocal_errors(dense.maps["cls"][..., 0], quality)
         return {
             "loss_cls": Term(
-                scores.sum(), labelled.new_tensor(len(positives) + len(targets), dtype=torch.float)
+                scores.sum(), labeled.new_tensor(len(positives) + len(targets), dtype=torch.float)
             ),
-            "loss_keypoint": Term((torch.cat(errors) * labelled).sum(), labelled.sum()),
-            "loss_keypoint_reg": Term((distances * labelled).sum(), labelled.sum()),
+            "loss_keypoint": Term((torch.cat(errors) * labeled).sum(), labeled.sum()),
+            "loss_keypoint_reg": Term((distances * labeled).sum(), labeled.sum()),
         }
 
     def _pixel_terms(self, maps: PixelMaps, people: list[Tensor], boxes: list[Tensor]) -> dict[str, Term]:
@@ -193,5 +197,5 @@ class InsPoseReleased(FCOSEstimator):
 
 
 def _areas(target: Instances) -> Tensor:
-    """(G,) square pixels; the released code counts the pixels of masks."""
+    """(G,) square pixels; the official code counts the pixels of masks."""
     return target.gt_areas if target.has("gt_areas") else AREA_OF_BOX * target.gt_boxes.area()

@@ -21,7 +21,7 @@ class PixelMaps:
     Attributes:
         heatmaps: (N, K, 2H, 2W) logits.
         tags: (N, K, 2H, 2W), alike for the keypoints of one person.
-        offsets: (N, K, 2, 2H, 2W) from the centre of a cell to the keypoint, in pixels.
+        offsets: (N, K, 2, 2H, 2W) from the center of a cell to the keypoint, in pixels.
     """
 
     heatmaps: Tensor

@@ -1,4 +1,4 @@
-"""The parameter names of the backbones in released Poseur checkpoints, and what they are called here.
+"""The parameter names of the backbones in official Poseur checkpoints, and what they are called here.
 
 They come from four libraries, whose names tell them apart; a backbone's prefix is the caller's.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from posecore.checkpoint.hrformer_names import MARKER, released_name
+from posecore.checkpoint.hrformer_names import MARKER, official_name
 from posecore.checkpoint.weights import torchvision_name
 
 _RESNET = re.compile(
@@ -59,7 +59,7 @@ class _Family:
     Args:
         name: of the family.
         marker: a parameter that all of its members have, and no member of a family after it.
-        translate: a released name -> ours, "" where nothing here needs the tensor, None where no member
+        translate: an official name -> ours, "" where nothing here needs the tensor, None where no member
             has such a name.
     """
 
@@ -69,7 +69,7 @@ class _Family:
 
 
 _FAMILIES = (
-    _Family("HRFormer", MARKER, released_name),
+    _Family("HRFormer", MARKER, official_name),
     _Family("HRNet", "stage2.0.branches.0.0.conv1.weight", _hrnet),
     _Family("MobileNetV2", "layer1.0.conv.0.conv.weight", _mobilenet),
     _Family("ResNet", "layer1.0.conv1.weight", _resnet),
@@ -77,22 +77,22 @@ _FAMILIES = (
 
 
 def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a released backbone under this project's names.
+    """The tensors of an official backbone under this project's names.
 
     Args:
-        state: by the released names without their prefix ``backbone.``.
+        state: by the official names without their prefix ``backbone.``.
 
     Returns:
         By our names without prefix, for a backbone of configs/poseur/official. What a backbone of another
         size lacks is found when they are loaded.
 
     Raises:
-        ValueError: these are the names of no released backbone, or one of them is not.
+        ValueError: these are the names of no official backbone, or one of them is not.
     """
     family = next((family for family in _FAMILIES if family.marker in state), None)
     if family is None:
         known = ", ".join(family.name for family in _FAMILIES)
-        raise ValueError(f"no released Poseur backbone ({known}): its names are {sorted(state)[:5]}")
+        raise ValueError(f"no official Poseur backbone ({known}): its names are {sorted(state)[:5]}")
     names = {name: family.translate(name) for name in state}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise ValueError(

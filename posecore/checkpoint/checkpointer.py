@@ -85,7 +85,7 @@ class PoseCheckpointer(Checkpointer):
             CheckpointError: unreadable, or of another method, configuration or backbone.
         """
         if not path:
-            logger.info("No weights to load: the model starts from its random initialisation")
+            logger.info("No weights to load: the model starts from its random initialization")
             return {}
         logger.info("Loading %s", path)
         content = read_checkpoint(str(path))

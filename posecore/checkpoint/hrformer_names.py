@@ -10,7 +10,7 @@ _ATTENTION = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj":
 _MLP = {"fc1": 0, "norm1": 1, "dw3x3": 3, "norm2": 4, "fc2": 6, "norm3": 7}
 
 
-def released_name(name: str) -> str | None:
+def official_name(name: str) -> str | None:
     """A name of theirs -> ours, "" for what is not needed here, None where they have no such name."""
     if name.endswith((".attn.attn.relative_position_index", ".attn.attn.relative_position_bias_table")):
         return ""  # attention has no positions here

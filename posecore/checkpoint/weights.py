@@ -1,6 +1,6 @@
 """Weights from anywhere, as tensors by Detectron2's names, read without running what a file may hold.
 
-MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's catalogue), an address that Detectron2 knows
+MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's catalog), an address that Detectron2 knows
 (https://, detectron2://, catalog://), or a pretrained backbone by its name in another library:
 
     torchvision://resnet101                          its first ImageNet weights
@@ -155,7 +155,7 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if {name.split(".")[0] for name in named} <= _RESNET_PARTS and not source.startswith("timm://"):
         named = {torchvision_name(name): weight for name, weight in named.items()}
     if hrformer_names.MARKER in named:
-        renamed = {name: hrformer_names.released_name(name) for name in named}
+        renamed = {name: hrformer_names.official_name(name) for name in named}
         named = {ours or name: named[name] for name, ours in renamed.items() if ours != ""}
     if "conv1_w" in named:
         named = {name: weight for name, weight in named.items() if not name.endswith("_momentum")}

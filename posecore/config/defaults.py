@@ -39,36 +39,36 @@ def _add_data(cfg: CfgNode) -> None:
     # Dataset YAMLs (name, annotations, images, skeleton); each makes its name usable in
     # DATASETS.TRAIN and TEST. Environment variables in the paths are expanded.
     cfg.DATASETS.DEFINITIONS = ()
-    # Training pictures with fewer labelled keypoints than this, over all persons, are left out.
-    # 0 keeps every picture, those without persons too. This alone decides: Detectron2's own keys for it,
+    # Training images with fewer labeled keypoints than this, over all persons, are left out.
+    # 0 keeps every image, those without persons too. This alone decides: Detectron2's own keys for it,
     # DATALOADER.FILTER_EMPTY_ANNOTATIONS and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, are not read.
     cfg.DATASETS.MIN_KEYPOINTS = 1
 
-    # What samples are made of: "pictures", or a view that a method registers ("crops": one person each).
-    cfg.INPUT.VIEW = "pictures"
-    # Which boxes a person trains with: "keypoints" (the least rectangle around the labelled
+    # What samples are made of: "images", or a samples that a method registers ("crops": one person each).
+    cfg.INPUT.SAMPLES = "images"
+    # Which boxes a person trains with: "keypoints" (the least rectangle around the labeled
     # keypoints, one pixel wider on each side; a person without any is background), "annotated", or
     # "keypoints_or_annotated" (the least rectangle itself; a person without any has the annotated box).
     cfg.INPUT.BOXES = "keypoints"
     # Crops are placed on a person, drawn at random, instead of anywhere (INPUT.CROP.TYPE "absolute":
     # the window starts up to half its size before the person's corner, and is padded with black;
-    # "relative_range": it reaches the person's centre).
+    # "relative_range": it reaches the person's center).
     cfg.INPUT.CROP.ON_PERSON = True
-    # How often pictures are cropped.
+    # How often images are cropped.
     cfg.INPUT.CROP.PROB = 1.0
     # One more type, "absolute_range", as in DETR: the shorter side becomes one of RESIZE pixels, then a
-    # window anywhere is cut whose sides are uniform in [SIZE[0], SIZE[1]], or as large as the picture; the
+    # window anywhere is cut whose sides are uniform in [SIZE[0], SIZE[1]], or as large as the image; the
     # usual resize follows.
     cfg.INPUT.CROP.RESIZE = (400, 500, 600)
-    # Rotation about the picture's centre by an angle uniform in [-ROTATION, ROTATION] degrees, and how often.
+    # Rotation about the image's center by an angle uniform in [-ROTATION, ROTATION] degrees, and how often.
     cfg.INPUT.ROTATION = 0.0
     cfg.INPUT.ROTATION_PROB = 1.0
-    # How often a share of large cells of the picture goes black (coarse dropout).
+    # How often a share of large cells of the image goes black (coarse dropout).
     cfg.INPUT.COARSE_DROPOUT_PROB = 0.0
-    # How the longer side is rounded when a picture is resized: "nearest" (Detectron2) or "down" (torchvision,
+    # How the longer side is rounded when an image is resized: "nearest" (Detectron2) or "down" (torchvision,
     # DETR).
     cfg.INPUT.RESIZE_ROUNDING = "nearest"
-    # Colour changes: each factor is uniform in [1 - value, 1 + value]; 0 leaves it out.
+    # Color changes: each factor is uniform in [1 - value, 1 + value]; 0 leaves it out.
     cfg.INPUT.COLOR = CfgNode()
     cfg.INPUT.COLOR.BRIGHTNESS = 0.0
     cfg.INPUT.COLOR.CONTRAST = 0.0
@@ -114,20 +114,20 @@ def _add_model(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS.NORM = "GN"
     # Initial foreground probability of the classifier.
     cfg.MODEL.FCOS.PRIOR_PROB = 0.01
-    # Positive locations lie within this many strides of a box's centre, and inside the box.
+    # Positive locations lie within this many strides of a box's center, and inside the box.
     cfg.MODEL.FCOS.CENTER_RADIUS = 1.5
     # Upper ends, in pixels, of the box sizes (largest distance to a side) that each level but the
     # last is responsible for.
     cfg.MODEL.FCOS.SIZE_RANGES = (64, 128, 256, 512)
     # What the focal loss is divided by: "positives" (their number) or "positives_and_images" (plus
-    # that of the pictures).
-    cfg.MODEL.FCOS.CLS_DIVISOR = "positives"
+    # that of the images).
+    cfg.MODEL.FCOS.CLS_NORMALIZER = "positives"
     cfg.MODEL.FCOS.FOCAL_ALPHA = 0.25
     cfg.MODEL.FCOS.FOCAL_GAMMA = 2.0
     # Area, in cells, added to intersection and union in the boxes' GIoU loss, as published FCOS codes do.
     cfg.MODEL.FCOS.GIOU_SMOOTHING = 1.0
     # Candidates: class probability above the threshold, then the best by score on each level, of which the
-    # best of the picture (0: all of them).
+    # best of the image (0: all of them).
     cfg.MODEL.FCOS.SCORE_THRESH = 0.05
     cfg.MODEL.FCOS.TOPK_PER_LEVEL = 1000
     cfg.MODEL.FCOS.TOPK_PER_IMAGE = 0
@@ -160,15 +160,15 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.TASKS = ("keypoints",)
     # Who computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
-    # CrowdPose: the crowd index at which a picture is medium and at which it is hard, as in its paper; its
+    # CrowdPose: the crowd index at which an image is medium and at which it is hard, as in its paper; its
     # evaluation code, where published figures come from, has (0.2, 0.8).
     cfg.TEST.CROWD_BORDERS = (0.1, 0.8)
     # Whether every evaluation also takes the losses on DATASETS.TEST, of samples that are not augmented.
     cfg.TEST.LOSSES = False
-    # Pictures of the first test dataset that are drawn beside their truth after each evaluation.
+    # Images of the first test dataset that are drawn beside their ground truth after each evaluation.
     cfg.TEST.NUM_PREVIEWS = 8
-    # Test-time augmentation, for models that take whole pictures: poses found at every size of Detectron2's
-    # TEST.AUG.MIN_SIZES (no longer side above MAX_SIZE), with FLIP also mirrored, are merged into one set.
+    # Test-time augmentation, for models that take whole images: poses found at every size of Detectron2's
+    # TEST.AUG.MIN_SIZES (no longer side above MAX_SIZE), with FLIP also flipped, are merged into one set.
     # The lesser of two poses is dropped if they are too similar by "oks" (object keypoint similarity; the
     # area is that of the box around the keypoints) or by "box" (IoU of the boxes).
     cfg.TEST.AUG.MERGE = "oks"

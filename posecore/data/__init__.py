@@ -1,4 +1,4 @@
-"""Datasets, the samples that models take, and pictures to practise on.
+"""Datasets, the samples that models take, and images to practice on.
 
 coco_json    annotation files in COCO's format, read and checked
 crowdpose    CrowdPose's files, as if they were COCO's
@@ -6,14 +6,14 @@ wholebody    COCO-WholeBody's likewise
 mpii         MPII's likewise
 built_in     the datasets that are known by their names
 datasets     datasets by name; definition files
-augment      random changes of training pictures
+augment      random changes of training images
 mapper       a dataset dict becomes a sample
 person_boxes boxes that somebody has found already
-view         what samples are made of: pictures, or what a method registers
-sampler      the order of the pictures, which can be taken up again
+samples         what samples are made of: images, or what a method registers
+sampler      the order of the images, which can be taken up again
 loader       batches, by the configuration
 figures      jointed figures in random poses
-synthetic    pictures of such figures with their truth (python -m posecore.data.synthetic)
+synthetic    images of such figures with their ground truth (python -m posecore.data.synthetic)
 check        what could be wrong with a dataset (tools/check_dataset.py)
 """
 
@@ -27,34 +27,34 @@ from posecore.data.datasets import (
 )
 from posecore.data.formats.coco import read_coco
 from posecore.data.loader import (
-    build_labelled_loader,
+    build_labeled_loader,
     build_test_loader,
     build_train_loader,
-    labelled_records,
+    labeled_records,
     train_dataset_dicts,
 )
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes, read_detections
-from posecore.data.samples import VIEWS, View, build_view, register_view
+from posecore.data.samples import SAMPLES, Samples, build_samples, register_samples
 
 __all__ = [
-    "VIEWS",
+    "SAMPLES",
     "PersonBoxes",
     "PoseMapper",
-    "View",
+    "Samples",
     "build_augmentations",
-    "build_labelled_loader",
+    "build_labeled_loader",
+    "build_samples",
     "build_test_loader",
     "build_train_loader",
-    "build_view",
     "dataset_metadata",
-    "labelled_records",
+    "labeled_records",
     "load_dataset",
     "read_coco",
     "read_dataset",
     "read_detections",
     "register",
     "register_definitions",
-    "register_view",
+    "register_samples",
     "train_dataset_dicts",
 ]

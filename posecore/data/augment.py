@@ -1,4 +1,4 @@
-"""Changes of training pictures, as Detectron2's augmentations: each draws a transform of picture and points.
+"""Changes of training images, as Detectron2's augmentations: each draws a transform of image and points.
 
 Randomness comes from numpy's global generator, which Detectron2 seeds in every loader process.
 """
@@ -11,18 +11,18 @@ from fvcore.transforms.transform import PadTransform
 from posecore.config.options import choice
 
 # Coarse dropout, as the authors of POET have it: the share of a coarse grid's cells that go black, the
-# grid's size as a share of the picture's, its least number of rows and columns, and how often each colour
+# grid's size as a share of the image's, its least number of rows and columns, and how often each color
 # has cells of its own.
 DROPOUT_SHARES = (0.05, 0.2)
 GRID_SHARES = (0.015, 0.03)
 GRID_MINIMUM = 3
-DROPOUT_BY_COLOUR = 0.5
+DROPOUT_BY_COLOR = 0.5
 
 
 class CropToSize(T.Augmentation):
-    """Cuts a window of fixed size; pictures that are smaller get black borders at the right and bottom.
+    """Cuts a window of fixed size; images that are smaller get black borders at the right and bottom.
 
-    With persons, one is drawn at random and the window starts, before it is moved into the picture,
+    With persons, one is drawn at random and the window starts, before it is moved into the image,
     uniformly in [corner - size / 2, corner], the corner being the upper left one of the person's box
     (the rule of DirectPose's authors). Else the window is anywhere.
     """
@@ -33,7 +33,7 @@ class CropToSize(T.Augmentation):
         self.size, self.on_person = size, on_person
 
     def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
-        """boxes: (n, 4) of the persons, continuous pixels of the picture."""
+        """boxes: (n, 4) of the persons, continuous pixels of the image."""
         room = np.maximum(np.subtract(image.shape[:2], self.size), 0)
         if self.on_person and len(boxes):
             corner = boxes[np.random.randint(len(boxes)), 1::-1]
@@ -50,9 +50,9 @@ class CropToSize(T.Augmentation):
 
 
 class CropShare(T.Augmentation):
-    """Cuts a window whose height and width are independent random shares of the picture's.
+    """Cuts a window whose height and width are independent random shares of the image's.
 
-    With persons, one is drawn at random and the window reaches the centre of its box, as in FCPose's
+    With persons, one is drawn at random and the window reaches the center of its box, as in FCPose's
     data loader; others may be cut. Else the window is anywhere.
     """
 
@@ -62,15 +62,15 @@ class CropShare(T.Augmentation):
         self.least, self.on_person = least, on_person
 
     def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
-        """boxes: (n, 4) of the persons, continuous pixels of the picture."""
+        """boxes: (n, 4) of the persons, continuous pixels of the image."""
         full = np.array(image.shape[:2])
         size = np.maximum((full * np.random.uniform(self.least, 1)).round().astype(int), 1)
         low, high = np.zeros(2, dtype=int), full - size
         if self.on_person and len(boxes):
             box = boxes[np.random.randint(len(boxes))]
-            centre = np.array([box[1] + box[3], box[0] + box[2]]) / 2
-            low = np.clip(np.ceil(centre - size).astype(int), low, high)
-            high = np.clip(np.floor(centre).astype(int), low, high)
+            center = np.array([box[1] + box[3], box[0] + box[2]]) / 2
+            low = np.clip(np.ceil(center - size).astype(int), low, high)
+            high = np.clip(np.floor(center).astype(int), low, high)
         top, left = np.random.randint(low, high + 1)
         return T.CropTransform(left, top, size[1], size[0])
 
@@ -79,7 +79,7 @@ class ResizeRoundingDown(T.ResizeShortestEdge):
     """Detectron2's resize, but for the longer side, which is rounded down, as torchvision and DETR have it.
 
     Where the longer side would be above its limit, the shorter one becomes the nearest whole number that
-    keeps the picture's shape.
+    keeps the image's shape.
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -100,7 +100,7 @@ class BlackCells(T.Transform):
     """Blackens the cells of a coarse grid; points stay.
 
     Args:
-        keep: (H, W, 1 or 3) bool, of the size of the picture.
+        keep: (H, W, 1 or 3) bool, of the size of the image.
     """
 
     def __init__(self, keep: np.ndarray) -> None:
@@ -115,7 +115,7 @@ class BlackCells(T.Transform):
 
 
 class CoarseDropout(T.Augmentation):
-    """Blackens a random share of large cells, half of the times for each colour on its own.
+    """Blackens a random share of large cells, half of the times for each color on its own.
 
     Labels of keypoints do not change (arXiv 2103.12115, "Implementation details").
     """
@@ -123,10 +123,10 @@ class CoarseDropout(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         share, scale = np.random.uniform(*DROPOUT_SHARES), np.random.uniform(*GRID_SHARES)
         rows, columns = (max(int(side * scale), GRID_MINIMUM) for side in image.shape[:2])
-        colours = image.shape[2] if np.random.rand() < DROPOUT_BY_COLOUR else 1
-        grid = np.random.rand(rows, columns, colours) >= share
+        colors = image.shape[2] if np.random.rand() < DROPOUT_BY_COLOR else 1
+        grid = np.random.rand(rows, columns, colors) >= share
         height, width = image.shape[:2]
-        # The cell that each row and column of the picture lies in.
+        # The cell that each row and column of the image lies in.
         down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
         return BlackCells(grid[down[:, None], across])
 
@@ -135,7 +135,7 @@ RESIZES = {"nearest": T.ResizeShortestEdge, "down": ResizeRoundingDown}
 
 
 def evaluation_resize(cfg: CfgNode) -> T.Augmentation:
-    """The resize of pictures that poses are sought in."""
+    """The resize of images that poses are sought in."""
     resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
     return resize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
 
@@ -143,9 +143,9 @@ def evaluation_resize(cfg: CfgNode) -> T.Augmentation:
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """What INPUT asks for; in evaluation the resize alone.
 
-    Rotation and dropout come first, so that the corners of crops stay pictures. The rest is in the order of
+    Rotation and dropout come first, so that the corners of crops stay images. The rest is in the order of
     the papers' code: a relative crop, or one of the range of sizes, then the resize, then an absolute crop
-    (so its pixels are those that the network sees), then the flip. Colours come last; they expect RGB.
+    (so its pixels are those that the network sees), then the flip. Colors come last; they expect RGB.
     """
     settings = cfg.INPUT
     if not is_train:

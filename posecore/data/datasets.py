@@ -1,6 +1,6 @@
 """Datasets by name: the built-in ones (posecore.data.built_in), and any that a definition file describes.
 
-A dataset is a name in Detectron2's catalogues whose metadata has json_file, image_root, skeleton and
+A dataset is a name in Detectron2's catalogs whose metadata has json_file, image_root, skeleton and
 evaluator_type, which says how the file is read (:data:`READERS`) and how poses are scored.
 A definition is a YAML file with four keys, or up to six::
 
@@ -54,7 +54,7 @@ def register(
     Args:
         name: for DATASETS.TRAIN and TEST.
         json_file: the annotations.
-        image_root: the folder of the pictures.
+        image_root: the folder of the images.
         skeleton: of the annotations.
         format: how the annotations are read and poses are scored; a key of :data:`READERS`.
         ground_truth: of MPII's evaluation (mpii_gt_val.mat); without it MPII poses are not scored.
@@ -139,7 +139,7 @@ def _expand(path: str) -> str:
 
 
 def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
-    """The pictures of a dataset as Detectron2's dicts (:func:`posecore.data.formats.coco.dataset_dicts`).
+    """The images of a dataset as Detectron2's dicts (:func:`posecore.data.formats.coco.dataset_dicts`).
 
     Arguments and errors are those of :func:`read_dataset`.
     """

@@ -1,4 +1,4 @@
-"""From a configuration to batches: Detectron2's loaders over our datasets, as INPUT.VIEW shows them."""
+"""From a configuration to batches: Detectron2's loaders over our datasets, as INPUT.SAMPLES shows them."""
 
 import itertools
 import logging
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.sampler import ResumableSampler
-from posecore.data.samples import build_view
+from posecore.data.samples import build_samples
 from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     """What training goes through, from all of DATASETS.TRAIN; its length is an epoch.
 
-    By INPUT.VIEW pictures, or persons of them. Those with fewer than DATASETS.MIN_KEYPOINTS labelled
+    By INPUT.SAMPLES images, or persons of them. Those with fewer than DATASETS.MIN_KEYPOINTS labeled
     keypoints are left out.
 
     Raises:
@@ -36,13 +36,13 @@ def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     if any("annotations" not in record for record in dicts):
         raise ValueError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} holds a dataset without annotations")
     minimum = cfg.DATASETS.MIN_KEYPOINTS
-    records = build_view(cfg).train_records(dicts)
+    records = build_samples(cfg).train_records(dicts)
     logger.info(
-        "%d training samples with %d or more keypoints from %d pictures", len(records), minimum, len(dicts)
+        "%d training samples with %d or more keypoints from %d images", len(records), minimum, len(dicts)
     )
     if not records:
         raise ValueError(
-            f"nothing in {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labelled keypoints"
+            f"nothing in {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labeled keypoints"
         )
     return records
 
@@ -59,7 +59,7 @@ def build_train_loader(
 
     Args:
         cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
-        mapper: from such a dict to a sample; None for that of INPUT.VIEW.
+        mapper: from such a dict to a sample; None for that of INPUT.SAMPLES.
         dicts: what :func:`train_dataset_dicts` returned, where it is at hand already.
         seed: of the order; None draws one that all processes share.
         first_batch: the batch of this order to begin with, where training goes on after a stop.
@@ -69,8 +69,8 @@ def build_train_loader(
         raise ValueError(
             f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', not '{cfg.DATALOADER.SAMPLER_TRAIN}'"
         )
-    view = build_view(cfg)
-    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not view.same_shape
+    samples = build_samples(cfg)
+    grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not samples.same_shape
     sampler = ResumableSampler(
         len(dicts),
         seed=comm.shared_random_seed() if seed is None else seed,
@@ -80,7 +80,7 @@ def build_train_loader(
     )
     return build_detection_train_loader(
         dicts,
-        mapper=mapper or view.train_sample,
+        mapper=mapper or samples.train_sample,
         sampler=sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=grouped,
@@ -88,38 +88,38 @@ def build_train_loader(
     )
 
 
-def labelled_records(cfg: CfgNode, name: str) -> list[dict]:
+def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
     """What training would go through if a dataset of DATASETS.TEST were trained with.
 
     Raises:
-        FileNotFoundError, ValueError: the dataset cannot be used, or it has too little that is labelled for
+        FileNotFoundError, ValueError: the dataset cannot be used, or it has too little that is labeled for
             every process to get something.
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
-    pictures = load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))
-    labelled = [picture for picture in pictures if "annotations" in picture]
-    records = build_view(cfg).train_records(labelled)
+    images = load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))
+    labeled = [image for image in images if "annotations" in image]
+    records = build_samples(cfg).train_records(labeled)
     processes = comm.get_world_size()
     if len(records) < processes:
         raise ValueError(
             f"TEST.LOSSES wants persons of every dataset of DATASETS.TEST: {name} has {len(records)} samples "
-            f"with DATASETS.MIN_KEYPOINTS = {cfg.DATASETS.MIN_KEYPOINTS} labelled keypoints, and there are "
+            f"with DATASETS.MIN_KEYPOINTS = {cfg.DATASETS.MIN_KEYPOINTS} labeled keypoints, and there are "
             f"{processes} processes"
         )
     return records
 
 
-def build_labelled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
-    """The samples of :func:`labelled_records` once, as evaluation reads them, in batches as in training.
+def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
+    """The samples of :func:`labeled_records` once, as evaluation reads them, in batches as in training.
 
     Every process has as many batches of the same sizes; what remains in the end, fewer samples than there are
     processes, is left out.
     """
-    records = labelled_records(cfg, name)
+    records = labeled_records(cfg, name)
     processes = comm.get_world_size()
     share = records[comm.get_rank() : len(records) - len(records) % processes : processes]
     return DataLoader(
-        MapDataset(DatasetFromList(share, copy=False), build_view(cfg).labelled_sample),
+        MapDataset(DatasetFromList(share, copy=False), build_samples(cfg).labeled_sample),
         batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
@@ -129,17 +129,17 @@ def build_labelled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
 def build_test_loader(
     cfg: CfgNode, name: str, mapper: Callable[[dict], dict] | None = None
 ) -> Iterable[list[dict]]:
-    """Each picture of a dataset once, in batches of one, shared among the processes.
+    """Each image of a dataset once, in batches of one, shared among the processes.
 
     Args:
         cfg: DATASETS.DEFINITIONS, DATASETS.SKELETON, DATALOADER.NUM_WORKERS, INPUT.
         name: the dataset.
-        mapper: from a dataset dict to a sample; None for that of INPUT.VIEW.
+        mapper: from a dataset dict to a sample; None for that of INPUT.SAMPLES.
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
-    view = build_view(cfg)
+    samples = build_samples(cfg)
     return build_detection_test_loader(
-        view.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
-        mapper=mapper or view.test_sample,
+        samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
+        mapper=mapper or samples.test_sample,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )

@@ -16,7 +16,7 @@ _PERSON = 1
 
 @dataclass(frozen=True)
 class PersonBoxes:
-    """The M persons of one picture; M may be 0.
+    """The M persons of one image; M may be 0.
 
     Attributes:
         boxes: (M, 4) float, (x1, y1, x2, y2) in continuous pixels.
@@ -49,24 +49,24 @@ class PersonBoxes:
 
     @classmethod
     def from_detections(cls, detections: list[dict[str, Any]]) -> "PersonBoxes":
-        """COCO's results of one picture, each with bbox (x, y, width, height) and score."""
+        """COCO's results of one image, each with bbox (x, y, width, height) and score."""
         corners = np.array([item["bbox"] for item in detections], dtype=np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         return cls(corners, np.array([item["score"] for item in detections], dtype=np.float64))
 
 
 def read_detections(file: str | Path, image_ids: Collection | None = None) -> dict[Any, PersonBoxes]:
-    """Persons per picture from a file in COCO's result format, as detectors write it.
+    """Persons per image from a file in COCO's result format, as detectors write it.
 
     The file is a list of detections with image_id, bbox (x, y, width, height), score and category_id. Where
     it holds several categories, those that are no persons (1, as in COCO) are left out.
 
     Args:
         file: JSON.
-        image_ids: of the pictures that there are; None to take any.
+        image_ids: of the images that there are; None to take any.
 
     Returns:
-        By image id; pictures without detections are missing. Their order is that of the file.
+        By image id; images without detections are missing. Their order is that of the file.
 
     Raises:
         FileNotFoundError, ValueError: names the file, the detection and what would be right.
@@ -95,7 +95,7 @@ def read_detections(file: str | Path, image_ids: Collection | None = None) -> di
         grouped[item["image_id"]].append(item)
     if image_ids is not None and (unknown := [key for key in grouped if key not in set(image_ids)]):
         raise ValueError(
-            f"{path}: {len(unknown)} of its {len(grouped)} pictures are not in the dataset, image_id "
+            f"{path}: {len(unknown)} of its {len(grouped)} images are not in the dataset, image_id "
             f"{', '.join(map(repr, unknown[:5]))}; was it made for another one?"
         )
     return {key: PersonBoxes.from_detections(items) for key, items in grouped.items()}

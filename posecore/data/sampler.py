@@ -1,4 +1,4 @@
-"""The order in which training sees the pictures; one that a resumed training can take up where it stopped."""
+"""The order in which training sees the images; one that a resumed training can take up where it stopped."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,17 +7,17 @@ from detectron2.data.samplers import TrainingSampler
 
 
 class ResumableSampler(TrainingSampler):
-    """Detectron2's endless shuffled stream of picture indices, from behind its first batches on.
+    """Detectron2's endless shuffled stream of image indices, from behind its first batches on.
 
-    What follows is what would have followed without the interruption, picture by picture, also where
-    pictures wait for others of their shape; only with several loading workers and without
-    DATALOADER.ASPECT_RATIO_GROUPING do a few pictures come earlier or later than they would have.
+    What follows is what would have followed without the interruption, image by image, also where
+    images wait for others of their shape; only with several loading workers and without
+    DATALOADER.ASPECT_RATIO_GROUPING do a few images come earlier or later than they would have.
 
     Args:
-        size: number of pictures.
+        size: number of images.
         seed: of the shuffling, the same in all processes.
         batch_size: of this process.
-        groups: (size,), which pictures may share a batch.
+        groups: (size,), which images may share a batch.
         first_batch: how many batches this process has had already.
     """
 
@@ -36,7 +36,7 @@ class ResumableSampler(TrainingSampler):
 def skip_batches(stream: Iterable[int], groups: Sequence[int], batch_size: int, count: int) -> Iterator[int]:
     """The stream as it goes on once ``count`` batches were made of it.
 
-    Batches hold pictures of one group. When the last of them is full, some pictures that came before it
+    Batches hold images of one group. When the last of them is full, some images that came before it
     still wait for others of their group; they are the first to come now.
     """
     stream = iter(stream)

@@ -1,6 +1,6 @@
-"""How datasets become what a model takes: whole pictures, or what else a method registers.
+"""How datasets become what a model takes: whole images, or what else a method registers.
 
-INPUT.VIEW names the view; loaders and the predictor ask it for everything that depends on it.
+INPUT.SAMPLES names the samples; loaders and the predictor ask it for everything that depends on it.
 """
 
 from abc import ABC, abstractmethod
@@ -17,16 +17,16 @@ from posecore.data.mapper import PoseMapper, as_tensor
 from posecore.data.person_boxes import PersonBoxes
 
 
-class View(ABC):
+class Samples(ABC):
     """Chooses the records that samples are made of, and makes the samples.
 
-    Records are dicts with at least width and height of the picture they come from; samples are what the
+    Records are dicts with at least width and height of the image they come from; samples are what the
     model takes (posecore.modeling.estimator). No method changes what it is given.
 
     Attributes:
         same_shape: whether all training samples have one shape, so that none has to wait for others of
             its shape (DATALOADER.ASPECT_RATIO_GROUPING).
-        needs_boxes: whether a sample of a picture can only be made with the boxes of its persons.
+        needs_boxes: whether a sample of an image can only be made with the boxes of its persons.
     """
 
     same_shape: bool = False
@@ -34,24 +34,24 @@ class View(ABC):
 
     @classmethod
     @abstractmethod
-    def from_config(cls, cfg: CfgNode) -> "View":
-        """The view as INPUT and DATASETS ask for it."""
+    def from_config(cls, cfg: CfgNode) -> "Samples":
+        """The samples as INPUT and DATASETS ask for it."""
 
     @abstractmethod
-    def train_records(self, pictures: list[dict]) -> list[dict]:
+    def train_records(self, images: list[dict]) -> list[dict]:
         """What training goes through; their number is an epoch.
 
         Args:
-            pictures: with annotations, as :func:`posecore.data.load_dataset` returns them.
+            images: with annotations, as :func:`posecore.data.load_dataset` returns them.
         """
 
     @abstractmethod
-    def test_records(self, dataset: str, pictures: list[dict]) -> list[dict]:
-        """What evaluation goes through, one record per picture, in their order.
+    def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
+        """What evaluation goes through, one record per image, in their order.
 
         Args:
             dataset: one of DATASETS.TEST.
-            pictures: of that dataset.
+            images: of that dataset.
         """
 
     @abstractmethod
@@ -67,7 +67,7 @@ class View(ABC):
         """One of :meth:`train_records`, read and augmented."""
 
     @abstractmethod
-    def labelled_sample(self, record: dict) -> dict[str, Any]:
+    def labeled_sample(self, record: dict) -> dict[str, Any]:
         """One of :meth:`train_records` without augmentation, for losses that are only looked at."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class View(ABC):
 
     @abstractmethod
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
-        """What evaluation would make of a picture, without its file_name and image_id.
+        """What evaluation would make of an image, without its file_name and image_id.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -84,75 +84,75 @@ class View(ABC):
         """
 
 
-VIEWS: dict[str, type[View]] = {}
-ViewClass = TypeVar("ViewClass", bound=type[View])
+SAMPLES: dict[str, type[Samples]] = {}
+SamplesClass = TypeVar("SamplesClass", bound=type[Samples])
 
 
-def register_view(name: str) -> Callable[[ViewClass], ViewClass]:
-    """Makes a class known as INPUT.VIEW ``name``."""
+def register_samples(name: str) -> Callable[[SamplesClass], SamplesClass]:
+    """Makes a class known as INPUT.SAMPLES ``name``."""
 
-    def register(view: ViewClass) -> ViewClass:
-        VIEWS[name] = view
-        return view
+    def register(samples: SamplesClass) -> SamplesClass:
+        SAMPLES[name] = samples
+        return samples
 
     return register
 
 
-def build_view(cfg: CfgNode) -> View:
-    """The view of a configuration.
+def build_samples(cfg: CfgNode) -> Samples:
+    """The samples of a configuration.
 
     Raises:
-        ValueError: nobody registered INPUT.VIEW, or another key of INPUT is wrong.
+        ValueError: nobody registered INPUT.SAMPLES, or another key of INPUT is wrong.
     """
-    return choice(cfg, "INPUT.VIEW", VIEWS).from_config(cfg)
+    return choice(cfg, "INPUT.SAMPLES", SAMPLES).from_config(cfg)
 
 
-@register_view("pictures")
-class Pictures(View):
-    """Whole pictures, each with all its persons.
+@register_samples("images")
+class ImageSamples(Samples):
+    """Whole images, each with all its persons.
 
     Args:
         train_mapper: makes training samples.
-        labelled_mapper: makes samples that are labelled and not augmented.
+        labeled_mapper: makes samples that are labeled and not augmented.
         test_mapper: makes those of evaluation.
-        resize: what ``test_mapper`` does to a picture.
+        resize: what ``test_mapper`` does to an image.
         image_format: order of the samples' channels, "BGR" or "RGB".
-        min_keypoints: labelled keypoints, over all persons, that a training picture must have.
+        min_keypoints: labeled keypoints, over all persons, that a training image must have.
     """
 
     def __init__(
         self,
         *,
         train_mapper: PoseMapper,
-        labelled_mapper: PoseMapper,
+        labeled_mapper: PoseMapper,
         test_mapper: PoseMapper,
         resize: T.Augmentation,
         image_format: str,
         min_keypoints: int,
     ) -> None:
         self._train_mapper = train_mapper
-        self._labelled_mapper = labelled_mapper
+        self._labeled_mapper = labeled_mapper
         self._test_mapper = test_mapper
         self._resize = resize
         self._image_format = image_format
         self._min_keypoints = min_keypoints
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Pictures":
+    def from_config(cls, cfg: CfgNode) -> "ImageSamples":
         return cls(
             train_mapper=PoseMapper(cfg, is_train=True),
-            labelled_mapper=PoseMapper(cfg, is_train=False, labelled=True),
+            labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
             resize=evaluation_resize(cfg),
             image_format=cfg.INPUT.FORMAT,
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
         )
 
-    def train_records(self, pictures: list[dict]) -> list[dict]:
-        return [record for record in pictures if _num_labelled(record) >= self._min_keypoints]
+    def train_records(self, images: list[dict]) -> list[dict]:
+        return [record for record in images if _num_labeled(record) >= self._min_keypoints]
 
-    def test_records(self, dataset: str, pictures: list[dict]) -> list[dict]:
-        return pictures
+    def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
+        return images
 
     def check(self, dataset: str) -> None:
         pass
@@ -160,8 +160,8 @@ class Pictures(View):
     def train_sample(self, record: dict) -> dict[str, Any]:
         return self._train_mapper(record)
 
-    def labelled_sample(self, record: dict) -> dict[str, Any]:
-        return self._labelled_mapper(record)
+    def labeled_sample(self, record: dict) -> dict[str, Any]:
+        return self._labeled_mapper(record)
 
     def test_sample(self, record: dict) -> dict[str, Any]:
         return self._test_mapper(record)
@@ -172,5 +172,5 @@ class Pictures(View):
         return {"image": as_tensor(resized, self._image_format), "height": height, "width": width}
 
 
-def _num_labelled(record: dict) -> int:
+def _num_labeled(record: dict) -> int:
     return sum(person["num_keypoints"] for person in record["annotations"] if not person["iscrowd"])

@@ -2,8 +2,8 @@
 
 setup          configuration files and overrides, checked; logging and seeds of a process
 launch         how processes start and find each other
-solver         optimisers, gradient clipping, schedules, lengths in epochs
-step           one step of optimisation
+solver         optimizers, gradient clipping, schedules, lengths in epochs
+step           one step of optimization
 trainer        the loop, put together from a configuration
 hooks          what happens between its steps
 evaluate       a model on the datasets of a configuration

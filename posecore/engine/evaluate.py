@@ -36,9 +36,9 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict:
         In the main process metrics by task, or by dataset and task where there are several datasets; with
         TEST.LOSSES they have the task "losses", too.
     """
-    pictures, augmented = with_tta(cfg, model)
+    images, augmented = with_tta(cfg, model)
     results = {
-        name: inference_on_dataset(augmented, build_test_loader(pictures, name), build_evaluator(cfg, name))
+        name: inference_on_dataset(augmented, build_test_loader(images, name), build_evaluator(cfg, name))
         for name in cfg.DATASETS.TEST
     }
     if cfg.TEST.LOSSES:

@@ -1,4 +1,4 @@
-"""Optimisers, gradient clipping, learning-rate schedules, and lengths given in epochs (SOLVER.*)."""
+"""Optimizers, gradient clipping, learning-rate schedules, and lengths given in epochs (SOLVER.*)."""
 
 import logging
 import math
@@ -116,7 +116,7 @@ def _check_factors(model: nn.Module, key: str, factors: Sequence[tuple[str, floa
 
 
 def build_gradient_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], None]:
-    """What bounds the gradients between backward and the optimiser's step (SOLVER.CLIP_GRADIENTS).
+    """What bounds the gradients between backward and the optimizer's step (SOLVER.CLIP_GRADIENTS).
 
     CLIP_TYPE "value" bounds each element, "norm" each parameter's norm (both as Detectron2 has them),
     "full_model" the norm of all gradients together.

@@ -1,4 +1,4 @@
-"""One step of optimisation: forward, backward, clipping, update."""
+"""One step of optimization: forward, backward, clipping, update."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ class TrainingStep:
             together before clipping, left out where float16 overflowed.
 
         Raises:
-            FloatingPointError: a loss or a gradient is infinite or NaN; names the losses and the pictures.
+            FloatingPointError: a loss or a gradient is infinite or NaN; names the losses and the images.
         """
         with torch.autocast(self._device, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
             losses = self.model(batch)
@@ -64,12 +64,12 @@ class TrainingStep:
         metrics["total_loss"] = sum(metrics.values())
         if not math.isfinite(metrics["total_loss"]):
             where = _names(batch) if is_ours else "another process's"
-            raise FloatingPointError(f"a loss is not finite: {metrics}; the pictures are {where}")
+            raise FloatingPointError(f"a loss is not finite: {metrics}; the images are {where}")
         if math.isfinite(grad_norm):
             metrics["grad_norm"] = grad_norm
         elif not self.scaler.is_enabled():
             raise FloatingPointError(
-                f"losses are finite, {metrics}, but their gradient is not; the pictures are {_names(batch)}"
+                f"losses are finite, {metrics}, but their gradient is not; the images are {_names(batch)}"
             )
         self._clip_gradients(self._parameters)
         self.scaler.step(self.optimizer)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
-from posecore.data import build_train_loader, build_view, train_dataset_dicts
+from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
 from posecore.engine.evaluate import build_evaluator, evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
@@ -43,8 +43,8 @@ class Trainer(TrainerBase):
     """Detectron2's training loop with steps, checkpoints and metrics of ours.
 
     ``Trainer(cfg)`` builds all parts; :meth:`resume_or_load` and :meth:`train` follow. A training that is
-    stopped after a checkpoint and resumed sees the pictures that it would have seen, in the same order,
-    and ends with the same weights where the pictures' augmentation is not random.
+    stopped after a checkpoint and resumed sees the images that it would have seen, in the same order,
+    and ends with the same weights where the images' augmentation is not random.
     """
 
     @configurable
@@ -64,9 +64,9 @@ class Trainer(TrainerBase):
     ) -> None:
         """
         Args:
-            step: what is done with a batch; its optimiser and scaler are saved with the model.
-            scheduler: of the step's optimiser, stepped after each iteration.
-            batches: from the seed of the pictures' order and the number of the first batch to this
+            step: what is done with a batch; its optimizer and scaler are saved with the model.
+            scheduler: of the step's optimizer, stepped after each iteration.
+            batches: from the seed of the images' order and the number of the first batch to this
                 process's endless batches.
             order_seed: that seed, the same in all processes; a resumed training keeps the one it had.
             max_iter: iterations to train.
@@ -103,12 +103,12 @@ class Trainer(TrainerBase):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Builds model, data, optimiser and schedule."""
+        """Builds model, data, optimizer and schedule."""
         dicts = train_dataset_dicts(cfg)
-        view = build_view(cfg)
+        samples = build_samples(cfg)
         for name in cfg.DATASETS.TEST:  # what is wrong with a test set should not show after the training
             build_evaluator(cfg, name)
-            view.check(name)
+            samples.check(name)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from posecore.data import build_labelled_loader, labelled_records
+from posecore.data import build_labeled_loader, labeled_records
 from posecore.modeling.estimator import PoseEstimator
 
 
@@ -21,7 +21,7 @@ def check_validation(cfg: CfgNode, model: nn.Module) -> None:
     """
     _estimator(model)
     for name in cfg.DATASETS.TEST:
-        labelled_records(cfg, name)
+        labeled_records(cfg, name)
 
 
 def validation_losses(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, float]]:
@@ -31,7 +31,7 @@ def validation_losses(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, flo
         FileNotFoundError, ValueError, TypeError: see :func:`check_validation`.
     """
     estimator = _estimator(model)
-    return {name: mean_losses(estimator, build_labelled_loader(cfg, name)) for name in cfg.DATASETS.TEST}
+    return {name: mean_losses(estimator, build_labeled_loader(cfg, name)) for name in cfg.DATASETS.TEST}
 
 
 @torch.no_grad()

@@ -30,9 +30,9 @@ BACKENDS = ("hotcoco", "pycocotools")
 
 
 class COCOPoseEvaluator(PoseEvaluator):
-    """Scores the poses of a dataset's pictures, and their boxes on request.
+    """Scores the poses of a dataset's images, and their boxes on request.
 
-    Persons without labelled keypoints and crowds are neither wanted nor wrong, as COCO has it: a
+    Persons without labeled keypoints and crowds are neither wanted nor wrong, as COCO has it: a
     prediction that matches one does not count.
 
     Args:
@@ -84,16 +84,20 @@ class COCOPoseEvaluator(PoseEvaluator):
         return self._score(results, "keypoints")
 
     def _score(self, results: list[dict[str, Any]], task: str) -> dict[str, float]:
-        return score(self.truth, results, task, self.skeleton.sigmas, self.backend)
+        return score(self.ground_truth, results, task, self.skeleton.sigmas, self.backend)
 
 
 def score(
-    truth: dict[str, Any], results: list[dict[str, Any]], task: str, sigmas: Sequence[float], backend: str
+    ground_truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    task: str,
+    sigmas: Sequence[float],
+    backend: str,
 ) -> dict[str, float]:
     """COCO's metrics in percent.
 
     Args:
-        truth: as :func:`posecore.data.read_coco` returns it. That it was checked and completed there
+        ground_truth: as :func:`posecore.data.read_coco` returns it. That it was checked and completed there
             matters: hotcoco takes whatever it is given.
         results: as :func:`posecore.evaluation.results.coco_results` makes them.
         task: a key of :data:`METRICS`.
@@ -101,19 +105,19 @@ def score(
         backend: one of :data:`BACKENDS`.
 
     Returns:
-        By name; zeros for no results at all, NaN where nobody in the truth is of the size in question.
+        By name; zeros for no results at all, NaN where nobody in the ground truth is of the size in question.
     """
     names = METRICS[task]
     if not results:
         return {name: 0.0 for name in names if name}
     # An annotation whose id is 0 looks like no match to COCO's code.
-    people = [{**person, "id": index} for index, person in enumerate(truth["annotations"], start=1)]
+    people = [{**person, "id": index} for index, person in enumerate(ground_truth["annotations"], start=1)]
     if task == "keypoints":
         # With a box COCO's code takes the area of a pose from it, so that APm would depend on it.
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     summarize = _hotcoco if backend == "hotcoco" else _pycocotools
     with contextlib.redirect_stdout(io.StringIO()):
-        stats = summarize({**truth, "annotations": people}, results, task, sigmas)
+        stats = summarize({**ground_truth, "annotations": people}, results, task, sigmas)
     return {
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(names, stats, strict=True)
@@ -121,8 +125,8 @@ def score(
     }
 
 
-def _hotcoco(truth: dict, results: list[dict], task: str, sigmas: Sequence[float]) -> Iterable[float]:
-    coco = hotcoco.COCO(truth)
+def _hotcoco(ground_truth: dict, results: list[dict], task: str, sigmas: Sequence[float]) -> Iterable[float]:
+    coco = hotcoco.COCO(ground_truth)
     evaluation = hotcoco.COCOeval(coco, coco.load_res(results), task)
     with warnings.catch_warnings():
         # It says that other sigmas are not COCO's; another skeleton is what they are for.
@@ -132,9 +136,11 @@ def _hotcoco(truth: dict, results: list[dict], task: str, sigmas: Sequence[float
     return evaluation.stats
 
 
-def _pycocotools(truth: dict, results: list[dict], task: str, sigmas: Sequence[float]) -> Iterable[float]:
+def _pycocotools(
+    ground_truth: dict, results: list[dict], task: str, sigmas: Sequence[float]
+) -> Iterable[float]:
     coco = pycocotools.coco.COCO()
-    coco.dataset = truth
+    coco.dataset = ground_truth
     coco.createIndex()
     # A copy: loadRes writes into what it is given.
     found = coco.loadRes([dict(result) for result in results])

@@ -23,23 +23,23 @@ class WholeBodyEvaluator(COCOPoseEvaluator):
     """
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        return wholebody_score(self.truth, results, self.skeleton.sigmas, self.backend)
+        return wholebody_score(self.ground_truth, results, self.skeleton.sigmas, self.backend)
 
     def written(self, result: dict[str, Any]) -> dict[str, Any]:
         return result | split_parts(result["keypoints"])
 
 
 def wholebody_score(
-    truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float], backend: str
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float], backend: str
 ) -> dict[str, float]:
     """COCO's metrics of whole bodies, but for those by size, then AP and AR of each part, in percent.
 
     A part is scored as if it were the pose: with its own sigmas, the area of the whole person, the score of
-    the whole pose, and persons whose part is not labelled neither wanted nor wrong. "hands" is the mean of
+    the whole pose, and persons whose part is not labeled neither wanted nor wrong. "hands" is the mean of
     the left and the right.
 
     Args:
-        truth: as :func:`posecore.data.formats.coco_wholebody.read_wholebody` returns it.
+        ground_truth: as :func:`posecore.data.formats.coco_wholebody.read_wholebody` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them, of 133 keypoints.
         sigmas: 133 constants of the keypoints.
         backend: of :data:`posecore.evaluation.coco.BACKENDS`.
@@ -48,15 +48,15 @@ def wholebody_score(
         AP, AP50, AP75, AR, AR50, AR75; AP_body, AR_body, AP_feet, ..., AP_hands, AR_hands; NaN for a part
         that nobody has.
     """
-    found = score(truth, results, "keypoints", sigmas, backend)
+    found = score(ground_truth, results, "keypoints", sigmas, backend)
     metrics = {name: found[name] for name in WITHOUT_SIZES}
     for name, key in PARTS.items():
         part = PART_SLICES[key]
-        people = [_cut(person, part) for person in truth["annotations"]]
+        people = [_cut(person, part) for person in ground_truth["annotations"]]
         for person in people:
             person["num_keypoints"] = sum(v > 0 for v in person["keypoints"][2::3])
         found = score(
-            truth | {"annotations": people},
+            ground_truth | {"annotations": people},
             [_cut(result, part) for result in results],
             "keypoints",
             sigmas[part],

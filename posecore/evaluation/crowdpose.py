@@ -1,4 +1,4 @@
-"""CrowdPose's average precision, over all pictures and by how crowded they are (arXiv 1812.00324)."""
+"""CrowdPose's average precision, over all images and by how crowded they are (arXiv 1812.00324)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from posecore.structures.skeleton import Skeleton
 
 LEVELS = ("easy", "medium", "hard")
 
-# The crowd index at which a picture is medium and at which it is hard, in the paper.
+# The crowd index at which an image is medium and at which it is hard, in the paper.
 BORDERS = (0.1, 0.8)
 
 
@@ -20,7 +20,7 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
     """Scores the poses of a dataset in CrowdPose's format; arguments as for COCO's.
 
     Args:
-        borders: the crowd index at which a picture is medium and at which it is hard.
+        borders: the crowd index at which an image is medium and at which it is hard.
 
     Raises:
         ValueError: as COCO's, or the borders are not in order.
@@ -50,11 +50,11 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         self._borders = tuple(borders)
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
-        return crowdpose_score(self.truth, results, self.skeleton.sigmas, self.backend, self._borders)
+        return crowdpose_score(self.ground_truth, results, self.skeleton.sigmas, self.backend, self._borders)
 
 
 def crowdpose_score(
-    truth: dict[str, Any],
+    ground_truth: dict[str, Any],
     results: list[dict[str, Any]],
     sigmas: Sequence[float],
     backend: str,
@@ -64,14 +64,14 @@ def crowdpose_score(
 
     The area of a person is 0.53 of the box; a person without a visible keypoint (v = 2) is neither wanted
     nor wrong, although hidden ones (v = 1) count in the similarity of poses; there are no sizes, but AP on
-    easy, medium and hard pictures.
+    easy, medium and hard images.
 
     Args:
-        truth: as :func:`posecore.data.formats.crowdpose.read_crowdpose` returns it.
+        ground_truth: as :func:`posecore.data.formats.crowdpose.read_crowdpose` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them.
         sigmas: K constants of the keypoints.
         backend: of :data:`posecore.evaluation.coco.BACKENDS`.
-        borders: the crowd index at which a picture is medium and at which it is hard.
+        borders: the crowd index at which an image is medium and at which it is hard.
 
     Returns:
         AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard; NaN for a level without anybody.
@@ -82,26 +82,30 @@ def crowdpose_score(
             "area": AREA_OF_BOX * person["bbox"][2] * person["bbox"][3],
             "num_keypoints": sum(v == 2 for v in person["keypoints"][2::3]),
         }
-        for person in truth["annotations"]
+        for person in ground_truth["annotations"]
     ]
-    truth = truth | {"annotations": people}
-    found = score(truth, results, "keypoints", sigmas, backend)
+    ground_truth = ground_truth | {"annotations": people}
+    found = score(ground_truth, results, "keypoints", sigmas, backend)
     metrics = {name: found[name] for name in WITHOUT_SIZES}
-    levels = np.digitize([image["crowdIndex"] for image in truth["images"]], borders)
+    levels = np.digitize([image["crowdIndex"] for image in ground_truth["images"]], borders)
     for level, name in enumerate(LEVELS):
-        ids = {image["id"] for image, own in zip(truth["images"], levels, strict=True) if own == level}
-        metrics[f"AP_{name}"] = _precision(truth, results, ids, sigmas, backend)
+        ids = {image["id"] for image, own in zip(ground_truth["images"], levels, strict=True) if own == level}
+        metrics[f"AP_{name}"] = _precision(ground_truth, results, ids, sigmas, backend)
     return metrics
 
 
 def _precision(
-    truth: dict[str, Any], results: list[dict[str, Any]], ids: set, sigmas: Sequence[float], backend: str
+    ground_truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    ids: set,
+    sigmas: Sequence[float],
+    backend: str,
 ) -> float:
-    """AP on the pictures of these ids."""
-    people = [person for person in truth["annotations"] if person["image_id"] in ids]
+    """AP on the images of these ids."""
+    people = [person for person in ground_truth["annotations"] if person["image_id"] in ids]
     if not any(person["num_keypoints"] and not person["iscrowd"] for person in people):
         return float("nan")
-    images = [image for image in truth["images"] if image["id"] in ids]
+    images = [image for image in ground_truth["images"] if image["id"] in ids]
     results = [result for result in results if result["image_id"] in ids]
-    part = truth | {"images": images, "annotations": people}
+    part = ground_truth | {"images": images, "annotations": people}
     return score(part, results, "keypoints", sigmas, backend)["AP"]

@@ -36,7 +36,7 @@ class People:
         keypoints: (n, K, 3), COCO's pixels and v.
         boxes: (n, 4), x, y, width, height.
         areas: (n,).
-        sizes: (n, 2), width and height of their pictures.
+        sizes: (n, 2), width and height of their images.
     """
 
     ids: np.ndarray
@@ -46,17 +46,17 @@ class People:
     sizes: np.ndarray
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """(n, K)"""
         return self.keypoints[..., 2] > 0
 
 
-def check_dataset(name: str, num_pictures: int = 200) -> Report:
-    """Looks at the annotations of a dataset, and opens some of its pictures.
+def check_dataset(name: str, num_images: int = 200) -> Report:
+    """Looks at the annotations of a dataset, and opens some of its images.
 
     Args:
         name: a registered dataset with annotations.
-        num_pictures: how many pictures are opened, evenly spread; all files must exist anyway.
+        num_images: how many images are opened, evenly spread; all files must exist anyway.
 
     Raises:
         FileNotFoundError, ValueError: the annotations cannot be used at all.
@@ -69,13 +69,13 @@ def check_dataset(name: str, num_pictures: int = 200) -> Report:
     people = _gather(content, skeleton)
     report = Report()
     _count(report, content, people, skeleton)
-    _check_pictures(report, dataset_dicts(content, metadata.image_root), skeleton, num_pictures)
-    if people.labelled.any():
+    _check_images(report, dataset_dicts(content, metadata.image_root), skeleton, num_images)
+    if people.labeled.any():
         _check_people(report, people)
         _check_twins(report, content)
         _check_score(report, content, skeleton)
     else:
-        report.errors.append("no person has a labelled keypoint")
+        report.errors.append("no person has a labeled keypoint")
     return report
 
 
@@ -95,66 +95,64 @@ def _gather(content: dict, skeleton: Skeleton) -> People:
 
 
 def _count(report: Report, content: dict, people: People, skeleton: Skeleton) -> None:
-    per_picture = dict.fromkeys((image["id"] for image in content["images"]), 0)
+    per_image = dict.fromkeys((image["id"] for image in content["images"]), 0)
     for person in content["annotations"]:
-        per_picture[person["image_id"]] += not person["iscrowd"]
-    counts = list(per_picture.values())
+        per_image[person["image_id"]] += not person["iscrowd"]
+    counts = list(per_image.values())
     report.facts += [
         f"skeleton {skeleton.name}: {skeleton.num_keypoints} keypoints",
-        f"{len(counts)} pictures, {counts.count(0)} of them without persons, at most "
+        f"{len(counts)} images, {counts.count(0)} of them without persons, at most "
         f"{max(counts, default=0)} persons in one",
-        f"{len(people.ids)} persons, {int((~people.labelled.any(axis=1)).sum())} of them without keypoints; "
+        f"{len(people.ids)} persons, {int((~people.labeled.any(axis=1)).sum())} of them without keypoints; "
         f"{len(content['annotations']) - len(people.ids)} crowds",
     ]
     for k, keypoint in enumerate(skeleton.keypoints):
         visible, hidden = ((people.keypoints[:, k, 2] == v).sum() for v in (2, 1))
         report.facts.append(f"{keypoint}: visible {visible}, hidden {hidden}")
-        if not visible and not hidden and people.labelled.any():
-            report.warnings.append(f"keypoint '{keypoint}' is never labelled")
+        if not visible and not hidden and people.labeled.any():
+            report.warnings.append(f"keypoint '{keypoint}' is never labeled")
     if (crowded := sum(count > 20 for count in counts)) > 0:
         report.warnings.append(
-            f"{crowded} pictures have more than 20 persons; COCO's evaluation counts 20 poses"
+            f"{crowded} images have more than 20 persons; COCO's evaluation counts 20 poses"
         )
 
 
-def _check_pictures(report: Report, dicts: list[dict], skeleton: Skeleton, num_pictures: int) -> None:
+def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_images: int) -> None:
     missing = [record["file_name"] for record in dicts if not Path(record["file_name"]).is_file()]
     if missing:
-        report.errors.append(f"{len(missing)} of {len(dicts)} pictures do not exist: {_some(missing)}")
+        report.errors.append(f"{len(missing)} of {len(dicts)} images do not exist: {_some(missing)}")
         return
     mapper = PoseMapper(
-        labelled=False, augmentations=[], skeleton=skeleton, boxes="keypoints", image_format="RGB"
+        labeled=False, augmentations=[], skeleton=skeleton, boxes="keypoints", image_format="RGB"
     )
-    chosen = np.linspace(0, len(dicts) - 1, min(num_pictures, len(dicts))).round().astype(int)
+    chosen = np.linspace(0, len(dicts) - 1, min(num_images, len(dicts))).round().astype(int)
     for index in chosen:
         try:
             mapper(dicts[index])
         except ValueError as error:
             report.errors.append(str(error))
-    report.facts.append(f"{len(chosen)} pictures opened")
+    report.facts.append(f"{len(chosen)} images opened")
 
 
 def _check_people(report: Report, people: People) -> None:
-    points, labelled = people.keypoints[..., :2], people.labelled
-    if points[labelled].max() <= 1:
+    points, labeled = people.keypoints[..., :2], people.labeled
+    if points[labeled].max() <= 1:
         report.errors.append(
-            "all coordinates are at most 1: they seem to be shares of the picture; COCO's are pixels"
+            "all coordinates are at most 1: they seem to be shares of the image; COCO's are pixels"
         )
-    outside = ((points < -1) | (points > people.sizes[:, None])).any(axis=-1) & labelled
-    _warn(report, people, outside.any(axis=1), "labelled keypoints outside the picture")
-    unlabelled = ~labelled & (points != 0).any(axis=-1)
-    _warn(
-        report, people, unlabelled.any(axis=1), "coordinates at keypoints with v = 0, which is not labelled"
-    )
+    outside = ((points < -1) | (points > people.sizes[:, None])).any(axis=-1) & labeled
+    _warn(report, people, outside.any(axis=1), "labeled keypoints outside the image")
+    unlabeled = ~labeled & (points != 0).any(axis=-1)
+    _warn(report, people, unlabeled.any(axis=1), "coordinates at keypoints with v = 0, which is not labeled")
     low, high = people.boxes[:, :2], people.boxes[:, :2] + people.boxes[:, 2:]
-    posed = labelled.any(axis=1)
+    posed = labeled.any(axis=1)
     _warn(
         report, people, posed & (people.boxes[:, 2:] <= 0).any(axis=1), "keypoints, but a box without a size"
     )
-    _warn(report, people, ((high < 0) | (low > people.sizes)).any(axis=1), "boxes outside the picture")
+    _warn(report, people, ((high < 0) | (low > people.sizes)).any(axis=1), "boxes outside the image")
     slack = 0.1 * people.boxes[:, 2:] + 1
-    away = ((points < (low - slack)[:, None]) | (points > (high + slack)[:, None])).any(axis=-1) & labelled
-    _warn(report, people, away.sum(axis=1) > labelled.sum(axis=1) / 2, "most keypoints outside their own box")
+    away = ((points < (low - slack)[:, None]) | (points > (high + slack)[:, None])).any(axis=-1) & labeled
+    _warn(report, people, away.sum(axis=1) > labeled.sum(axis=1) / 2, "most keypoints outside their own box")
     cover = people.areas / np.maximum(people.boxes[:, 2:].prod(axis=1), 1e-9)
     _warn(
         report,
@@ -165,7 +163,7 @@ def _check_people(report: Report, people: People) -> None:
 
 
 def _check_twins(report: Report, content: dict) -> None:
-    """Persons of one picture with the very same keypoints."""
+    """Persons of one image with the very same keypoints."""
     ids = defaultdict(list)
     for person in content["annotations"]:
         if person["num_keypoints"] > 0:
@@ -178,18 +176,18 @@ def _check_twins(report: Report, content: dict) -> None:
 
 
 def _check_score(report: Report, content: dict, skeleton: Skeleton) -> None:
-    """The truth as its own prediction should be perfect."""
+    """The ground truth as its own prediction should be perfect."""
     results = [
         {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
         for person in content["annotations"]
         if not person["iscrowd"] and person["num_keypoints"] > 0
     ]
     precision = score(content, results, "keypoints", skeleton.sigmas, "hotcoco")["AP"]
-    report.facts.append(f"AP of the truth as its own prediction: {precision:.1f} %")
+    report.facts.append(f"AP of the ground truth as its own prediction: {precision:.1f} %")
     if not precision > 99.9:
         report.warnings.append(
-            f"the truth as its own prediction gets AP {precision:.1f} instead of 100; COCO's evaluation "
-            "counts the best 20 poses of a picture"
+            f"the ground truth as its own prediction gets AP {precision:.1f} instead of 100; COCO's evaluation "
+            "counts the best 20 poses of an image"
         )
 
 

@@ -27,7 +27,7 @@ from posecore.structures.skeleton import Skeleton
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
 
 _GOOD, _NEAR = 0.85, 0.5
-# OKS from which a pose has found a person, however badly; and how many poses of a picture are evaluated.
+# OKS from which a pose has found a person, however badly; and how many poses of an image are evaluated.
 _FOUND, _EVALUATED = 0.1, 20
 
 
@@ -36,7 +36,7 @@ class Errors:
     """What was found wrong.
 
     Attributes:
-        keypoints: how many labelled keypoints of found persons are of each kind: kind -> (K,).
+        keypoints: how many labeled keypoints of found persons are of each kind: kind -> (K,).
         num_background: poses that are nobody's.
         num_missed: persons who are not found.
         precision: AP in percent.
@@ -54,13 +54,13 @@ class Errors:
 
 @dataclass
 class _Pose:
-    """One of the evaluated poses of a picture.
+    """One of the evaluated poses of an image.
 
     Attributes:
         result: as in the results.
         person: that it has found; None for nobody.
         kinds: (K,), indices into KINDS; -1 where the person has no such keypoint.
-        best: the greatest OKS to any person of the picture.
+        best: the greatest OKS to any person of the image.
     """
 
     result: dict[str, Any]
@@ -70,21 +70,21 @@ class _Pose:
 
 
 def find_errors(
-    truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton, backend: str = "hotcoco"
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton, backend: str = "hotcoco"
 ) -> Errors:
     """Errors of poses on a dataset.
 
     A pose finds the person not yet found to whom it is most similar, from OKS 0.1 on; the best scored come
-    first. Crowds and persons without labelled keypoints are left aside.
+    first. Crowds and persons without labeled keypoints are left aside.
 
     Args:
-        truth: as :func:`posecore.data.read_coco` returns it.
+        ground_truth: as :func:`posecore.data.read_coco` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them; they are not modified.
         skeleton: its flip pairs tell what can be inverted.
         backend: of :data:`posecore.evaluation.coco.BACKENDS`.
     """
     people, found = defaultdict(list), defaultdict(list)
-    everybody = truth["annotations"]
+    everybody = ground_truth["annotations"]
     for person in everybody:
         if person["num_keypoints"] and not person["iscrowd"]:
             people[person["image_id"]].append(person)
@@ -92,22 +92,22 @@ def find_errors(
         found[result["image_id"]].append(result)
     poses = [
         pose
-        for image in truth["images"]
+        for image in ground_truth["images"]
         for pose in _judge(people[image["id"]], found[image["id"]], skeleton)
     ]
     kinds = torch.stack([pose.kinds for pose in poses]) if poses else torch.zeros(0, skeleton.num_keypoints)
     seen = {pose.person["id"] for pose in poses if pose.person is not None}
     missed = {person["id"] for own in people.values() for person in own} - seen
 
-    def precision(truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
-        return score(truth, results, "keypoints", skeleton.sigmas, backend)["AP"]
+    def precision(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
+        return score(ground_truth, results, "keypoints", skeleton.sigmas, backend)["AP"]
 
-    now = precision(truth, results)
-    gains = {kind: precision(truth, [_corrected(pose, kind) for pose in poses]) for kind in KINDS[1:]}
-    gains["score"] = precision(truth, [pose.result | {"score": pose.best} for pose in poses])
-    gains["background"] = precision(truth, [pose.result for pose in poses if pose.person is not None])
+    now = precision(ground_truth, results)
+    gains = {kind: precision(ground_truth, [_corrected(pose, kind) for pose in poses]) for kind in KINDS[1:]}
+    gains["score"] = precision(ground_truth, [pose.result | {"score": pose.best} for pose in poses])
+    gains["background"] = precision(ground_truth, [pose.result for pose in poses if pose.person is not None])
     asked = [person | {"num_keypoints": 0} if person["id"] in missed else person for person in everybody]
-    gains["missed"] = precision(truth | {"annotations": asked}, results)
+    gains["missed"] = precision(ground_truth | {"annotations": asked}, results)
     return Errors(
         keypoints={kind: (kinds == index).sum(dim=0) for index, kind in enumerate(KINDS)},
         num_background=sum(pose.person is None for pose in poses),
@@ -118,30 +118,30 @@ def find_errors(
 
 
 def classify(
-    pose: Tensor, truth: Tensor, areas: Tensor, own: int, sigmas: Tensor, mirrored: list[int]
+    pose: Tensor, ground_truth: Tensor, areas: Tensor, own: int, sigmas: Tensor, flipped: list[int]
 ) -> Tensor:
-    """The kind of each keypoint of a pose that found person ``own`` of a picture.
+    """The kind of each keypoint of a pose that found person ``own`` of an image.
 
     Args:
         pose: (K, 2), pixels.
-        truth: (B, K, 3), x, y, v of the picture's persons.
+        ground_truth: (B, K, 3), x, y, v of the image's persons.
         areas: (B,), square pixels.
         own: whom the pose has found.
         sigmas: (K,).
-        mirrored: (K,), the keypoint of the other side, as ``Skeleton.flip_indices``.
+        flipped: (K,), the keypoint of the other side, as ``Skeleton.flip_indices``.
 
     Returns:
-        (K,), indices into :data:`KINDS`; -1 where the person's keypoint is not labelled.
+        (K,), indices into :data:`KINDS`; -1 where the person's keypoint is not labeled.
     """
 
-    def similarity(truth: Tensor, sigmas: Tensor) -> Tensor:
-        """(B, K): of each keypoint alone, 0 where the true one is not labelled."""
-        points, labelled = truth[..., None, :2], truth[..., None, 2] > 0
-        return paired_oks(pose[:, None], points, areas[:, None], sigmas[:, None], labelled)
+    def similarity(ground_truth: Tensor, sigmas: Tensor) -> Tensor:
+        """(B, K): of each keypoint alone, 0 where the ground-truth one is not labeled."""
+        points, labeled = ground_truth[..., None, :2], ground_truth[..., None, 2] > 0
+        return paired_oks(pose[:, None], points, areas[:, None], sigmas[:, None], labeled)
 
-    same, other = similarity(truth, sigmas), similarity(truth[:, mirrored], sigmas[mirrored])
+    same, other = similarity(ground_truth, sigmas), similarity(ground_truth[:, flipped], sigmas[flipped])
     right = same[own]
-    middle = torch.tensor([index == k for k, index in enumerate(mirrored)])
+    middle = torch.tensor([index == k for k, index in enumerate(flipped)])
     inverted = other[own].masked_fill(middle, 0)
     elsewhere = torch.maximum(same, other)
     elsewhere[own] = 0
@@ -150,18 +150,18 @@ def classify(
     wrong[torch.maximum(swapped, inverted) < _NEAR] = KINDS.index("miss")
     near = torch.where(right >= _GOOD, KINDS.index("good"), KINDS.index("jitter"))
     kinds = torch.where(right >= _NEAR, near, wrong)
-    return kinds.masked_fill(truth[own, :, 2] == 0, -1)
+    return kinds.masked_fill(ground_truth[own, :, 2] == 0, -1)
 
 
 def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton) -> list[_Pose]:
-    """The evaluated poses of one picture, the best scored first."""
+    """The evaluated poses of one image, the best scored first."""
     results = sorted(results, key=lambda result: -result["score"])[:_EVALUATED]
     if not results:
         return []
     sigmas = torch.tensor(skeleton.sigmas, dtype=torch.float64)
     areas = torch.tensor([person["area"] for person in people], dtype=torch.float64)
-    truth, poses = (_keypoints(items, skeleton) for items in (people, results))
-    similar = oks(poses[..., :2], truth[..., :2], areas, sigmas, truth[..., 2] > 0)  # (A, B)
+    ground_truth, poses = (_keypoints(items, skeleton) for items in (people, results))
+    similar = oks(poses[..., :2], ground_truth[..., :2], areas, sigmas, ground_truth[..., 2] > 0)  # (A, B)
     free = torch.ones(len(people), dtype=torch.bool)
     judged = []
     for result, pose, row in zip(results, poses, similar, strict=True):
@@ -172,7 +172,7 @@ def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton
             own = int(open_row.argmax())
             free[own] = False
             person = people[own]
-            kinds = classify(pose[:, :2], truth, areas, own, sigmas, list(skeleton.flip_indices))
+            kinds = classify(pose[:, :2], ground_truth, areas, own, sigmas, list(skeleton.flip_indices))
         judged.append(_Pose(result, person, kinds, best))
     return judged
 

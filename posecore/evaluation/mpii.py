@@ -40,7 +40,7 @@ _THRESHOLD, _STRICT = 0.5, 0.1
 
 
 @dataclass(frozen=True)
-class MPIITruth:
+class MPIIGroundTruth:
     """What PCKh is measured with, of N persons in the order of the annotation file.
 
     Attributes:
@@ -84,21 +84,21 @@ class MPIIEvaluator(PoseEvaluator):
             dataset_name, skeleton, with_boxes=True, output_dir=output_dir, distributed=distributed
         )
         file = dataset_metadata(dataset_name).get("ground_truth")
-        shape = len(self.truth["annotations"]), skeleton.num_keypoints
-        self._ground_truth = read_mpii_truth(file, *shape) if file is not None else None
+        shape = len(self.ground_truth["annotations"]), skeleton.num_keypoints
+        self._ground_truth = read_mpii_ground_truth(file, *shape) if file is not None else None
 
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         """{"pckh": :func:`pckh`}, or nothing without a ground truth."""
         if self._ground_truth is None:
             logger.warning("%s has no ground_truth (mpii_gt_val.mat): nothing is scored", self.name)
             return {}
-        poses = assign_poses(self.truth["annotations"], results, self.skeleton.num_keypoints)
+        poses = assign_poses(self.ground_truth["annotations"], results, self.skeleton.num_keypoints)
         table = pckh(poses, self._ground_truth, self.skeleton.keypoints)
         logger.info("%s, PCKh:\n%s", self.name, create_small_table(table))
         return {"pckh": table}
 
 
-def read_mpii_truth(mat_file: str | Path, num_people: int, num_keypoints: int) -> MPIITruth:
+def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints: int) -> MPIIGroundTruth:
     """Reads MPII's validation ground truth, as HRNet and MMPose hand it out (mpii_gt_val.mat).
 
     Args:
@@ -139,7 +139,7 @@ def read_mpii_truth(mat_file: str | Path, num_people: int, num_keypoints: int) -
     head_sizes = _SHARE_OF_DIAGONAL * np.linalg.norm(sides, axis=0)
     if wrong := np.flatnonzero(~(head_sizes > 0)).tolist():
         raise ValueError(f"{path}: headboxes_src of persons {wrong[:5]} (counted from 0) have no size")
-    return MPIITruth(arrays["pos_gt_src"].transpose(2, 0, 1), arrays["jnt_missing"].T == 0, head_sizes)
+    return MPIIGroundTruth(arrays["pos_gt_src"].transpose(2, 0, 1), arrays["jnt_missing"].T == 0, head_sizes)
 
 
 def assign_poses(
@@ -171,12 +171,12 @@ def assign_poses(
     return poses
 
 
-def pckh(poses: np.ndarray, truth: MPIITruth, keypoints: Sequence[str]) -> dict[str, float]:
+def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[str]) -> dict[str, float]:
     """MPII's table in percent.
 
     Args:
         poses: (N, K, 2), pixels counted from 0; infinite where there is no pose.
-        truth: of the same N persons.
+        ground_truth: of the same N persons.
         keypoints: the K names.
 
     Returns:
@@ -185,16 +185,16 @@ def pckh(poses: np.ndarray, truth: MPIITruth, keypoints: Sequence[str]) -> dict[
         the joint.
     """
     # A pixel counted from 0 is one less than MPII's.
-    distances = np.linalg.norm(poses + 1 - truth.joints, axis=-1)
-    errors = distances / truth.head_sizes[:, None]  # (N, K)
-    shares = [_share(errors[:, k] <= _THRESHOLD, truth.present[:, k]) for k in range(len(keypoints))]
+    distances = np.linalg.norm(poses + 1 - ground_truth.joints, axis=-1)
+    errors = distances / ground_truth.head_sizes[:, None]  # (N, K)
+    shares = [_share(errors[:, k] <= _THRESHOLD, ground_truth.present[:, k]) for k in range(len(keypoints))]
     by_name = dict(zip(keypoints, shares, strict=True))
     table = {
         column: _mean([by_name[joint] for joint in joints])
         for column, joints in COLUMNS.items()
         if by_name.keys() >= set(joints)
     }
-    counted = truth.present & [name not in UNCOUNTED for name in keypoints]
+    counted = ground_truth.present & [name not in UNCOUNTED for name in keypoints]
     table["Mean"] = _share(errors <= _THRESHOLD, counted)
     table["PCKh@0.1"] = _share(errors <= _STRICT, counted)
     return table

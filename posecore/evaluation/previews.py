@@ -1,4 +1,4 @@
-"""A picture to look at: what a model finds in the first pictures of a dataset, beside the truth."""
+"""An image to look at: what a model finds in the first images of a dataset, beside the ground truth."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,19 +14,19 @@ from PIL import Image
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.poses import draw_poses, grid
 
-# Poses below this score are not drawn; the length in pixels of a picture's longer side.
+# Poses below this score are not drawn; the length in pixels of an image's longer side.
 MIN_SCORE = 0.3
 SIDE = 480
 
 
 class Previews(DatasetEvaluator):
-    """Draws truth and predictions, side by side.
+    """Draws ground truth and predictions, side by side.
 
     Args:
-        records: of the pictures to draw, as :func:`posecore.data.load_dataset` returns them; without
+        records: of the images to draw, as :func:`posecore.data.load_dataset` returns them; without
             annotations only predictions are drawn.
         skeleton: of the dataset.
-        out_png: the picture to write.
+        out_png: the image to write.
     """
 
     def __init__(self, records: Sequence[dict[str, Any]], skeleton: Skeleton, out_png: Path) -> None:
@@ -39,10 +39,10 @@ class Previews(DatasetEvaluator):
         self._found = {}
 
     def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
-        for picture, output in zip(inputs, outputs, strict=True):
-            if picture["image_id"] in self._records:
+        for image, output in zip(inputs, outputs, strict=True):
+            if image["image_id"] in self._records:
                 instances = output["instances"].to("cpu")
-                self._found[picture["image_id"]] = instances[instances.scores > MIN_SCORE]
+                self._found[image["image_id"]] = instances[instances.scores > MIN_SCORE]
 
     def evaluate(self) -> None:
         parts = comm.gather(self._found)
@@ -54,19 +54,19 @@ class Previews(DatasetEvaluator):
             scale = SIDE / max(image.shape[:2])
             name = Path(record["file_name"]).name
             if "annotations" in record:
-                drawings.append(draw_poses(image, self._truth(record), self._skeleton, scale=scale))
-                captions.append(f"{name}: truth")
+                drawings.append(draw_poses(image, self._ground_truth(record), self._skeleton, scale=scale))
+                captions.append(f"{name}: ground truth")
             drawings.append(draw_poses(image, found[image_id], self._skeleton, scale=scale))
             captions.append(f"{name}: found")
         if drawings:
             self._out_png.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(grid(drawings, columns=4, captions=captions)).save(self._out_png)
 
-    def _truth(self, record: dict[str, Any]) -> Instances:
+    def _ground_truth(self, record: dict[str, Any]) -> Instances:
         people = [person for person in record["annotations"] if person["num_keypoints"] > 0]
-        truth = Instances((record["height"], record["width"]))
+        ground_truth = Instances((record["height"], record["width"]))
         keypoints = torch.tensor([person["keypoints"] for person in people])
-        truth.gt_keypoints = keypoints.reshape(len(people), self._skeleton.num_keypoints, 3)
+        ground_truth.gt_keypoints = keypoints.reshape(len(people), self._skeleton.num_keypoints, 3)
         boxes = [BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in people]
-        truth.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
-        return truth
+        ground_truth.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+        return ground_truth

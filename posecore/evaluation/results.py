@@ -23,7 +23,7 @@ _PERSON = 1
 
 
 class PoseEvaluator(DatasetEvaluator):
-    """Collects the poses of a dataset's pictures in all processes; :meth:`metrics` says how good they are.
+    """Collects the poses of a dataset's images in all processes; :meth:`metrics` says how good they are.
 
     Args:
         dataset_name: registered; without annotations (test-dev) results are written but not scored.
@@ -33,7 +33,7 @@ class PoseEvaluator(DatasetEvaluator):
         distributed: gather the predictions of all processes; the main one scores them.
 
     Attributes:
-        truth: as :func:`posecore.data.read_coco` returns it.
+        ground_truth: as :func:`posecore.data.read_coco` returns it.
 
     Raises:
         FileNotFoundError, ValueError: the annotations are wrong or do not fit the skeleton.
@@ -50,8 +50,8 @@ class PoseEvaluator(DatasetEvaluator):
     ) -> None:
         self.name = dataset_name
         self.skeleton = skeleton
-        self.truth = read_dataset(dataset_name, skeleton)
-        categories = self.truth.get("categories")
+        self.ground_truth = read_dataset(dataset_name, skeleton)
+        categories = self.ground_truth.get("categories")
         self._category = categories[0]["id"] if categories else _PERSON
         self._with_boxes = with_boxes
         self._output_dir = Path(output_dir) if output_dir else None
@@ -74,27 +74,27 @@ class PoseEvaluator(DatasetEvaluator):
         self._results = []
 
     def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
-        """Takes over the predictions for some pictures; neither argument is modified.
+        """Takes over the predictions for some images; neither argument is modified.
 
         Args:
             inputs: what the model was given, each with its ``image_id``.
             outputs: what it returned, each with ``instances`` (scores, pred_keypoints (M, K, 3), and
-                pred_boxes where boxes are taken over) in the original picture's continuous pixels.
+                pred_boxes where boxes are taken over) in the original image's continuous pixels.
 
         Raises:
-            ValueError: a prediction is not finite or has another number of keypoints; names the picture.
+            ValueError: a prediction is not finite or has another number of keypoints; names the image.
         """
-        for picture, output in zip(inputs, outputs, strict=True):
+        for image, output in zip(inputs, outputs, strict=True):
             try:
                 results = coco_results(
                     output["instances"],
                     self.skeleton.num_keypoints,
-                    image_id=picture["image_id"],
+                    image_id=image["image_id"],
                     category_id=self._category,
                     with_boxes=self._with_boxes,
                 )
             except ValueError as error:
-                where = picture.get("file_name", f"image {picture['image_id']}")
+                where = image.get("file_name", f"image {image['image_id']}")
                 raise ValueError(f"{where}: {error}") from error
             self._results.extend(results)
 
@@ -113,18 +113,18 @@ class PoseEvaluator(DatasetEvaluator):
             file = self._output_dir / "coco_instances_results.json"
             file.write_text(json.dumps([self.written(result) for result in results]))
             logger.info("%s: %d poses written to %s", self.name, len(results), file)
-        if "annotations" not in self.truth:
+        if "annotations" not in self.ground_truth:
             logger.warning("%s has no annotations: nothing is scored", self.name)
             return {}
         if not results:
-            logger.warning("%s: nothing was found in any picture", self.name)
+            logger.warning("%s: nothing was found in any image", self.name)
         return self.metrics(results)
 
 
 def coco_results(
     instances: Instances, num_keypoints: int, *, image_id: int, category_id: int, with_boxes: bool = False
 ) -> list[dict[str, Any]]:
-    """One picture's poses in COCO's format, where the centre of the first pixel is at 0 instead of 0.5.
+    """One image's poses in COCO's format, where the center of the first pixel is at 0 instead of 0.5.
 
     Args:
         instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``. What has

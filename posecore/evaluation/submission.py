@@ -12,7 +12,7 @@ from typing import Any
 # The category of COCO's persons.
 PERSON = 1
 
-# Of each picture COCO scores so many poses, the best; the others would only make the file larger.
+# Of each image COCO scores so many poses, the best; the others would only make the file larger.
 SCORED = 20
 
 
@@ -21,7 +21,7 @@ def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: in
 
     Args:
         results: what a results file holds.
-        image_ids: of the dataset's pictures.
+        image_ids: of the dataset's images.
         num_keypoints: K.
 
     Raises:
@@ -35,15 +35,15 @@ def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: in
             raise ValueError(f"entry {index} {problem}")
 
 
-def best_of_each_picture(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:
-    """At most ``limit`` poses of a picture, the best first, with no more than the keys that are asked for."""
-    pictures: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:
+    """At most ``limit`` poses of an image, the best first, with no more than the keys that are asked for."""
+    images: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
-        pictures[result["image_id"]].append(result)
+        images[result["image_id"]].append(result)
     keys = ("image_id", "category_id", "keypoints", "score")
     return [
         {key: result[key] for key in keys}
-        for poses in pictures.values()
+        for poses in images.values()
         for result in sorted(poses, key=lambda pose: -pose["score"])[:limit]
     ]
 
@@ -77,7 +77,7 @@ def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None
         return f"lacks {', '.join(missing)}"
     image_id = result["image_id"]
     if type(image_id) is not int or image_id not in image_ids:
-        return f"has image_id {image_id!r}, which no picture of the dataset has"
+        return f"has image_id {image_id!r}, which no image of the dataset has"
     if result["category_id"] != PERSON:
         return f"has category_id {result['category_id']!r}; persons have {PERSON}"
     keypoints = result["keypoints"]

@@ -1,4 +1,4 @@
-"""A trained model for whoever has pictures and wants poses."""
+"""A trained model for whoever has images and wants poses."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.data.person_boxes import PersonBoxes
-from posecore.data.samples import View, build_view
+from posecore.data.samples import Samples, build_samples
 from posecore.modeling.tta import with_tta
 
 
 class Predictor:
-    """Turns pictures into poses.
+    """Turns images into poses.
 
     Args:
         model: any :class:`~posecore.modeling.estimator.PoseEstimator`, with its test-time augmentation
             (:class:`~posecore.modeling.tta.PoseEstimatorWithTTA`) or without; put into evaluation mode.
-        view: what the model sees of a picture.
+        samples: what the model sees of an image.
         detector: finds the persons (class 0) for a model that looks at one at a time; it need not find
-            poses. None where boxes are given with the pictures, or not needed.
+            poses. None where boxes are given with the images, or not needed.
 
     Example::
 
@@ -34,9 +34,9 @@ class Predictor:
         poses.pred_keypoints, poses.scores
     """
 
-    def __init__(self, model: nn.Module, view: View, detector: "Predictor | None" = None) -> None:
+    def __init__(self, model: nn.Module, samples: Samples, detector: "Predictor | None" = None) -> None:
         self.model = model.eval()
-        self.view = view
+        self.samples = samples
         self.detector = detector
 
     @classmethod
@@ -45,10 +45,10 @@ class Predictor:
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
-        return cls(model, build_view(cfg), detector)
+        return cls(model, build_samples(cfg), detector)
 
     def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
-        """The poses of one (H, W, 3) uint8 RGB picture, in its pixels; on the CPU.
+        """The poses of one (H, W, 3) uint8 RGB image, in its pixels; on the CPU.
 
         Args:
             boxes: its persons, for a model that looks at one at a time; None to have them detected.
@@ -62,11 +62,11 @@ class Predictor:
     def batch(
         self, images: Sequence[np.ndarray], boxes: Sequence[PersonBoxes] | None = None
     ) -> list[Instances]:
-        """The same for several pictures at once; they may differ in size."""
-        if boxes is None and self.view.needs_boxes:
+        """The same for several images at once; they may differ in size."""
+        if boxes is None and self.samples.needs_boxes:
             boxes = self._detect(images)
         people = [None] * len(images) if boxes is None else boxes
-        results = self.model([self.view.sample(*pair) for pair in zip(images, people, strict=True)])
+        results = self.model([self.samples.sample(*pair) for pair in zip(images, people, strict=True)])
         return [result["instances"].to("cpu") for result in results]
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[PersonBoxes]:

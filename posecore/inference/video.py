@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, videos and cameras."""
+"""Where images come from: files, folders, videos and cameras."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
         name: of the file, within its folder where a folder is the source; or of the video or camera.
-        number: position in a video or camera stream, from 0; None for a picture of its own.
-        rate: pictures per second of the video; None where there is none.
+        number: position in a video or camera stream, from 0; None for an image of its own.
+        rate: images per second of the video; None where there is none.
     """
 
     image: np.ndarray
@@ -29,39 +29,39 @@ class Frame:
 
 
 def read_frames(source: str | Path) -> Iterator[Frame]:
-    """The pictures of a source, one by one.
+    """The images of a source, one by one.
 
     Args:
-        source: a picture, a folder (its pictures in the order of their names, folders in it too), a
+        source: an image, a folder (its images in the order of their names, folders in it too), a
             video, or the number of a camera as text.
 
     Raises:
         FileNotFoundError: there is no such file or camera.
-        ValueError: it is neither a picture nor a video, or it is broken; names it.
+        ValueError: it is neither an image nor a video, or it is broken; names it.
     """
     if str(source).isdigit():
         yield from _stream(cv2.VideoCapture(int(str(source))), f"camera{source}", str(source))
         return
     path = Path(source)
     if path.is_dir():
-        pictures = sorted(child for child in path.rglob("*") if child.suffix.lower() in PICTURES)
-        if not pictures:
-            raise ValueError(f"folder {path} holds no picture ({', '.join(sorted(PICTURES))})")
-        yield from (_picture(picture, str(picture.relative_to(path))) for picture in pictures)
+        images = sorted(child for child in path.rglob("*") if child.suffix.lower() in IMAGES)
+        if not images:
+            raise ValueError(f"folder {path} holds no image ({', '.join(sorted(IMAGES))})")
+        yield from (_image(image, str(image.relative_to(path))) for image in images)
     elif not path.is_file():
         raise FileNotFoundError(f"there is no file or folder {path}")
     elif path.suffix.lower() in VIDEOS:
         yield from _stream(cv2.VideoCapture(str(path)), path.name, str(path))
-    elif path.suffix.lower() in PICTURES:
-        yield _picture(path, path.name)
+    elif path.suffix.lower() in IMAGES:
+        yield _image(path, path.name)
     else:
-        raise ValueError(f"{path} is neither a picture nor a video by its ending")
+        raise ValueError(f"{path} is neither an image nor a video by its ending")
 
 
-def _picture(path: Path, name: str) -> Frame:
+def _image(path: Path, name: str) -> Frame:
     image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
-        raise ValueError(f"picture {path} cannot be read: it is broken or empty")
+        raise ValueError(f"image {path} cannot be read: it is broken or empty")
     return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name)
 
 
@@ -79,6 +79,6 @@ def _stream(capture: cv2.VideoCapture, name: str, source: str) -> Iterator[Frame
             yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name, number, rate)
             number += 1
         if number == 0:
-            raise ValueError(f"video {source} holds no picture that can be read")
+            raise ValueError(f"video {source} holds no image that can be read")
     finally:
         capture.release()

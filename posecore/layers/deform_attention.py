@@ -1,6 +1,6 @@
 """Deformable attention: a query looks at a few learned points of every level of a pyramid.
 
-Letters: N pictures, Q queries, E channels of queries and maps, R cells of all levels together, L levels,
+Letters: N images, Q queries, E channels of queries and maps, R cells of all levels together, L levels,
 H heads, n reference points of a query, P points around each of them.
 """
 
@@ -34,7 +34,7 @@ class DeformAttention(nn.Module, ABC):
         init: "zero" starts the offsets and the weights of all queries equal, as Deformable DETR has it:
             only the directions above, and equal weights. "xavier" draws the matrices behind both from
             Xavier's uniform distribution instead, and the matrix and the bias of the values too, taken as
-            (H * E, E / H) and (H, E / H), as Poseur's released code does.
+            (H * E, E / H) and (H, E / H), as Poseur's official code does.
 
     Raises:
         ValueError: the heads do not divide the channels, or ``init`` is unknown.
@@ -89,7 +89,7 @@ class DeformAttention(nn.Module, ABC):
 
         Args:
             query: (N, Q, E), its positional encoding added.
-            references: (N, Q, n, 2) points (x, y), from 0 to 1 across the picture, the same for all levels;
+            references: (N, Q, n, 2) points (x, y), from 0 to 1 across the image, the same for all levels;
                 they may lie outside.
             memory: (N, R, E) the levels one after another, each row by row.
             shapes: L pairs (height, width) of the levels.

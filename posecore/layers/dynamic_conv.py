@@ -1,6 +1,6 @@
 """Convolutions whose weights another layer generates: a small network of its own for every instance.
 
-Letters: Q instances of one picture, C shared channels, D channels of each instance's own.
+Letters: Q instances of one image, C shared channels, D channels of each instance's own.
 """
 
 from collections.abc import Sequence

@@ -45,7 +45,7 @@ def encode_cells(padding: Tensor, channels: int, *, offset: float = 0.0) -> Tens
 
     The angle of the i-th of n cells of a row or column, counted from 1 and without the padding, is
     2 pi (i + offset) / (n + 1e-6). An offset of 0 stands for a cell's far edge, as in DETR, -0.5 for its
-    centre.
+    center.
 
     Args:
         padding: (N, H, W) bool, True where the map is padding.

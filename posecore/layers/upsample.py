@@ -1,4 +1,4 @@
-"""Enlarging feature maps so that their cells stay where they are on the picture."""
+"""Enlarging feature maps so that their cells stay where they are on the image."""
 
 import torch.nn.functional as F
 from torch import Tensor

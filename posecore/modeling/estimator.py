@@ -1,4 +1,4 @@
-"""The base of every model here: pictures in, losses or poses out."""
+"""The base of every model here: images in, losses or poses out."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -12,7 +12,7 @@ from posecore.structures.skeleton import Skeleton
 
 
 class PoseEstimator(nn.Module, ABC):
-    """A Detectron2 meta-architecture that finds the poses of all persons in pictures.
+    """A Detectron2 meta-architecture that finds the poses of all persons in images.
 
     A method implements :meth:`losses` and :meth:`predict`; what comes before and after is the same
     for all of them and stands here.
@@ -22,8 +22,8 @@ class PoseEstimator(nn.Module, ABC):
         skeleton: which keypoints a person has.
         pixel_mean: per channel, in the order of ``cfg.INPUT.FORMAT``, 0-255.
         pixel_std: per channel.
-        shift: pixels of the original picture that keypoints are moved right and down by in the end: 0.5 for
-            weights that were trained with the centre of the first pixel at 0.
+        shift: pixels of the original image that keypoints are moved right and down by in the end: 0.5 for
+            weights that were trained with the center of the first pixel at 0.
     """
 
     pixel_mean: Tensor
@@ -54,28 +54,28 @@ class PoseEstimator(nn.Module, ABC):
         """The losses of a training batch, with the same keys on every step and every process.
 
         Args:
-            images: normalised and padded, (N, C, H, W).
-            targets: per picture gt_boxes, gt_classes and gt_keypoints (G, K, 3), in its pixels; a
-                picture without persons has empty ones.
+            images: normalized and padded, (N, C, H, W).
+            targets: per image gt_boxes, gt_classes and gt_keypoints (G, K, 3), in its pixels; a
+                image without persons has empty ones.
         """
 
     @abstractmethod
     def predict(self, images: ImageList) -> list[Instances]:
-        """Per picture pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels.
+        """Per image pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels.
 
-        Pictures are what :meth:`preprocess` made of the inputs. A method that looks at parts of pictures
-        makes pictures of the parts there, and puts what it found together in :meth:`postprocess`.
+        Images are what :meth:`preprocess` made of the inputs. A method that looks at parts of images
+        makes images of the parts there, and puts what it found together in :meth:`postprocess`.
         """
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """One dict per picture.
+        """One dict per image.
 
         Each has ``image`` (C, H, W), 0-255; in training ``instances`` with the ground truth; otherwise
-        optionally ``height`` and ``width`` of the original picture, in whose coordinates the poses then
+        optionally ``height`` and ``width`` of the original image, in whose coordinates the poses then
         come back. Nothing that comes in is modified.
 
         Returns:
-            In training the losses by name; otherwise per picture ``{"instances": Instances}``.
+            In training the losses by name; otherwise per image ``{"instances": Instances}``.
         """
         images = self.preprocess(batched_inputs)
         if self.training:
@@ -84,14 +84,14 @@ class PoseEstimator(nn.Module, ABC):
         return [{"instances": result} for result in results]
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalises, then pads with zeros to a common size that the backbone can divide."""
+        """Normalizes, then pads with zeros to a common size that the backbone can divide."""
         images = [(x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)
 
     def postprocess(
         self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
     ) -> list[Instances]:
-        """What :meth:`predict` found, per picture and in the coordinates of the original one."""
+        """What :meth:`predict` found, per image and in the coordinates of the original one."""
         return [
             rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])), self.shift)
             for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
@@ -103,7 +103,7 @@ class PoseEstimator(nn.Module, ABC):
             found = instances.gt_keypoints.tensor.shape[1]
             if len(instances) and found != self.skeleton.num_keypoints:
                 raise ValueError(
-                    f"{inputs.get('file_name', 'a picture')} has persons with {found} keypoints, but the "
+                    f"{inputs.get('file_name', 'an image')} has persons with {found} keypoints, but the "
                     f"model was built for the {self.skeleton.num_keypoints} of skeleton "
                     f"{self.skeleton.name!r} (DATASETS.SKELETON)"
                 )
@@ -111,7 +111,7 @@ class PoseEstimator(nn.Module, ABC):
 
 
 def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> Instances:
-    """The same detections in a picture of another size.
+    """The same detections in an image of another size.
 
     Detectron2's own post-processing drops boxes without area; a pose whose keypoints lie on a line is
     still a pose, so nothing is dropped here.
@@ -122,7 +122,7 @@ def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> 
         shift: pixels of that size that keypoints are then moved right and down by.
 
     Returns:
-        A copy; boxes are clipped to the picture, keypoints are not.
+        A copy; boxes are clipped to the image, keypoints are not.
     """
     height, width = size
     factors = torch.tensor(

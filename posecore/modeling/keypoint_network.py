@@ -3,7 +3,7 @@
 FCPose's keypoint heads (arXiv 2105.14185) and InsPose's KP-Nets (arXiv 2107.08982).
 
 Letters: N images, C channels, Q locations that networks are generated at, K keypoints, H and W the size of
-the map that all networks of a picture read.
+the map that all networks of an image read.
 """
 
 from collections.abc import Callable, Sequence
@@ -127,7 +127,7 @@ class KeypointNetworks(nn.Module):
         )
 
     def forward(self, shared: Tensor, networks: Networks) -> Tensor:
-        """The shared map of one picture, (C, H, W), and its Q networks -> (Q, K, H', W') logits.
+        """The shared map of one image, (C, H, W), and its Q networks -> (Q, K, H', W') logits.
 
         In full precision also under autocast.
         """
@@ -145,7 +145,7 @@ class KeypointNetworks(nn.Module):
     def cross_entropy(
         self, shared: Tensor, networks: Networks, keypoints: Tensor, block: int = LOSS_BLOCK
     ) -> Tensor:
-        """The losses of Q networks on the shared map of one picture, without all heatmaps at once.
+        """The losses of Q networks on the shared map of one image, without all heatmaps at once.
 
         The heatmaps of ``block`` networks at a time are made and forgotten, and made once more for the
         gradient, so that any number of positive locations can train.
@@ -170,7 +170,7 @@ class KeypointNetworks(nn.Module):
         return torch.cat(losses)
 
     def peaks(self, shared: Tensor, networks: Networks, block: int = PEAK_BLOCK) -> Peaks:
-        """The peaks of Q networks on the shared map of one picture, (C, H, W).
+        """The peaks of Q networks on the shared map of one image, (C, H, W).
 
         The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
         with the number of persons.

@@ -1,6 +1,6 @@
 """What sums over a batch are divided by, where several processes have a part of the batch each.
 
-A divisor is a total over all processes: with the gradients averaged over processes, as
+A normalizer is a total over all processes: with the gradients averaged over processes, as
 DistributedDataParallel does, W processes then compute what one would on the joined batch, whatever
 each of them holds.
 """
@@ -29,7 +29,7 @@ class Term:
 def mean_over_processes(
     totals: Mapping[str, Tensor | float], *, floor: float = 1.0, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Divisors for losses that are sums over the local batch, in one exchange.
+    """Normalizers for losses that are sums over the local batch, in one exchange.
 
     Args:
         totals: name -> local count or sum of weights.

@@ -1,6 +1,6 @@
-"""Test-time augmentation: the poses of a picture found at several sizes and mirrored, and merged.
+"""Test-time augmentation: the poses of an image found at several sizes and flipped, and merged.
 
-Whole results are merged, so it works with any model that takes whole pictures. Multi-scale testing in
+Whole results are merged, so it works with any model that takes whole images. Multi-scale testing in
 Table 5 of DirectPose and of InsPose is this.
 """
 
@@ -23,16 +23,16 @@ from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import Skeleton
 
-# From the poses of one picture to the indices of those to keep, best first.
+# From the poses of one image to the indices of those to keep, best first.
 Merge = Callable[[Instances], Tensor]
 
 
 def with_tta(cfg: CfgNode, model: nn.Module) -> tuple[CfgNode, nn.Module]:
-    """What pictures have to go through, and then the model, as TEST.AUG asks for.
+    """What images have to go through, and then the model, as TEST.AUG asks for.
 
     Returns:
         Both as they are, unless TEST.AUG.ENABLED: then the model with its augmentation, and a
-        configuration that leaves pictures at their own size.
+        configuration that leaves images at their own size.
     """
     if not cfg.TEST.AUG.ENABLED:
         return cfg, model
@@ -44,10 +44,10 @@ def with_tta(cfg: CfgNode, model: nn.Module) -> tuple[CfgNode, nn.Module]:
 
 
 class PoseEstimatorWithTTA(nn.Module):
-    """A model that looks at each picture several times.
+    """A model that looks at each image several times.
 
-    It is called as the model is, but with pictures at their original size: it resizes them itself, as
-    the mapper would. The variants run one after the other, each with all pictures of the batch, so that
+    It is called as the model is, but with images at their original size: it resizes them itself, as
+    the mapper would. The variants run one after the other, each with all images of the batch, so that
     memory is that of the largest. Of a single variant nothing is merged: the result is the model's own.
     """
 
@@ -63,10 +63,10 @@ class PoseEstimatorWithTTA(nn.Module):
     ) -> None:
         """
         Args:
-            model: one that takes whole pictures.
-            resizes: what pictures go through, one after the other.
-            flip: whether each size is looked at mirrored, too.
-            merge: which of one picture's poses, of all variants together, are kept.
+            model: one that takes whole images.
+            resizes: what images go through, one after the other.
+            flip: whether each size is looked at flipped, too.
+            merge: which of one image's poses, of all variants together, are kept.
             limit: at most so many are, the best.
         """
         super().__init__()
@@ -93,14 +93,14 @@ class PoseEstimatorWithTTA(nn.Module):
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """One dict per picture, as :meth:`PoseEstimator.forward` takes and gives them.
+        """One dict per image, as :meth:`PoseEstimator.forward` takes and gives them.
 
         Raises:
-            ValueError: the dicts hold no pictures but persons cut out of them.
+            ValueError: the dicts hold no images but persons cut out of them.
         """
         if any("image" not in inputs for inputs in batched_inputs):
             raise ValueError(
-                "TEST.AUG.ENABLED is for models that take whole pictures; one that takes a crop of each "
+                "TEST.AUG.ENABLED is for models that take whole images; one that takes a crop of each "
                 "person has keys of its own for that"
             )
         variants = [
@@ -118,14 +118,14 @@ class PoseEstimatorWithTTA(nn.Module):
     def _variant(
         self, batched_inputs: list[dict[str, Any]], resize: T.Augmentation, flip: bool
     ) -> list[Instances]:
-        """What the model finds at one size, in the coordinates of the pictures that came in."""
+        """What the model finds at one size, in the coordinates of the images that came in."""
         results = self.model([_changed(inputs, resize, flip) for inputs in batched_inputs])
         found = [result["instances"] for result in results]
-        return [mirror(instances, self.skeleton) for instances in found] if flip else found
+        return [flip_instances(instances, self.skeleton) for instances in found] if flip else found
 
 
 def _changed(inputs: dict[str, Any], resize: T.Augmentation, flip: bool) -> dict[str, Any]:
-    """A copy with another picture; poses come back in the coordinates of the one that was there."""
+    """A copy with another image; poses come back in the coordinates of the one that was there."""
     image = inputs["image"]
     size = {"height": image.shape[1], "width": image.shape[2]}
     pixels = image.permute(1, 2, 0).cpu().numpy()
@@ -136,20 +136,20 @@ def _changed(inputs: dict[str, Any], resize: T.Augmentation, flip: bool) -> dict
     return {**size, **inputs, "image": changed}
 
 
-def mirror(instances: Instances, skeleton: Skeleton) -> Instances:
+def flip_instances(instances: Instances, skeleton: Skeleton) -> Instances:
     """A copy with x -> W - x in boxes and keypoints, and the names of left and right swapped.
 
     Args:
-        instances: with pred_boxes and pred_keypoints (M, K, 3) in continuous pixels of the picture,
+        instances: with pred_boxes and pred_keypoints (M, K, 3) in continuous pixels of the image,
             whose width is W.
     """
     width = instances.image_size[1]
     x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(dim=1)
     x, y, confidence = instances.pred_keypoints[:, list(skeleton.flip_indices)].unbind(dim=2)
-    mirrored = Instances(instances.image_size, **instances.get_fields())
-    mirrored.pred_boxes = Boxes(torch.stack([width - x1, y0, width - x0, y1], dim=1))
-    mirrored.pred_keypoints = torch.stack([width - x, y, confidence], dim=2)
-    return mirrored
+    flipped = Instances(instances.image_size, **instances.get_fields())
+    flipped.pred_boxes = Boxes(torch.stack([width - x1, y0, width - x0, y1], dim=1))
+    flipped.pred_keypoints = torch.stack([width - x, y, confidence], dim=2)
+    return flipped
 
 
 def build_merge(cfg: CfgNode, skeleton: Skeleton) -> Merge:

@@ -8,9 +8,9 @@ from torch import Tensor
 def bilinear(
     read: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, height: int, width: int
 ) -> Tensor:
-    """Reads a map between the centres of its cells; cells outside of it count as zero.
+    """Reads a map between the centers of its cells; cells outside of it count as zero.
 
-    Points are in cells: the centre of the cell in row i and column j is (j + 0.5, i + 0.5). Infinite
+    Points are in cells: the center of the cell in row i and column j is (j + 0.5, i + 0.5). Infinite
     points and NaN are outside, and get no gradient.
 
     Args:
@@ -25,7 +25,7 @@ def bilinear(
         (*, C).
     """
     finite = x.isfinite() & y.isfinite()
-    x, y = (axis.where(finite, -1) - 0.5 for axis in (x, y))  # now whole numbers at the centres of cells
+    x, y = (axis.where(finite, -1) - 0.5 for axis in (x, y))  # now whole numbers at the centers of cells
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
 

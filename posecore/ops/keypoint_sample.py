@@ -14,22 +14,22 @@ from posecore.ops.registration import refuse_second_backward, register_autocast
 def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
     """Reads maps at points, another point for each group of channels.
 
-    The channels are split into G groups of C / G neighbours; row q takes those of group g from
+    The channels are split into G groups of C / G neighbors; row q takes those of group g from
     ``value[images[q]]`` at ``points[q, g]``, bilinearly. Both ``value`` and ``points`` get gradients;
     differentiating twice raises a ``RuntimeError``.
 
-    Points are continuous and in cells of the map: the centre of the cell in row i and column j is
+    Points are continuous and in cells of the map: the center of the cell in row i and column j is
     (j + 0.5, i + 0.5). Cells outside the map count as zero, so a point that is far outside, infinite
     or NaN reads zeros and has a gradient of zero.
 
-    It is fastest where the channels of a cell are neighbours in memory (``torch.channels_last``); the
+    It is fastest where the channels of a cell are neighbors in memory (``torch.channels_last``); the
     gradient of ``value`` has the memory format of ``value``. Sums are in float32 (float64 for float64
     values). Under autocast ``value`` is taken in autocast's type and ``points`` in float32.
 
     Args:
         value: (N, C, H, W) maps; float16, bfloat16, float32 or float64, with any strides.
         points: (Q, G, 2) pairs (x, y); float32, or float64 where ``value`` is float64.
-        images: (Q,) the picture of each row, from 0 to N - 1; int64.
+        images: (Q,) the image of each row, from 0 to N - 1; int64.
 
     Returns:
         (Q, C), in the type of ``value``; contiguous.

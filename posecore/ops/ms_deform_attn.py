@@ -1,7 +1,7 @@
 """Multi-scale deformable attention: the public function, and the same in plain torch.
 
 The kernels are ``csrc/{cpu,cuda}/ms_deform_attn``; here torch learns the operator's shapes, gradients and
-types under autocast, and how to export it. Letters: N pictures, L levels, R cells of all levels together,
+types under autocast, and how to export it. Letters: N images, L levels, R cells of all levels together,
 Q queries, H heads, P points of a head on a level, G groups of heads, C channels that a head reads.
 """
 
@@ -22,7 +22,7 @@ def ms_deform_attn(
     ``result[n, q, h] = sum over l, p of weights[n, q, h, l, p] * level l of value[n, :, g] read bilinearly
     at locations[n, q, h, l, p]``, where g = h for values split by head (G = H, the attention of Deformable
     DETR) and g = 0 where all heads read the same values (G = 1, the one of Poseur). Any G that divides H
-    works: each group serves H / G heads that are neighbours.
+    works: each group serves H / G heads that are neighbors.
 
     ``value``, ``locations`` and ``weights`` get gradients; differentiating twice raises a ``RuntimeError``.
     Points that are far outside, infinite or NaN read zeros and have gradients of zero. Sums are in float32
@@ -38,7 +38,7 @@ def ms_deform_attn(
             float64.
         shapes: L pairs (height, width) of the levels, R cells in all.
         locations: (N, Q, H, L, P, 2) pairs (x, y), from 0 to 1 across a level: 0 is the left edge of its
-            first cell, 1 the right edge of its last, so the centre of cell j of W is at (j + 0.5) / W.
+            first cell, 1 the right edge of its last, so the center of cell j of W is at (j + 0.5) / W.
             Cells outside count as zero. float32, or float64 where ``value`` is float64.
         weights: (N, Q, H, L, P), used as they are; in the type of ``locations``.
 
@@ -63,19 +63,19 @@ def ms_deform_attn_reference(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
     """What :func:`ms_deform_attn` computes, as gathers of plain torch: for export and for tests."""
-    pictures, _, groups, channels = value.shape
+    num_images, _, groups, channels = value.shape
     _, queries, heads, _, _, _ = locations.shape
-    picture = torch.arange(pictures, device=value.device).view(-1, 1, 1, 1)
+    image = torch.arange(num_images, device=value.device).view(-1, 1, 1, 1)
     group = torch.arange(heads, device=value.device).view(-1, 1) // (heads // groups)
 
-    total = locations.new_zeros(pictures, queries, heads, channels)
+    total = locations.new_zeros(num_images, queries, heads, channels)
     first = 0
     for level, (height, width) in enumerate(shapes):
         cells = value[:, first : first + height * width].to(locations.dtype).unflatten(1, (height, width))
         x, y = locations[:, :, :, level].unbind(dim=-1)  # (N, Q, H, P)
 
         def read(row: Tensor, column: Tensor, cells: Tensor = cells) -> Tensor:
-            return cells[picture, row, column, group]
+            return cells[image, row, column, group]
 
         values = bilinear(read, x * width, y * height, height, width)  # (N, Q, H, P, C)
         total = total + (weights[:, :, :, level, :, None] * values).sum(dim=3)

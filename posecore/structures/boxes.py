@@ -10,7 +10,7 @@ def enclosing_boxes(points: Tensor) -> Tensor:
 
 
 def keypoint_boxes(keypoints: Tensor, margin: float, image_size: tuple[int, int]) -> Tensor:
-    """Pseudo-boxes: the least boxes around the labelled keypoints, widened and cut by the picture.
+    """Pseudo-boxes: the least boxes around the labeled keypoints, widened and cut by the image.
 
     DirectPose trains with these instead of annotated boxes (section 3 of the paper; the margin of one
     pixel is its authors').
@@ -18,14 +18,14 @@ def keypoint_boxes(keypoints: Tensor, margin: float, image_size: tuple[int, int]
     Args:
         keypoints: (n, K, 3), (x, y, v); those with v = 0 do not count.
         margin: pixels added on each side.
-        image_size: height and width of the picture.
+        image_size: height and width of the image.
 
     Returns:
-        (n, 4); all zeros, so empty, for a person without labelled keypoints.
+        (n, 4); all zeros, so empty, for a person without labeled keypoints.
     """
-    points, labelled = keypoints[..., :2], keypoints[..., 2:] > 0
-    low = points.masked_fill(~labelled, torch.inf).amin(dim=1) - margin
-    high = points.masked_fill(~labelled, -torch.inf).amax(dim=1) + margin
+    points, labeled = keypoints[..., :2], keypoints[..., 2:] > 0
+    low = points.masked_fill(~labeled, torch.inf).amin(dim=1) - margin
+    high = points.masked_fill(~labeled, -torch.inf).amax(dim=1) + margin
     limit = points.new_tensor(image_size[::-1])
     boxes = torch.cat([low.clamp(min=0).minimum(limit), high.clamp(min=0).minimum(limit)], dim=-1)
-    return boxes.masked_fill(~labelled.any(dim=1), 0)
+    return boxes.masked_fill(~labeled.any(dim=1), 0)

@@ -1,6 +1,6 @@
 """Keypoints as cells of a map and back: the one owner of the rule between pixels and cells.
 
-A keypoint lies in cell (floor(x / stride), floor(y / stride)): the one whose centre is nearest, since
+A keypoint lies in cell (floor(x / stride), floor(y / stride)): the one whose center is nearest, since
 cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride.
 """
 
@@ -18,7 +18,7 @@ class Cells:
     Attributes:
         columns: (..., K) int64.
         rows: (..., K) int64.
-        inside: (..., K) bool, labelled and on the map; elsewhere columns and rows mean nothing.
+        inside: (..., K) bool, labeled and on the map; elsewhere columns and rows mean nothing.
     """
 
     columns: Tensor
@@ -30,7 +30,7 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
     """The cells of keypoints.
 
     Args:
-        keypoints: (..., K, 3) x, y in continuous pixels and v; v = 0 is not labelled.
+        keypoints: (..., K, 3) x, y in continuous pixels and v; v = 0 is not labeled.
         size: (H, W) of the map.
         stride: pixels per cell.
     """
@@ -42,9 +42,9 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
 
 
 def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cells:
-    """As :func:`keypoint_cells`, but labelled keypoints beside the map are in the outermost cell.
+    """As :func:`keypoint_cells`, but labeled keypoints beside the map are in the outermost cell.
 
-    So are those on the border of the picture, where that is the border of the map. All labelled ones are
+    So are those on the border of the image, where that is the border of the map. All labeled ones are
     inside, and all cells on the map; keypoints are finite.
     """
     cells = keypoint_cells(keypoints, size, stride)
@@ -55,7 +55,7 @@ def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cell
 def gaussian_heatmaps(
     cells: Cells, size: tuple[int, int], sigmas: Tensor | float, reach: Tensor | int
 ) -> Tensor:
-    """A Gaussian around the cell of every keypoint of one picture; persons are merged by the maximum.
+    """A Gaussian around the cell of every keypoint of one image; persons are merged by the maximum.
 
     Args:
         cells: of G persons, (G, K) each.
@@ -88,7 +88,7 @@ def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tenso
 def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor:
     """Cross-entropy of the softmax over all cells with the cell of each keypoint (one-hot heatmaps).
 
-    A keypoint on the border of the picture belongs to the outermost cell.
+    A keypoint on the border of the image belongs to the outermost cell.
 
     Args:
         logits: (Q, K, H, W), one map per keypoint.
@@ -96,7 +96,7 @@ def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor
         stride: pixels per cell.
 
     Returns:
-        (Q, K); where a keypoint is not labelled, the value means nothing.
+        (Q, K); where a keypoint is not labeled, the value means nothing.
     """
     height, width = logits.shape[2:]
     cells = nearest_cells(keypoints, (height, width), stride)
@@ -110,16 +110,16 @@ def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:
 
 
 def cell_centers(cells: Tensor, width: int, stride: int) -> Tensor:
-    """(...,) int64 cells, row * ``width`` + column -> (..., 2) their centres, pixels."""
+    """(...,) int64 cells, row * ``width`` + column -> (..., 2) their centers, pixels."""
     return (torch.stack([cells % width, cells // width], dim=-1) + 0.5) * stride
 
 
 def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Centres of cells, shifted by what another map says there.
+    """Centers of cells, shifted by what another map says there.
 
     Args:
         cells: (M, K) int64, row * W + column.
-        offsets: (K, 2, H, W) of one picture, from the centre of each cell, in pixels.
+        offsets: (K, 2, H, W) of one image, from the center of each cell, in pixels.
         stride: pixels per cell.
 
     Returns:
@@ -130,6 +130,6 @@ def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
     return cell_centers(cells, width, stride) + offsets[each, :, cells // width, cells % width]
 
 
-def only_labelled(keypoints: Tensor) -> Tensor:
-    """(..., K, 3) with zeros where nothing is labelled: there may be anything, and 0 * NaN is NaN."""
+def only_labeled(keypoints: Tensor) -> Tensor:
+    """(..., K, 3) with zeros where nothing is labeled: there may be anything, and 0 * NaN is NaN."""
     return torch.where(keypoints[..., 2:] > 0, keypoints, 0)

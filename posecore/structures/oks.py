@@ -4,42 +4,42 @@ import torch
 from torch import Tensor
 
 
-def paired_oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
-    """Similarity of poses to true ones: mean over labelled keypoints of exp(-d^2 / (2 a (2 s)^2)).
+def paired_oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
+    """Similarity of poses to true ones: mean over labeled keypoints of exp(-d^2 / (2 a (2 s)^2)).
 
-    The formula of pycocotools' ``COCOeval.computeOks`` for persons with labelled keypoints. First dimensions
+    The formula of pycocotools' ``COCOeval.computeOks`` for persons with labeled keypoints. First dimensions
     broadcast.
 
     Args:
         poses: (..., K, 2), pixels.
-        truth: (..., K, 2), pixels.
+        ground_truth: (..., K, 2), pixels.
         areas: (...), of the persons, square pixels.
         sigmas: (K,), the constants of the skeleton.
-        visible: (..., K), which keypoints of the truth are labelled.
+        visible: (..., K), which keypoints of the ground truth are labeled.
 
     Returns:
-        (...) in [0, 1]; 0 where no keypoint is labelled.
+        (...) in [0, 1]; 0 where no keypoint is labeled.
     """
-    squared = (poses - truth).square().sum(dim=-1)
+    squared = (poses - ground_truth).square().sum(dim=-1)
     scale = 2 * (2 * sigmas).square() * (areas[..., None] + torch.finfo(torch.float64).eps)
     weights = visible.to(squared.dtype)
     return (torch.exp(-squared / scale) * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1)
 
 
-def oks(poses: Tensor, truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
+def oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
     """Similarity of each pose to each true one, as :func:`paired_oks` has it.
 
     Args:
         poses: (A, K, 2), pixels.
-        truth: (B, K, 2), pixels.
+        ground_truth: (B, K, 2), pixels.
         areas: (B,) or (A, B), the areas of the persons, square pixels.
         sigmas: (K,), the constants of the skeleton.
-        visible: (B, K), which keypoints of the truth are labelled.
+        visible: (B, K), which keypoints of the ground truth are labeled.
 
     Returns:
-        (A, B) in [0, 1]; 0 where no keypoint is labelled.
+        (A, B) in [0, 1]; 0 where no keypoint is labeled.
     """
-    return paired_oks(poses[:, None], truth, areas, sigmas, visible)
+    return paired_oks(poses[:, None], ground_truth, areas, sigmas, visible)
 
 
 def oks_nms(poses: Tensor, scores: Tensor, areas: Tensor, sigmas: Tensor, threshold: float) -> Tensor:

@@ -24,7 +24,7 @@ class Skeleton:
     Attributes:
         name: what datasets and configurations call it.
         keypoints: K different names, in the order of the annotations.
-        flip_pairs: (left, right) names, the person's own left first, that a mirrored picture swaps;
+        flip_pairs: (left, right) names, the person's own left first, that a flipped image swaps;
             the others stay themselves. Names that differ in left/right alone must be a pair.
         limbs: pairs of names that drawings connect.
         sigmas: K positive numbers, the keypoints' constants of COCO's object keypoint similarity.
@@ -61,9 +61,9 @@ class Skeleton:
 
     @cached_property
     def flip_indices(self) -> tuple[int, ...]:
-        """(K,): the index of the keypoint that each becomes in a mirrored picture; an involution."""
-        mirror = dict(self.flip_pairs) | {right: left for left, right in self.flip_pairs}
-        return self._indices(mirror.get(name, name) for name in self.keypoints)
+        """(K,): the index of the keypoint that each becomes in a flipped image; an involution."""
+        flip = dict(self.flip_pairs) | {right: left for left, right in self.flip_pairs}
+        return self._indices(flip.get(name, name) for name in self.keypoints)
 
     @cached_property
     def sides(self) -> tuple[str, ...]:

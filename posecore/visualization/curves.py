@@ -11,12 +11,12 @@ from matplotlib.ticker import LogLocator, NullFormatter
 def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
     """Draws the losses and the AP of a training over its iterations.
 
-    Losses on test sets (TEST.LOSSES) are dashed, in the colours of the training's own. Losses of single
+    Losses on test sets (TEST.LOSSES) are dashed, in the colors of the training's own. Losses of single
     layers, whose names end in numbers, are left out: those of the last have none.
 
     Args:
         metrics_json: lines of JSON as Detectron2's JSONWriter leaves them.
-        out_png: the picture to write.
+        out_png: the image to write.
 
     Raises:
         ValueError: the file holds no loss.
@@ -29,14 +29,14 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
         raise ValueError(f"{metrics_json} holds no loss")
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    colours = {"total_loss": "black"}
+    colors = {"total_loss": "black"}
     for name in trained:
         width = 2 if name == "total_loss" else 1
-        [line] = left.plot(*_curve(lines, name), label=name, color=colours.get(name), linewidth=width)
-        colours[name] = line.get_color()
+        [line] = left.plot(*_curve(lines, name), label=name, color=colors.get(name), linewidth=width)
+        colors[name] = line.get_color()
     for name in sorted(set(losses) - set(trained)):
-        colour = colours.get(name.rpartition("/")[2])
-        left.plot(*_curve(lines, name), color=colour, linestyle="--", linewidth=1, marker=".")
+        color = colors.get(name.rpartition("/")[2])
+        left.plot(*_curve(lines, name), color=color, linestyle="--", linewidth=1, marker=".")
     dashed = " (dashed: on test sets)" if len(losses) > len(trained) else ""
     left.set(xlabel="iteration", title=f"Losses{dashed}", yscale="log")
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

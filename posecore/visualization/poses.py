@@ -1,6 +1,6 @@
-"""Draws poses, heatmaps and links on pictures, and arranges pictures in grids.
+"""Draws poses, heatmaps and links on images, and arranges images in grids.
 
-Pictures are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is orange, the right blue.
+Images are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is orange, the right blue.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from detectron2.structures import Boxes, Instances, Keypoints
 
 from posecore.structures.skeleton import Skeleton
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-_SIDES: dict[str, Colour] = {"left": (255, 150, 30), "right": (40, 150, 255), "middle": (110, 220, 90)}
-_OUTLINE: Colour = (20, 20, 20)
-_BOXES: tuple[Colour, ...] = (
+_SIDES: dict[str, Color] = {"left": (255, 150, 30), "right": (40, 150, 255), "middle": (110, 220, 90)}
+_OUTLINE: Color = (20, 20, 20)
+_BOXES: tuple[Color, ...] = (
     (255, 255, 255),
     (255, 225, 90),
     (120, 255, 210),
     (255, 150, 200),
     (200, 170, 255),
 )
-_PAPER: Colour = (32, 34, 38)
-_INK: Colour = (235, 235, 235)
-_MARK: Colour = (230, 30, 30)
+_PAPER: Color = (32, 34, 38)
+_INK: Color = (235, 235, 235)
+_MARK: Color = (230, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # cv2 takes positions as integers of 1/16 pixel.
 _SHIFT = 4
@@ -40,16 +40,16 @@ def draw_poses(
     boxes: bool = True,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """The picture with the poses on it; the larger a person, the thicker the lines.
+    """The image with the poses on it; the larger a person, the thicker the lines.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         poses: a model's detections (pred_keypoints, pred_boxes, scores) or ground truth (gt_keypoints,
-            gt_boxes) in pixels of the image. A hidden keypoint of the truth (v = 1) is a ring.
+            gt_boxes) in pixels of the image. A hidden keypoint of the ground truth (v = 1) is a ring.
         skeleton: names the limbs and the sides.
         threshold: keypoints whose confidence is not above this are left out, with their limbs.
         boxes: whether boxes are drawn, and the scores with them.
-        scale: the picture is enlarged by this before anything is drawn on it.
+        scale: the image is enlarged by this before anything is drawn on it.
 
     Returns:
         (H * scale, W * scale, 3) uint8 RGB.
@@ -78,13 +78,13 @@ def draw_poses(
 def draw_heat(
     image: np.ndarray, heat: np.ndarray, *, mark: tuple[float, float] | None = None, strength: float = 0.6
 ) -> np.ndarray:
-    """A heatmap over the picture, from its least (blue) to its greatest number (red).
+    """A heatmap over the image, from its least (blue) to its greatest number (red).
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         heat: (h, w), of any range.
         mark: a point to be drawn as a red disc, pixels.
-        strength: how much of the picture it covers.
+        strength: how much of the image it covers.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -92,9 +92,9 @@ def draw_heat(
     height, width = image.shape[:2]
     spread = max(float(np.ptp(heat)), np.finfo(np.float32).tiny)
     levels = ((heat - heat.min()) / spread * 255).astype(np.uint8)
-    colours = cv2.applyColorMap(cv2.resize(levels, (width, height)), cv2.COLORMAP_JET)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
-    canvas = cv2.addWeighted(np.ascontiguousarray(image), 1 - strength, colours, strength, 0)
+    colors = cv2.applyColorMap(cv2.resize(levels, (width, height)), cv2.COLORMAP_JET)
+    colors = cv2.cvtColor(colors, cv2.COLOR_BGR2RGB)
+    canvas = cv2.addWeighted(np.ascontiguousarray(image), 1 - strength, colors, strength, 0)
     if mark is not None:
         _draw_disc(canvas, np.array(mark), max(height, width) / 80 + 1, _INK)
         _draw_disc(canvas, np.array(mark), max(height, width) / 80, _MARK)
@@ -111,7 +111,7 @@ def draw_links(
         points: (K, 2), pixels.
         weights: (K,), none below 0; the thickest line is that of the greatest but the origin's own.
         origin: the keypoint that the lines start from.
-        skeleton: colours the keypoints.
+        skeleton: colors the keypoints.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -132,15 +132,15 @@ def draw_links(
 
 
 def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
-    """Pictures in rows on dark paper, each in a cell that fits the largest, its caption above it.
+    """Images in rows on dark paper, each in a cell that fits the largest, its caption above it.
 
     Args:
         images: (H_i, W_i, 3) uint8 RGB each, at least one.
-        columns: pictures per row.
-        captions: one for each picture; None for no captions.
+        columns: images per row.
+        captions: one for each image; None for no captions.
     """
     if not images:
-        raise ValueError("a grid needs at least one picture")
+        raise ValueError("a grid needs at least one image")
     gap, head = 6, 20 if captions else 0
     height = max(image.shape[0] for image in images) + head + gap
     width = max(image.shape[1] for image in images) + gap
@@ -172,40 +172,40 @@ def _draw_pose(
     limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
     for thickness, outline in ((width + 2, True), (width, False)):
         for a, b in limbs:
-            colour = _OUTLINE if outline else _limb_colour(skeleton, a, b)
-            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), colour, thickness, cv2.LINE_AA, _SHIFT)
+            color = _OUTLINE if outline else _limb_color(skeleton, a, b)
+            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), color, thickness, cv2.LINE_AA, _SHIFT)
     radius = max(1.2, 1.1 * width)
     for k in np.flatnonzero(shown):
-        colour = _SIDES[skeleton.sides[k]]
+        color = _SIDES[skeleton.sides[k]]
         _draw_disc(canvas, points[k], radius + 1, _OUTLINE)
-        _draw_disc(canvas, points[k], radius, colour)
+        _draw_disc(canvas, points[k], radius, color)
         if hidden[k]:
             _draw_disc(canvas, points[k], 0.6 * radius, _OUTLINE)
 
 
-def _limb_colour(skeleton: Skeleton, a: int, b: int) -> Colour:
+def _limb_color(skeleton: Skeleton, a: int, b: int) -> Color:
     sides = {skeleton.sides[a], skeleton.sides[b]} - {"middle"}
     return _SIDES[sides.pop() if len(sides) == 1 else "middle"]
 
 
-def _draw_disc(canvas: np.ndarray, centre: np.ndarray, radius: float, colour: Colour) -> None:
-    cv2.circle(canvas, _fixed(centre), round(radius * 2**_SHIFT), colour, -1, cv2.LINE_AA, _SHIFT)
+def _draw_disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color) -> None:
+    cv2.circle(canvas, _fixed(center), round(radius * 2**_SHIFT), color, -1, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, colour: Colour) -> None:
+def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, color: Color) -> None:
     corner, opposite = _fixed(box[:2]), _fixed(box[2:])
-    cv2.rectangle(canvas, corner, opposite, colour, 1, cv2.LINE_AA, _SHIFT)
+    cv2.rectangle(canvas, corner, opposite, color, 1, cv2.LINE_AA, _SHIFT)
     if label:
         scale = float(np.clip(min(canvas.shape[:2]) / 900, 0.3, 0.7))
         (width, height), base = cv2.getTextSize(label, _FONT, scale, 1)
         left = int(np.clip(box[0], 0, canvas.shape[1] - width))
         bottom = int(np.clip(box[1], height + base, canvas.shape[0]))
-        cv2.rectangle(canvas, (left, bottom - height - base), (left + width, bottom), colour, -1)
+        cv2.rectangle(canvas, (left, bottom - height - base), (left + width, bottom), color, -1)
         cv2.putText(canvas, label, (left, bottom - base + 1), _FONT, scale, _OUTLINE, 1, cv2.LINE_AA)
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """Continuous pixels to cv2's fixed-point numbers, which count from the first pixel's centre."""
+    """Continuous pixels to cv2's fixed-point numbers, which count from the first pixel's center."""
     # Far outside, cv2's integers would overflow.
     x, y = ((np.clip(point, -10_000, 50_000) - 0.5) * 2**_SHIFT).round().astype(int).tolist()
     return x, y

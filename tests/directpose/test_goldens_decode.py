@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.structures import ImageList
-from directpose_oracle import LEVELS, filled, head_inputs
-from oracles import arrays
+from helpers.directpose_oracle import LEVELS, filled, head_inputs
+from helpers.oracles import arrays
 from torch import nn
 from torch.testing import assert_close
 
@@ -18,7 +18,7 @@ SIZE = (256, 320)
 # comes from ours (gluon-cv takes the square root).
 CASES = {
     "authors": (
-        "official/R_50_authors.yaml",
+        "official/R_50.yaml",
         "manifest_authors.json",
         "kpalign_authors/decode.npz",
         (0.4, 0.5),
@@ -35,7 +35,7 @@ CASES = {
 
 
 class GivenFeatures(nn.Module):
-    """A backbone that returns the same maps whatever the picture."""
+    """A backbone that returns the same maps whatever the image."""
 
     def __init__(self, features: dict[str, torch.Tensor]) -> None:
         super().__init__()

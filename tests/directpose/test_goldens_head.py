@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from directpose_oracle import LEVELS, dense_keypoints, filled, head_inputs
-from oracles import arrays, load_fill
+from helpers.directpose_oracle import LEVELS, dense_keypoints, filled, head_inputs
+from helpers.oracles import arrays, load_fill
 from torch.testing import assert_close
 
 from directpose.convert_weights import convert
@@ -14,7 +14,7 @@ from directpose.kpalign import sampling_points
 
 TOLERANCE = {"atol": 5e-5, "rtol": 1e-4}
 CASES = {
-    "authors": ("official/R_50_authors.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
+    "authors": ("official/R_50.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
     "gluon": (
         "official/R_50_gluon.yaml",
         "manifest_gluon_paperlike.json",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.structures import Boxes, ImageList, Instances, Keypoints
-from directpose_oracle import LEVELS, STRIDES, build
-from oracles import arrays, load_fill
+from helpers.directpose_oracle import LEVELS, STRIDES, build
+from helpers.oracles import arrays, load_fill
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -85,9 +85,9 @@ def persons(boxes: Tensor, keypoints: Tensor) -> Instances:
     )
 
 
-def few_keypoints(box: list[float], labelled: dict[int, tuple[float, float, int]]) -> Instances:
+def few_keypoints(box: list[float], labeled: dict[int, tuple[float, float, int]]) -> Instances:
     keypoints = torch.zeros(1, 17, 3)
-    for index, values in labelled.items():
+    for index, values in labeled.items():
         keypoints[0, index] = torch.tensor(values)
     return persons(torch.tensor([box]), keypoints)
 
@@ -133,8 +133,8 @@ def test_targets(shared: Path, boxes: str) -> None:
     assert_close(ltrb / unit, golden["ltrb"][order], atol=1e-4, rtol=0)
     assert_close(centerness(ltrb), golden["centerness"][order], atol=1e-4, rtol=0)
     offsets = (positives.keypoints[..., :2] - positives.points[:, None]) / positives.strides[:, None, None]
-    labelled = positives.keypoints[..., 2:] > 0
-    assert_close((offsets * labelled), golden["kps"][order][..., :2], atol=1e-4, rtol=0)
+    labeled = positives.keypoints[..., 2:] > 0
+    assert_close((offsets * labeled), golden["kps"][order][..., :2], atol=1e-4, rtol=0)
 
 
 def test_heatmap_targets(shared: Path) -> None:
@@ -178,8 +178,8 @@ def test_losses_of_the_authors(shared: Path, name: str) -> None:
     golden = json.loads((shared / "oracles/directpose/losses/case.json").read_text())["losses"]
     golden = golden["authors"] if name == "whole batch" else golden["scenarios"][name]["authors"]
     if "error" in golden:
-        pytest.skip("the authors' code cannot do a picture without persons")
-    model = build("official/R_50_authors.yaml")
+        pytest.skip("the authors' code cannot do an image without persons")
+    model = build("official/R_50.yaml")
     ours = losses(model, predictions(shared), scenario_targets(shared, name, "authors"))
     assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)
     assert ours["loss_centerness"] == pytest.approx(golden["centerness"], rel=1e-4)

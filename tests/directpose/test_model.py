@@ -1,23 +1,23 @@
-"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+"""The whole model at its edges: who is in the image, how large it is, how many keypoints there are."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from behaviour import (
-    batches_are_their_pictures,
+from helpers.directpose_oracle import tiny
+from helpers.image_samples import sample
+from helpers.model_contract import (
+    batches_are_their_images,
     detections,
     half_precision_trains_and_predicts,
     inputs_stay,
     losses_are_looked_at,
     nobody_is_found,
-    poses_are_in_the_original_picture,
+    poses_are_in_the_original_image,
     skeleton_of,
     steps_are_sound,
     trains_and_predicts,
 )
-from directpose_oracle import tiny
-from people import sample
 from torch import nn
 from torch.testing import assert_close
 
@@ -58,18 +58,18 @@ def test_nobody_costs_nothing_but_classification_and_heatmaps() -> None:
 
 
 @pytest.mark.parametrize("variant", ["kpalign", "naive", "boxes"])
-def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = everything(tiny(*VARIANTS[variant]))
-    batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
+    batches_are_their_images(model, [sample(i, 1) for i in range(3)], count=20)
 
 
-def test_poses_come_back_in_the_original_picture() -> None:
-    small, _ = poses_are_in_the_original_picture(everything(tiny()))
+def test_poses_come_back_in_the_original_image() -> None:
+    small, _ = poses_are_in_the_original_image(everything(tiny()))
     assert small.pred_keypoints.shape == (20, 17, 3)
     assert (small.pred_keypoints[..., 2] == 1).all()
 
 
-def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
+def test_boxes_enclose_the_keypoints_within_the_image() -> None:
     result = detections(everything(tiny()), [sample(0, 1)])[0]
     x, y = result.pred_keypoints[..., 0].clamp(0, 128), result.pred_keypoints[..., 1].clamp(0, 96)
     expected = torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
@@ -78,7 +78,7 @@ def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
 
 def test_with_a_box_branch_its_boxes_come_out() -> None:
     model = everything(tiny(*VARIANTS["boxes"]))
-    with torch.no_grad():  # every side two cells away, whatever the picture
+    with torch.no_grad():  # every side two cells away, whatever the image
         model.head.predictors["ltrb"].conv.weight.zero_()
         model.head.predictors["ltrb"].conv.bias.fill_(2.0)
     result = detections(model, [sample(0, 1, (256, 256))])[0]
@@ -100,26 +100,26 @@ def test_losses_can_be_looked_at() -> None:
     losses_are_looked_at(tiny(), [sample(0, 2), sample(1, 0)])
 
 
-def test_pictures_without_a_detection() -> None:
+def test_images_without_a_detection() -> None:
     nobody_is_found(tiny())
 
 
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, tmp_path: Path) -> None:
     model = tiny("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path))
-    labelled = sample(0, 2, num_keypoints=num_keypoints)
-    result = trains_and_predicts(model, everything, [labelled], sample(0, 1))
+    labeled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, everything, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
 def test_persons_of_another_skeleton_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"picture3\.jpg.*14 keypoints.*17.*coco_17"):
+    with pytest.raises(ValueError, match=r"image3\.jpg.*14 keypoints.*17.*coco_17"):
         tiny().train()([sample(3, 1, num_keypoints=14)])
 
 
 def test_half_precision_trains_and_predicts() -> None:
-    labelled = [sample(0, 2), sample(1, 0)]
-    half_precision_trains_and_predicts(tiny(), everything, labelled, sample(0, 2))
+    labeled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(tiny(), everything, labeled, sample(0, 2))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_half_precision_trains_and_predicts() -> None:
         ("MODEL.DIRECTPOSE.GROUPS", "nine"),
         ("MODEL.DIRECTPOSE.KEYPOINT_LOSS", "oks"),
         ("MODEL.DIRECTPOSE.HEATMAP_LABELS", "gaussian"),
-        ("MODEL.FCOS.CLS_DIVISOR", "images"),
+        ("MODEL.FCOS.CLS_NORMALIZER", "images"),
     ],
 )
 def test_wrong_choices_name_the_key_and_the_options(key: str, value: str) -> None:

@@ -1,11 +1,11 @@
-"""The names of the released checkpoints: all of them, and no others."""
+"""The names of the official checkpoints: all of them, and no others."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from fcpose_oracle import build, official_state
+from helpers.fcpose_oracle import build, official_state
 from torch import Tensor
 
 from fcpose.convert_weights import convert

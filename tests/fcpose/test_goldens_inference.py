@@ -1,10 +1,10 @@
-"""Stage by stage what the released code computes for one picture."""
+"""Stage by stage what the official code computes for one image."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from fcpose_oracle import Case
+from helpers.fcpose_oracle import Case
 from torch import Tensor
 
 from posecore.modeling.fcos.queries import Queries
@@ -21,7 +21,7 @@ def case(shared: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def stages(case: Case) -> dict:
-    """What the model computes on the way, from the picture to the detections."""
+    """What the model computes on the way, from the image to the detections."""
     model = case.model().eval()
     inputs = [{"image": case.uniform("fcpose/case_a/image", (3, 256, 320), 0, 255)}]
     with torch.no_grad():

@@ -1,11 +1,11 @@
-"""Targets, losses and gradients of one step on two pictures, as the released code computes them."""
+"""Targets, losses and gradients of one step on two images, as the official code computes them."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
-from fcpose_oracle import Case
+from helpers.fcpose_oracle import Case
 from torch import Tensor
 
 from fcpose.auxiliary import auxiliary_targets
@@ -93,7 +93,7 @@ def test_auxiliary_targets(case: Case) -> None:
 
 def test_positives(case: Case, step: dict) -> None:
     positives, locations, golden = step["positives"], step["locations"], case.golden
-    # Theirs are ordered by level, then picture.
+    # Theirs are ordered by level, then image.
     levels = locations.levels[positives.queries.index]
     order = (levels * 2 + positives.queries.images).argsort(stable=True)
     case.check("pos_levels", levels[order])
@@ -110,7 +110,7 @@ def test_positives(case: Case, step: dict) -> None:
 
 
 def in_their_order(case: Case, step: dict) -> Tensor:
-    """The sample in the released code's order: for each of theirs its place among ours."""
+    """The sample in the official code's order: for each of theirs its place among ours."""
     positives, index = step["positives"], step["sample"].index
     ours = {
         (*positives.points[i].tolist(), positives.persons[i].item()): place

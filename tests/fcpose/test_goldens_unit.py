@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
-from fcpose_oracle import Case
+from helpers.fcpose_oracle import Case
 from torch import Tensor
 
 from fcpose import FCPose
@@ -24,7 +24,7 @@ from posecore.modeling.keypoint_network import Networks
 STRIDES = (8, 16, 32, 64, 128)
 RANGES = (64, 128, 256, 512)
 SIZES = ((96, 128), (48, 64), (24, 32), (12, 16), (6, 8))
-PICTURE = (768, 1024)
+IMAGE = (768, 1024)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_sampling_and_keypoint_losses(case: Case, model: FCPose) -> None:
         boxes=torch.cat([case.inputs["boxes_0"], case.inputs["boxes_1"]])[persons[index]],
         keypoints=torch.cat(people)[persons[index]],
         offsets=maps[:, 32:].unflatten(1, (17, 2)),
-        read_offsets=lambda cells: torch.zeros(*cells.shape, 2),  # the released losses read maps
+        read_offsets=lambda cells: torch.zeros(*cells.shape, 2),  # the official losses read maps
         people=people,
         stride=8,
     )
@@ -124,7 +124,7 @@ def test_detector_targets_and_losses(case: Case, maps: dict[str, list[Tensor]]) 
     locations = make_locations(SIZES, STRIDES)
     targets = [
         Instances(
-            PICTURE,
+            IMAGE,
             gt_boxes=Boxes(case.inputs[f"fcos_boxes_{i}"]),
             gt_keypoints=Keypoints(torch.zeros(len(case.inputs[f"fcos_boxes_{i}"]), 17, 3)),
         )

@@ -19,18 +19,18 @@ HEIGHT, WIDTH, STRIDE = 4, 6, 8
 
 
 def batch(keypoints: list[list[tuple[float, float, float]]]) -> KeypointBatch:
-    """One positive per person, all in one picture; logits and offsets are 0."""
-    truth = torch.tensor(keypoints)
-    count, num_keypoints = truth.shape[:2]
+    """One positive per person, all in one image; logits and offsets are 0."""
+    ground_truth = torch.tensor(keypoints)
+    count, num_keypoints = ground_truth.shape[:2]
     return KeypointBatch(
         logits=torch.zeros(count, num_keypoints, HEIGHT, WIDTH),
         weights=torch.ones(count),
         images=torch.zeros(count, dtype=torch.int64),
         boxes=torch.tensor([[0.0, 0.0, 20.0, 20.0]]).repeat(count, 1),
-        keypoints=truth,
+        keypoints=ground_truth,
         offsets=torch.zeros(1, num_keypoints, 2, HEIGHT, WIDTH),
         read_offsets=lambda cells: torch.zeros(*cells.shape, 2),
-        people=[truth],
+        people=[ground_truth],
         stride=STRIDE,
     )
 
@@ -49,10 +49,10 @@ def test_a_keypoint_is_in_the_cell_that_it_lies_in_or_the_outermost(point, cell)
     assert value(heatmap_cross_entropy(one)) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_mean_is_over_labelled_keypoints() -> None:
+def test_the_mean_is_over_labeled_keypoints() -> None:
     one = batch([[(1, 1, 1), (0, 0, 0)], [(0, 0, 0), (0, 0, 0)]])
     assert value(heatmap_cross_entropy(one)) == pytest.approx(math.log(HEIGHT * WIDTH))
-    # As released: divided by K, and persons without labels count.
+    # As in the official code: divided by K, and persons without labels count.
     assert value(upsampled_cross_entropy(one)) == pytest.approx(math.log(16 * HEIGHT * WIDTH) / 4)
 
 
@@ -85,7 +85,7 @@ def test_offsets_in_a_corner_have_fewer_cells() -> None:
 
 def test_expected_distance_is_zero_where_every_cell_is_right() -> None:
     one = batch([[(20.0, 12.0, 1.0)]])
-    one.logits[0, 0, 1, 2] = 50  # whose centre the keypoint is
+    one.logits[0, 0, 1, 2] = 50  # whose center the keypoint is
     assert value(expected_distance(one)) == pytest.approx(0, abs=1e-4)
     one.logits[0, 0, 1, 2] = -50
     assert value(expected_distance(one)) > 0.05

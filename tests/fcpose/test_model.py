@@ -1,32 +1,32 @@
-"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+"""The whole model at its edges: who is in the image, how large it is, how many keypoints there are."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from behaviour import (
-    batches_are_their_pictures,
+from helpers.fcpose_oracle import tiny
+from helpers.image_samples import sample
+from helpers.model_contract import (
+    batches_are_their_images,
     detections,
     half_precision_trains_and_predicts,
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_are_looked_at,
     nobody_is_found,
-    poses_are_in_the_original_picture,
+    poses_are_in_the_original_image,
     skeleton_of,
     steps_are_sound,
     trains_and_predicts,
 )
-from fcpose_oracle import tiny
-from people import sample
 from torch import nn
 from torch.testing import assert_close
 
-RELEASED = "official/R_50_3x.yaml"
+OFFICIAL = "official/R_50_3x.yaml"
 VARIANTS = {
     "paper": ((), "R_50_1x.yaml"),
-    "released": ((), RELEASED),
+    "official": ((), OFFICIAL),
     "no offsets": (("MODEL.FCPOSE.REFINEMENT", "none"), "R_50_1x.yaml"),
     "deconvolution": (("MODEL.FCPOSE.REFINEMENT", "deconvolution"), "R_50_1x.yaml"),
     "per person": (("MODEL.FCPOSE.REFINEMENT", "per_person"), "R_50_1x.yaml"),
@@ -65,12 +65,12 @@ def everything(model: nn.Module) -> nn.Module:
 def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     keys = steps_are_sound(model_of(variant))
     auxiliary = (
-        {"loss_auxiliary_coarse", "loss_auxiliary_fine"} if variant in ("released", "auxiliary") else set()
+        {"loss_auxiliary_coarse", "loss_auxiliary_fine"} if variant in ("official", "auxiliary") else set()
     )
     assert keys == (BASE_KEYS | auxiliary) - without_offsets(variant)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     for name in ("loss_box", "loss_centerness", "loss_heatmap", "loss_offset"):
@@ -78,37 +78,37 @@ def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant:
     assert losses["loss_cls"] > 0
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     hard_persons_leave_everything_finite(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "deconvolution", "per person"])
-def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official", "no offsets", "deconvolution", "per person"])
+def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = everything(model_of(variant))
-    batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
+    batches_are_their_images(model, [sample(i, 1) for i in range(3)], count=20)
 
 
-def test_pictures_without_a_detection() -> None:
+def test_images_without_a_detection() -> None:
     nobody_is_found(model_of("paper"))
 
 
-def test_poses_come_back_in_the_original_picture() -> None:
-    small, _ = poses_are_in_the_original_picture(everything(model_of("paper")))
+def test_poses_come_back_in_the_original_image() -> None:
+    small, _ = poses_are_in_the_original_image(everything(model_of("paper")))
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
-def test_the_third_value_is_a_probability_or_the_released_logit() -> None:
+def test_the_third_value_is_a_probability_or_the_official_logit() -> None:
     paper = detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
     assert (paper > 0).all()
     assert (paper <= 1).all()
-    model = everything(model_of("released"))
+    model = everything(model_of("official"))
     with torch.no_grad():
         model.keypoint_head.controller.bias.fill_(0.5)
     assert (detections(model, [sample(0, 1)])[0].pred_keypoints[..., 2] > 1).any()
 
 
-def test_offsets_refine_the_centres_of_cells() -> None:
+def test_offsets_refine_the_centers_of_cells() -> None:
     model = everything(model_of("paper"))
     with torch.no_grad():
         model.offsets.conv.weight.zero_()
@@ -118,7 +118,7 @@ def test_offsets_refine_the_centres_of_cells() -> None:
 
 
 @pytest.mark.parametrize(("variant", "cell"), [("no offsets", 8), ("deconvolution", 2)])
-def test_without_offsets_keypoints_are_centres_of_cells(variant: str, cell: int) -> None:
+def test_without_offsets_keypoints_are_centers_of_cells(variant: str, cell: int) -> None:
     points = detections(everything(model_of(variant)), [sample(0, 1)])[0].pred_keypoints[..., :2]
     assert_close(points % cell, torch.full_like(points, cell / 2))
     assert points[..., 0].max() <= 128
@@ -138,33 +138,33 @@ def test_detections_in_the_padding_are_dropped() -> None:
 
 
 def test_the_auxiliary_branch_rests_at_test_time() -> None:
-    model = everything(model_of("released"))
+    model = everything(model_of("official"))
     model.auxiliary.forward = None
     assert len(detections(model, [sample(0, 1)])[0]) == 20
 
 
 def test_inputs_stay_as_they_are() -> None:
-    inputs_stay(model_of("released"))
+    inputs_stay(model_of("official"))
 
 
 def test_losses_can_be_looked_at() -> None:
     losses_are_looked_at(model_of("paper"), [sample(0, 2), sample(1, 0)])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
     model = tiny(*overrides, "DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
-    labelled = sample(0, 2, num_keypoints=num_keypoints)
-    result = trains_and_predicts(model, everything, [labelled], sample(0, 1))
+    labeled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, everything, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labelled = [sample(0, 2), sample(1, 0)]
-    half_precision_trains_and_predicts(model_of(variant), everything, labelled, sample(0, 2))
+    labeled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(model_of(variant), everything, labeled, sample(0, 2))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def one_by_one(maps: Tensor) -> Tensor:
     return torch.stack([torch.stack([torch.stack(cells) for cells in person]) for person in points])
 
 
-def test_shared_offsets_are_those_of_the_picture(dense: Dense, shared: SharedMaps) -> None:
+def test_shared_offsets_are_those_of_the_image(dense: Dense, shared: SharedMaps) -> None:
     offsets = SharedRefinement()(shared, dense, QUERIES, CELLS)
     assert_close(offsets, one_by_one(shared.offsets[QUERIES.images]))
 

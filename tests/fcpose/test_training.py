@@ -1,16 +1,16 @@
-"""Steps of training: they help, and nothing in a picture makes them blow up."""
+"""Steps of training: they help, and nothing in an image makes them blow up."""
 
 from functools import partial
 
 import pytest
 import torch
-from behaviour import hard_pictures_train_in_half_precision, losses_after
-from fcpose_oracle import tiny
-from people import sample
+from helpers.fcpose_oracle import tiny
+from helpers.image_samples import sample
+from helpers.model_contract import hard_images_train_in_half_precision, losses_after
 
 
 def test_a_person_is_learned_by_heart() -> None:
-    """A few steps on one picture lower every loss."""
+    """A few steps on one image lower every loss."""
     model = tiny()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     left = losses_after(model, [sample(3, 1)], 30, optimizer)
@@ -19,7 +19,7 @@ def test_a_person_is_learned_by_heart() -> None:
 
 
 @pytest.mark.parametrize("config", ["R_50_1x.yaml", "official/R_50_3x.yaml"])
-def test_hard_pictures_train_in_half_precision(config: str) -> None:
+def test_hard_images_train_in_half_precision(config: str) -> None:
     """At the stated learning rate and clipping; `make hard` is the long form."""
     clip = partial(torch.nn.utils.clip_grad_value_, clip_value=1.0)
-    hard_pictures_train_in_half_precision(tiny(config=config), lr=0.01, clip=clip)
+    hard_images_train_in_half_precision(tiny(config=config), lr=0.01, clip=clip)

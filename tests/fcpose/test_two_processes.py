@@ -1,11 +1,11 @@
 """A step of two processes is the step of one on their joined batch, also when one has no person."""
 
 import pytest
-from behaviour import two_processes_are_one
+from helpers.model_contract import two_processes_are_one
 
 OVERRIDES = ("MODEL.FCPOSE.AUXILIARY", True, "MODEL.FCPOSE.MAX_POSITIVES", 1000)
 
 
 @pytest.mark.parametrize("people", [[2, 1, 3, 2], [0, 0, 1, 2]])
 def test_two_processes_are_one_on_the_joined_batch(people: list[int]) -> None:
-    two_processes_are_one("fcpose_oracle", OVERRIDES, people)
+    two_processes_are_one("helpers.fcpose_oracle", OVERRIDES, people)

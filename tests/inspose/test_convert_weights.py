@@ -1,10 +1,10 @@
-"""The names of the released checkpoints: all of them, and no others."""
+"""The names of the official checkpoints: all of them, and no others."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from inspose_oracle import RELEASED, build, official_state
+from helpers.inspose_oracle import OFFICIAL, build, official_state
 from torch import Tensor
 
 from inspose.convert_weights import convert
@@ -16,7 +16,7 @@ def state(shared: Path) -> dict[str, Tensor]:
 
 
 def test_nothing_is_missing_and_nothing_left_over(state: dict[str, Tensor]) -> None:
-    model = build(RELEASED)
+    model = build(OFFICIAL)
     converted = convert(state)
     model.load_state_dict(converted)
     # What frozen norms do not have, and the constants that are saved here.

@@ -16,17 +16,17 @@ def person(*points: tuple[float, float, int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("radius", [0.75, 1.0, 2.0, 3.0])
-def test_a_disk_has_the_cells_whose_centres_are_near(radius: float) -> None:
+def test_a_disk_has_the_cells_whose_centers_are_near(radius: float) -> None:
     x, y = 21.0, 30.0
-    truth = disk_targets([person((x, y, 2))], SIZE, STRIDE, radius)
+    ground_truth = disk_targets([person((x, y, 2))], SIZE, STRIDE, radius)
     expected = {
         (row, column): (x - 8 * column - 4, y - 8 * row - 4)
         for row in range(6)
         for column in range(8)
         if math.hypot(x - 8 * column - 4, y - 8 * row - 4) <= radius * 8
     }
-    found = [divmod(cell, 8) for cell in truth.cells.tolist()]
-    assert dict(zip(found, map(tuple, truth.offsets.tolist()), strict=True)) == expected
+    found = [divmod(cell, 8) for cell in ground_truth.cells.tolist()]
+    assert dict(zip(found, map(tuple, ground_truth.offsets.tolist()), strict=True)) == expected
 
 
 @pytest.mark.parametrize("point", [(24.0, 24.0), (23.9, 16.1), (0.0, 0.0), (64.0, 48.0), (20.0, 20.0)])
@@ -38,27 +38,33 @@ def test_the_smallest_disk_holds_a_cell_wherever_the_keypoint_is(point: tuple[fl
 
 def test_cells_between_two_persons_point_at_the_nearer_one() -> None:
     both = torch.cat([person((20.0, 20.0, 2)), person((44.0, 20.0, 2))])
-    truth = disk_targets([both], SIZE, STRIDE, 3.0)
-    assert len(truth.cells.unique()) == len(truth)
-    columns = truth.cells % 8
-    to_the_first = truth.offsets[:, 0] + columns * 8 + 4 == 20
+    ground_truth = disk_targets([both], SIZE, STRIDE, 3.0)
+    assert len(ground_truth.cells.unique()) == len(ground_truth)
+    columns = ground_truth.cells % 8
+    to_the_first = ground_truth.offsets[:, 0] + columns * 8 + 4 == 20
     assert torch.equal(to_the_first, columns <= 3)  # of equals the first
 
 
-def test_types_and_pictures_do_not_mix_and_unlabelled_keypoints_do_not_count() -> None:
+def test_types_and_images_do_not_mix_and_unlabeled_keypoints_do_not_count() -> None:
     people = [
         torch.cat([person((20.0, 20.0, 2), (20.0, 20.0, 1)), person((0.0, 0.0, 0), (44.0, 20.0, 0))]),
         torch.zeros(0, 2, 3),
         person((20.0, 20.0, 0), (20.0, 20.0, 1)),
     ]
-    truth = disk_targets(people, SIZE, STRIDE, 1.0)
-    places = set(zip(truth.images.tolist(), truth.types.tolist(), strict=True))
+    ground_truth = disk_targets(people, SIZE, STRIDE, 1.0)
+    places = set(zip(ground_truth.images.tolist(), ground_truth.types.tolist(), strict=True))
     assert places == {(0, 0), (0, 1), (2, 1)}
     assert len(disk_targets([torch.zeros(0, 2, 3)], SIZE, STRIDE, 1.0)) == 0
 
 
 def test_errors_are_in_cells_and_read_at_their_places() -> None:
-    truth = disk_targets([torch.zeros(0, 2, 3), person((20.0, 20.0, 2), (30.0, 6.0, 1))], SIZE, STRIDE, 2.0)
+    ground_truth = disk_targets(
+        [torch.zeros(0, 2, 3), person((20.0, 20.0, 2), (30.0, 6.0, 1))], SIZE, STRIDE, 2.0
+    )
     offsets = torch.zeros(2, 2, 2, *SIZE)
-    offsets.flatten(3)[truth.images, truth.types, :, truth.cells] = truth.offsets + torch.tensor([4.0, -8.0])
-    assert_close(offset_errors(offsets, truth, STRIDE), torch.full((len(truth),), (0.5 + 1) / 2))
+    offsets.flatten(3)[ground_truth.images, ground_truth.types, :, ground_truth.cells] = (
+        ground_truth.offsets + torch.tensor([4.0, -8.0])
+    )
+    assert_close(
+        offset_errors(offsets, ground_truth, STRIDE), torch.full((len(ground_truth),), (0.5 + 1) / 2)
+    )

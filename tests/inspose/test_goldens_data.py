@@ -1,4 +1,4 @@
-"""Persons on their way from annotations to samples, as the released code has them."""
+"""Persons on their way from annotations to samples, as the official code has them."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
-from inspose_oracle import released_cfg
+from helpers.inspose_oracle import official_cfg
 from PIL import Image
 from torch.testing import assert_close
 
@@ -23,9 +23,9 @@ def golden(shared: Path) -> dict:
 
 @pytest.fixture
 def record(golden: dict, tmp_path: Path) -> dict:
-    """The picture and its persons; the released code has keypoints where the file has them."""
+    """The image and its persons; the official code has keypoints where the file has them."""
     width, height = golden["image_wh"]
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file)
     people = [
         # The masks were the boxes, whatever the annotation gives as area.
@@ -39,7 +39,7 @@ def record(golden: dict, tmp_path: Path) -> dict:
 def test_persons_of_a_training_sample(golden: dict, record: dict, kind: str) -> None:
     expected = golden[kind]
     height, width, _ = expected["img_shape"]
-    cfg = released_cfg("INPUT.MIN_SIZE_TRAIN", (height,), "INPUT.RANDOM_FLIP", "none")
+    cfg = official_cfg("INPUT.MIN_SIZE_TRAIN", (height,), "INPUT.RANDOM_FLIP", "none")
     mapper = PoseMapper(cfg, is_train=True)
     if kind == "flip":
         mapper.augmentations.append(T.RandomFlip(1.0))
@@ -52,12 +52,12 @@ def test_persons_of_a_training_sample(golden: dict, record: dict, kind: str) -> 
     assert_close(people.gt_areas, torch.tensor(expected["mask_area"]).float(), atol=0, rtol=6e-3)
 
 
-def test_size_of_a_test_picture(golden: dict, record: dict) -> None:
-    image = PoseMapper(released_cfg(), is_train=False)(record)["image"]
+def test_size_of_a_test_image(golden: dict, record: dict) -> None:
+    image = PoseMapper(official_cfg(), is_train=False)(record)["image"]
     assert [*image.shape[1:], 3] == golden["test"]["img_shape"]
 
 
-def test_sizes_of_training_pictures() -> None:
-    resize, flip = build_augmentations(released_cfg(), is_train=True)
+def test_sizes_of_training_images() -> None:
+    resize, flip = build_augmentations(official_cfg(), is_train=True)
     assert tuple(resize.short_edge_length) == (640, 672, 704, 736, 768, 800)
     assert (resize.is_range, resize.max_size, flip.prob) == (False, 1333, 0.5)

@@ -1,10 +1,10 @@
-"""Stage by stage what the released code computes for one picture."""
+"""Stage by stage what the official code computes for one image."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from inspose_oracle import Case, released_model
+from helpers.inspose_oracle import Case, official_model
 from torch import Tensor
 
 from inspose.convert_weights import coordinates_first
@@ -25,8 +25,8 @@ def case(shared: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def stages(case: Case, shared: Path) -> dict:
-    """What the model computes on the way, from the picture to the detections."""
-    model = released_model(shared).eval()
+    """What the model computes on the way, from the image to the detections."""
+    model = official_model(shared).eval()
     inputs = [{"image": case.normal(case.facts["input"]["name"], (3, *SIZE))}]
     with torch.no_grad():
         images = model.preprocess(inputs)
@@ -51,7 +51,7 @@ def stats(maps: Tensor) -> Tensor:
 
 
 def theirs(parameters: Tensor) -> Tensor:
-    """(Q, 313) KP-Nets as released, from ours: the same exchange the other way round."""
+    """(Q, 313) KP-Nets as in the official code, from ours: the same exchange the other way round."""
     end = 8 * (8 + 2)
     coordinates, shared = parameters[:, :end].unflatten(1, (8, 10)).split([2, 8], dim=2)
     return torch.cat([torch.cat([shared, -coordinates], dim=2).flatten(1), parameters[:, end:]], dim=1)
@@ -107,7 +107,7 @@ def test_generated_networks(case: Case, stages: dict) -> None:
 def test_pixel_maps(case: Case, stages: dict) -> None:
     case.check("head.shared_feat", stages["shared_map"], **RAW)
     pixels = stages["pixels"]
-    # Ours start at the centre of a cell and are in pixels.
+    # Ours start at the center of a cell and are in pixels.
     offsets = (pixels.offsets / 4 + 0.5).flatten(1, 2)
     for name, maps in (("hm", pixels.heatmaps), ("ae", pixels.tags), ("hm_offset", offsets)):
         case.check(f"head.{name}.stats", stats(maps), **STATS)
@@ -150,9 +150,9 @@ def test_detections(case: Case, stages: dict) -> None:
 
 
 def test_the_second_of_a_batch_is_not_read_at_the_first(case: Case, stages: dict) -> None:
-    """The released code reads offsets of a batch's first picture for all of them."""
+    """The official code reads offsets of a batch's first image for all of them."""
     image = stages["inputs"][0]["image"]
-    other = case.normal("another picture", (3, *SIZE))
+    other = case.normal("another image", (3, *SIZE))
     with torch.no_grad():
         found = stages["model"]([{"image": other}, {"image": image}])[1]["instances"]
     torch.testing.assert_close(found.pred_keypoints, stages["result"].pred_keypoints, atol=5e-3, rtol=0)

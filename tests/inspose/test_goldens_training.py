@@ -1,4 +1,4 @@
-"""Targets, losses and gradients of the released code: of the whole model, and of its losses alone."""
+"""Targets, losses and gradients of the official code: of the whole model, and of its losses alone."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from inspose_oracle import RELEASED, Case, official_state, people, released_model, tiny
+from helpers.inspose_oracle import OFFICIAL, Case, official_model, official_state, people, tiny
 from torch import Tensor, nn
 
 from inspose.convert_weights import convert, coordinates_first
@@ -49,31 +49,33 @@ def level_sizes() -> list[tuple[int, int]]:
     return [(-(-SIZE[0] // stride), -(-SIZE[1] // stride)) for stride in STRIDES]
 
 
-def truth_of(case: Case, run: str) -> Targets:
+def ground_truth_of(case: Case, run: str) -> Targets:
     locations = make_locations(level_sizes(), STRIDES)
     return make_targets(locations, persons(case, run), 17, Training())
 
 
-def their_order(truth: Targets, sizes: list[tuple[int, int]]) -> Tensor:
-    """Ours in the order of theirs: level by level, then picture by picture; an index into (N * R,)."""
-    count = truth.positive.shape[1]
-    parts = torch.arange(truth.positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
+def their_order(ground_truth: Targets, sizes: list[tuple[int, int]]) -> Tensor:
+    """Ours in the order of theirs: level by level, then image by image; an index into (N * R,)."""
+    count = ground_truth.positive.shape[1]
+    parts = (
+        torch.arange(ground_truth.positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
+    )
     return torch.cat([part.flatten() for part in parts])
 
 
 @pytest.mark.parametrize("run", ["head_full", "head_odd"])
 def test_assignment(case: Case, run: str) -> None:
-    truth = truth_of(case, run)
-    order = their_order(truth, level_sizes())
-    positive = truth.positive.flatten()[order]
+    ground_truth = ground_truth_of(case, run)
+    order = their_order(ground_truth, level_sizes())
+    positive = ground_truth.positive.flatten()[order]
     case.check(f"{run}.assign.labels", 1 - positive.long())
     assert case.golden[f"{run}.cls.avg_factor"] == positive.sum() + 2
-    # Persons of the batch to persons of the picture, scattered to all locations.
-    instance = torch.zeros_like(truth.positive, dtype=torch.int64)
-    queries, ltrb = truth.positives.queries, torch.zeros(*truth.positive.shape, 4)
+    # Persons of the batch to persons of the image, scattered to all locations.
+    instance = torch.zeros_like(ground_truth.positive, dtype=torch.int64)
+    queries, ltrb = ground_truth.positives.queries, torch.zeros(*ground_truth.positive.shape, 4)
     first = torch.tensor([0, 3])[queries.images]
-    instance[queries.images, queries.index] = truth.positives.persons - first
-    ltrb[queries.images, queries.index] = truth.ltrb
+    instance[queries.images, queries.index] = ground_truth.positives.persons - first
+    ltrb[queries.images, queries.index] = ground_truth.ltrb
     found = instance.flatten()[order]
     assert torch.equal(found[positive], case.golden[f"{run}.assign.instance"][positive])
     expected = case.golden[f"{run}.assign.bbox_targets_ltrb"]
@@ -91,7 +93,7 @@ def test_targets_of_cells(case: Case, run: str) -> None:
 
 
 def dense_offsets(supervised: Supervised, size: tuple[int, int]) -> Tensor:
-    """As released: from the upper left corner of a cell, in cells, on maps (2, 34, H, W)."""
+    """As in the official code: from the upper left corner of a cell, in cells, on maps (2, 34, H, W)."""
     maps = torch.zeros(2, 17, 2, size[0] * size[1])
     maps[supervised.images, supervised.types, :, supervised.cells] = supervised.offsets / 4 + 0.5
     return maps.flatten(1, 2).unflatten(2, size)
@@ -99,13 +101,13 @@ def dense_offsets(supervised: Supervised, size: tuple[int, int]) -> Tensor:
 
 @pytest.mark.parametrize("run", ["head_full", "head_odd"])
 def test_targets_of_regression(case: Case, run: str) -> None:
-    positives = truth_of(case, run).positives
+    positives = ground_truth_of(case, run).positives
     zero = torch.zeros_like(positives.keypoints[..., :2])
     errors = regression_errors(zero, positives.keypoints, positives.points, positives.strides)
-    # Theirs are ordered by level within a picture, as are ours.
-    labelled = positives.keypoints[..., 2] > 0
+    # Theirs are ordered by level within an image, as are ours.
+    labeled = positives.keypoints[..., 2] > 0
     expected = case.golden[f"{run}.reg.targets"].abs().mean(dim=1)
-    torch.testing.assert_close(errors[labelled], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(errors[labeled], expected, atol=1e-4, rtol=0)
 
 
 def check_losses(case: Case, run: str, losses: dict[str, Tensor], **tolerance: float) -> None:
@@ -139,13 +141,13 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
     offsets = (given("hm_offset", (2, 34, 64, 80)).unflatten(1, (-1, 2)) - 0.5) * 4
     pixels = PixelMaps(given("hm", (2, 17, 64, 80)), given("ae", (2, 17, 64, 80)), offsets)
 
-    model = tiny(config=RELEASED)
+    model = tiny(config=OFFICIAL)
     copy = nn.Conv2d(313, 313, 1, bias=False)  # hands on the given networks, in our order of numbers
     copy.weight.data = coordinates_first(torch.eye(313), 8)[..., None, None]
     model.keypoint_networks.controller = copy
     targets = persons(case, run)
     boxes = [target.gt_boxes.tensor for target in targets]
-    terms = model._location_terms(dense, shared_map, truth_of(case, run), targets)
+    terms = model._location_terms(dense, shared_map, ground_truth_of(case, run), targets)
     terms |= model._pixel_terms(pixels, keypoint_tensors(targets, 17), boxes)
     losses = {name: term.total / term.count for name, term in terms.items()}
     check_losses(case, run, losses, rtol=1e-4, atol=1e-5)
@@ -157,7 +159,7 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
 
 @pytest.mark.parametrize("run", ["trainmode", "evalbn"])
 def test_losses_and_gradients_of_the_whole_model(case: Case, run: str, shared: Path) -> None:
-    model = released_model(shared).train(run == "trainmode")
+    model = official_model(shared).train(run == "trainmode")
     model.training = True  # losses, whatever the batch norms do
     images = case.normal("inspose/train/image", (2, 3, *SIZE))
     targets = persons(case, run)

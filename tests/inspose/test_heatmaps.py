@@ -11,11 +11,11 @@ from inspose.heatmaps import heatmap_errors, heatmap_targets, radius_of
 
 @pytest.mark.parametrize(("side", "radius"), [(0, 0), (41, 0), (42, 1), (82, 1), (84, 2), (124, 3), (900, 3)])
 def test_radii_grow_with_the_box(side: int, radius: int) -> None:
-    """Sides in pixels of a map at stride 4, as the released code has them."""
+    """Sides in pixels of a map at stride 4, as the official code has them."""
     assert radius_of(torch.tensor([[3.0, 5.0, 3 + side / 4, 5 + side / 4]])).tolist() == [radius]
 
 
-def test_a_labelled_keypoint_has_its_peak_even_on_the_border() -> None:
+def test_a_labeled_keypoint_has_its_peak_even_on_the_border() -> None:
     persons = torch.tensor([[[64.0, 48.0, 2.0], [20.0, 20.0, 0.0], [0.0, 9.0, 1.0]]])
     boxes = torch.tensor([[0.0, 9.0, 64.0, 48.0]])
     targets = heatmap_targets([persons, persons[:0]], [boxes, boxes[:0]], (6, 8), 8)

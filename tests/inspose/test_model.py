@@ -1,32 +1,32 @@
-"""Both models at their edges: who is in the picture, how large it is, how many keypoints there are."""
+"""Both models at their edges: who is in the image, how large it is, how many keypoints there are."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from behaviour import (
-    batches_are_their_pictures,
+from helpers.image_samples import sample
+from helpers.inspose_oracle import OFFICIAL, count_networks, tiny
+from helpers.model_contract import (
+    batches_are_their_images,
     detections,
     half_precision_trains_and_predicts,
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_are_looked_at,
     nobody_is_found,
-    poses_are_in_the_original_picture,
+    poses_are_in_the_original_image,
     skeleton_of,
     steps_are_sound,
     trains_and_predicts,
 )
-from inspose_oracle import RELEASED, count_networks, tiny
-from people import sample
 from torch import nn
 from torch.testing import assert_close
 
 PAPER = "R_50_36ep.yaml"
 VARIANTS = {
     "paper": ((), PAPER),
-    "released": ((), RELEASED),
+    "official": ((), OFFICIAL),
     "no offsets": (("MODEL.INSPOSE.DISK_OFFSET", False, "MODEL.INSPOSE.HEATMAP", False), PAPER),
     "boxes": (("MODEL.INSPOSE.BOXES", True), PAPER),
     "one layer": (("MODEL.INSPOSE.DEPTH", 1), PAPER),
@@ -36,7 +36,7 @@ VARIANTS = {
 }
 PAPER_KEYS = {"loss_cls", "loss_keypoint", "loss_disk_offset", "loss_heatmap"}
 KEYS = {
-    "released": PAPER_KEYS | {"loss_keypoint_reg", "loss_ae_pull", "loss_ae_push"},
+    "official": PAPER_KEYS | {"loss_keypoint_reg", "loss_ae_pull", "loss_ae_push"},
     "no offsets": {"loss_cls", "loss_keypoint"},
     "boxes": PAPER_KEYS | {"loss_box"},
 }
@@ -71,7 +71,7 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     assert steps_are_sound(model_of(variant)) == KEYS.get(variant, PAPER_KEYS)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_nobody_costs_nothing_but_classification_and_heatmaps(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     assert losses.pop("loss_cls") > 0
@@ -79,43 +79,43 @@ def test_nobody_costs_nothing_but_classification_and_heatmaps(variant: str) -> N
     assert all(loss == 0 for loss in losses.values())
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     hard_persons_leave_everything_finite(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "no offsets", "boxes", "coarse"])
-def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official", "no offsets", "boxes", "coarse"])
+def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = everything(model_of(variant))
-    batches_are_their_pictures(model, [sample(i, 1) for i in range(3)], count=20)
+    batches_are_their_images(model, [sample(i, 1) for i in range(3)], count=20)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_pictures_without_a_detection(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_images_without_a_detection(variant: str) -> None:
     nobody_is_found(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_poses_come_back_in_the_original_picture(variant: str) -> None:
-    small, _ = poses_are_in_the_original_picture(everything(model_of(variant)))
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_poses_come_back_in_the_original_image(variant: str) -> None:
+    small, _ = poses_are_in_the_original_image(everything(model_of(variant)))
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
-def test_released_poses_are_shifted_as_configured() -> None:
-    assert model_of("released").shift == 0
-    assert tiny("MODEL.INSPOSE.RELEASED.SHIFT", 0.5, config=RELEASED).shift == 0.5
+def test_official_poses_are_shifted_as_configured() -> None:
+    assert model_of("official").shift == 0
+    assert tiny("MODEL.INSPOSE.OFFICIAL.SHIFT", 0.5, config=OFFICIAL).shift == 0.5
 
 
-def test_the_third_value_is_a_probability_or_as_released_one() -> None:
+def test_the_third_value_is_a_probability_or_as_official_one() -> None:
     paper = detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
     assert (paper > 0).all()
     assert (paper <= 1).all()
     assert paper.unique().numel() > 1
-    assert (detections(everything(model_of("released")), [sample(0, 1)])[0].pred_keypoints[..., 2] == 1).all()
+    assert (detections(everything(model_of("official")), [sample(0, 1)])[0].pred_keypoints[..., 2] == 1).all()
 
 
 @pytest.mark.parametrize(("variant", "cell"), [("paper", 8), ("coarse", 16), ("finest", 2)])
-def test_offsets_refine_the_centres_of_cells(variant: str, cell: int) -> None:
+def test_offsets_refine_the_centers_of_cells(variant: str, cell: int) -> None:
     model = everything(model_of(variant))
     with torch.no_grad():
         model.disk_offsets.predictor.weight.zero_()
@@ -126,7 +126,7 @@ def test_offsets_refine_the_centres_of_cells(variant: str, cell: int) -> None:
     assert len(points.flatten(0, 1).unique(dim=0)) > 10
 
 
-def test_without_offsets_keypoints_are_centres_of_cells() -> None:
+def test_without_offsets_keypoints_are_centers_of_cells() -> None:
     points = detections(everything(model_of("no offsets")), [sample(0, 1)])[0].pred_keypoints[..., :2]
     assert_close(points % 8, torch.full_like(points, 4.0))
     assert points[..., 0].max() <= 128
@@ -147,10 +147,10 @@ def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.Monk
     model = everything(tiny("MODEL.FCOS.TOPK_PER_IMAGE", 30))
     counts = count_networks(model, monkeypatch)
     detections(model, [sample(0, 1), sample(1, 1)])
-    assert counts == [60]  # of both pictures
+    assert counts == [60]  # of both images
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
     model = everything(model_of(variant))
     if variant == "paper":
@@ -160,7 +160,7 @@ def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
     assert len(detections(model, [sample(0, 1)])[0]) == 20
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_inputs_stay_as_they_are(variant: str) -> None:
     inputs_stay(model_of(variant))
 
@@ -169,28 +169,28 @@ def test_losses_can_be_looked_at() -> None:
     losses_are_looked_at(model_of("paper"), [sample(0, 2), sample(1, 0)])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
     taps = ["head", "left_hand", "right_hand"] * 3 if num_keypoints == 5 else None
-    overrides = (*overrides, "MODEL.INSPOSE.RELEASED.TAPS", taps) if taps else overrides
+    overrides = (*overrides, "MODEL.INSPOSE.OFFICIAL.TAPS", taps) if taps else overrides
     model = tiny(*overrides, "DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
-    labelled = sample(0, 2, num_keypoints=num_keypoints)
-    result = trains_and_predicts(model, everything, [labelled], sample(0, 1))
+    labeled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, everything, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labelled = [sample(0, 2), sample(1, 0)]
-    half_precision_trains_and_predicts(model_of(variant), everything, labelled, sample(0, 2))
+    labeled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(model_of(variant), everything, labeled, sample(0, 2))
 
 
 def test_wrong_choices_name_the_key_and_the_options(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"MODEL\.INSPOSE\.STRIDE must be one of 16, 8, 4, 2, not 3"):
         tiny("MODEL.INSPOSE.STRIDE", 3)
     with pytest.raises(ValueError, match=r"TAPS must name 9 keypoints, not 1"):
-        tiny("MODEL.INSPOSE.RELEASED.TAPS", ["nose"], config=RELEASED)
+        tiny("MODEL.INSPOSE.OFFICIAL.TAPS", ["nose"], config=OFFICIAL)
     with pytest.raises(ValueError, match=r"TAPS names keypoints that skeleton 'star' lacks: \['nose'"):
-        tiny("DATASETS.SKELETON", skeleton_of(5, tmp_path), config=RELEASED)
+        tiny("DATASETS.SKELETON", skeleton_of(5, tmp_path), config=OFFICIAL)

@@ -1,13 +1,13 @@
-"""The parts that only the released model has, on small examples worked out by hand."""
+"""The parts that only the official model has, on small examples worked out by hand."""
 
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from behaviour import detections
-from inspose_oracle import RELEASED, count_networks, tiny
-from people import sample
+from helpers.image_samples import sample
+from helpers.inspose_oracle import OFFICIAL, count_networks, tiny
+from helpers.model_contract import detections
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -29,7 +29,7 @@ def person(*points: tuple[float, float, float]) -> Tensor:
 
 
 def at(feature: Tensor, points: Tensor) -> Tensor:
-    """(1, C, H, W), read at (H, W, 2) points bilinearly -> (C, H, W); 0 is the centre of the first cell."""
+    """(1, C, H, W), read at (H, W, 2) points bilinearly -> (C, H, W); 0 is the center of the first cell."""
     size = torch.tensor([feature.shape[3], feature.shape[2]])
     grid = (points + 0.5) / size * 2 - 1
     return F.grid_sample(feature, grid[None], padding_mode="zeros", align_corners=False)[0]
@@ -61,7 +61,7 @@ def test_a_tenth_of_the_gradient_reaches_the_keypoints() -> None:
 
 
 def test_the_taps_of_coco_are_those_of_the_release() -> None:
-    names = tiny(config=RELEASED).head.steering.taps
+    names = tiny(config=OFFICIAL).head.steering.taps
     assert names == [0, 5, 6, 9, 10, 11, 12, 15, 16]
 
 
@@ -87,7 +87,7 @@ def test_varifocal_loss_weighs_persons_by_their_quality() -> None:
 
 def test_quality_is_the_similarity_of_cells_at_the_area_in_pixels() -> None:
     """Peaks: exact; two cells right of one keypoint; of a person without labels, wherever."""
-    truth = torch.cat(
+    ground_truth = torch.cat(
         [
             person((12.0, 20.0, 2), (40.0, 33.0, 1), (0.0, 0.0, 0)),
             person((12.0, 20.0, 2), (40.0, 33.0, 1), (0.0, 0.0, 0)),
@@ -97,52 +97,52 @@ def test_quality_is_the_similarity_of_cells_at_the_area_in_pixels() -> None:
     exact = torch.tensor([2 * 8 + 1, 4 * 8 + 5, 7])
     cells = torch.stack([exact, exact + torch.tensor([2, 0, 0]), exact])
     sigmas, areas = torch.tensor([0.05, 0.1, 0.2]), torch.tensor([90.0, 90.0, 90.0])
-    quality = pose_quality(cells, truth, areas, sigmas, size=(6, 8), stride=8)
+    quality = pose_quality(cells, ground_truth, areas, sigmas, size=(6, 8), stride=8)
     off = torch.exp(torch.tensor(-(2.0**2) / (2 * 90 * 0.1**2)))
     assert_close(quality, torch.stack([torch.tensor(1.0), (1 + off) / 2, torch.tensor(0.1)]))
 
 
 def test_a_keypoint_on_the_border_is_in_the_outermost_cell() -> None:
-    truth = person((64.0, 48.0, 2))
+    ground_truth = person((64.0, 48.0, 2))
     area, sigma = torch.tensor([100.0]), torch.tensor([0.1])
-    assert pose_quality(torch.tensor([[47]]), truth, area, sigma, size=(6, 8), stride=8) == 1
+    assert pose_quality(torch.tensor([[47]]), ground_truth, area, sigma, size=(6, 8), stride=8) == 1
 
 
 def test_regressed_keypoints_are_relative_to_the_location_in_cells() -> None:
-    truth = person((36.0, 20.0, 2), (28.0, 32.0, 1))
+    ground_truth = person((36.0, 20.0, 2), (28.0, 32.0, 1))
     found = torch.tensor([[[0.5, 0.0], [0.0, 1.0]]])
-    errors = regression_errors(found, truth, torch.tensor([[24.0, 24.0]]), torch.tensor([16.0]))
+    errors = regression_errors(found, ground_truth, torch.tensor([[24.0, 24.0]]), torch.tensor([16.0]))
     assert_close(errors, torch.tensor([[(0.25 + 0.25) / 2, (0.25 + 0.5) / 2]]))
 
 
 def test_offsets_are_trained_in_squares_that_grow_with_the_person() -> None:
     small, large = person((50.0, 50.0, 2)), person((61.0, 35.0, 1))
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [0.0, 0.0, 100.0, 100.0]])
-    truth = square_targets([torch.cat([small, large])], [boxes], (30, 40), 4)
+    ground_truth = square_targets([torch.cat([small, large])], [boxes], (30, 40), 4)
     # Radius 0 and 2; windows that do not meet.
-    cells = {(cell // 40, cell % 40) for cell in truth.cells.tolist()}
+    cells = {(cell // 40, cell % 40) for cell in ground_truth.cells.tolist()}
     assert cells == {(12, 12)} | {(row, column) for row in range(6, 11) for column in range(13, 18)}
-    centers = torch.stack([truth.cells % 40, truth.cells // 40], dim=-1) * 4.0 + 2
-    ends = {tuple(point) for point in (centers + truth.offsets).tolist()}
+    centers = torch.stack([ground_truth.cells % 40, ground_truth.cells // 40], dim=-1) * 4.0 + 2
+    ends = {tuple(point) for point in (centers + ground_truth.offsets).tolist()}
     assert ends == {(50.0, 50.0), (61.0, 35.0)}
 
 
 def test_cells_that_two_persons_claim_point_at_the_one_nearer_to_their_corner() -> None:
-    """As released, nearness is seen from a cell's upper left corner, not from its centre."""
+    """As in the official code, nearness is seen from a cell's upper left corner, not from its center."""
     persons = torch.cat([person((40.5, 40.5, 2)), person((47.9, 40.5, 2))])
     boxes = torch.tensor([[0.0, 0.0, 100.0, 100.0]]).repeat(2, 1)
-    truth = square_targets([persons], [boxes], (30, 40), 4)
-    middle = truth.cells == 10 * 40 + 11  # its corner is at (44, 40), its centre at (46, 42)
+    ground_truth = square_targets([persons], [boxes], (30, 40), 4)
+    middle = ground_truth.cells == 10 * 40 + 11  # its corner is at (44, 40), its center at (46, 42)
     assert middle.sum() == 1
-    assert_close(truth.offsets[middle], torch.tensor([[40.5 - 46, 40.5 - 42]]))
-    assert len(truth) == 5 * (5 + 1)
+    assert_close(ground_truth.offsets[middle], torch.tensor([[40.5 - 46, 40.5 - 42]]))
+    assert len(ground_truth) == 5 * (5 + 1)
 
 
 def test_tags_are_drawn_together_and_apart() -> None:
     """Tags are read one cell left of and above the keypoints' own."""
     tags = torch.zeros(2, 2, 6, 8)
     tags[0, 0, 1, 2], tags[0, 1, 3, 4] = 1.0, 3.0  # first person: mean 2, variance 1
-    tags[0, 0, 4, 6] = 2.5  # the second has one labelled keypoint
+    tags[0, 0, 4, 6] = 2.5  # the second has one labeled keypoint
     first = person((12.0, 8.0, 2), (20.0, 16.0, 1))
     second = person((28.0, 20.0, 2), (0.0, 0.0, 0))
     nobody = person((0.0, 0.0, 0), (0.0, 0.0, 0))
@@ -153,7 +153,7 @@ def test_tags_are_drawn_together_and_apart() -> None:
 
 
 def test_tags_of_keypoints_at_the_border_are_read_on_the_map() -> None:
-    """The released code reads the other end of the map there."""
+    """The official code reads the other end of the map there."""
     tags = torch.zeros(1, 2, 6, 8)
     tags[0, 0, 5, 7] = 100.0
     assert tag_errors(tags, [person((1.0, 1.0, 2), (9.0, 9.0, 2))], 4).pull == 0
@@ -177,14 +177,14 @@ def test_the_trunk_is_twice_as_fine_as_its_level(size: tuple[int, int]) -> None:
 
 
 def test_predicted_offsets_start_at_a_cells_corner() -> None:
-    """Ours start at its centre, in pixels: a prediction of zero is half a cell left of and above it."""
+    """Ours start at its center, in pixels: a prediction of zero is half a cell left of and above it."""
     trunk = PixelTrunk(4, 8, 5, norm="GN", stride=8, prior_prob=0.1)
     torch.nn.init.zeros_(trunk.predict_offsets.weight)
     assert (trunk.offsets(torch.randn(1, 4, 3, 5)) == -2).all()
 
 
 def test_only_classification_depends_on_the_areas() -> None:
-    model = tiny(config=RELEASED).eval()
+    model = tiny(config=OFFICIAL).eval()
     model.training = True  # losses, but running statistics
     inputs = sample(3, 3)
     boxes = inputs["instances"].gt_boxes
@@ -200,15 +200,15 @@ def test_only_classification_depends_on_the_areas() -> None:
 
 def test_networks_are_generated_for_survivors_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suppression looks at the boxes of the regressed keypoints, so it comes first."""
-    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, "TEST.DETECTIONS_PER_IMAGE", 7, config=RELEASED).eval()
+    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, "TEST.DETECTIONS_PER_IMAGE", 7, config=OFFICIAL).eval()
     counts = count_networks(model, monkeypatch)
     found = detections(model, [sample(0, 1), sample(1, 1)])
     assert counts == [7, 7]
     assert all((one.scores[1:] <= one.scores[:-1]).all() for one in found)
 
 
-def test_boxes_are_those_of_the_regressed_keypoints_inside_the_picture() -> None:
-    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, config=RELEASED).eval()
+def test_boxes_are_those_of_the_regressed_keypoints_inside_the_image() -> None:
+    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, config=OFFICIAL).eval()
     with torch.no_grad():
         model.head.keypoints.weight.zero_()
         model.head.keypoints.bias.copy_(torch.tensor([-1.0, 0.0, *[0.5] * 30, 2.0, 1.0]))
@@ -223,7 +223,7 @@ def test_boxes_are_those_of_the_regressed_keypoints_inside_the_picture() -> None
 
 @pytest.mark.parametrize("size", [(97, 131), (33, 200)])
 def test_odd_sizes_train_and_predict(size: tuple[int, int]) -> None:
-    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, config=RELEASED).train()
+    model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, config=OFFICIAL).train()
     batch = [sample(0, 2, size), sample(1, 0, (64, 65))]
     assert all(loss.isfinite() for loss in model(batch).values())
     found = detections(model.eval(), batch)
@@ -232,7 +232,7 @@ def test_odd_sizes_train_and_predict(size: tuple[int, int]) -> None:
 
 
 def test_a_person_is_learned_by_heart() -> None:
-    model = tiny(config=RELEASED).train()
+    model = tiny(config=OFFICIAL).train()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
     history = []
     for _ in range(25):
@@ -249,4 +249,4 @@ def test_a_skeleton_without_the_taps_names_the_key_and_its_keypoints(tmp_path: P
     with pytest.raises(
         ValueError, match=r"MODEL\.INSPOSE\.RELEASED\.TAPS .*'crowdpose_14' lacks: \['nose'\]"
     ):
-        tiny("DATASETS.SKELETON", "crowdpose_14", config=RELEASED)
+        tiny("DATASETS.SKELETON", "crowdpose_14", config=OFFICIAL)

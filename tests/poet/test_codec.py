@@ -36,7 +36,7 @@ def test_persons_become_poses_and_persons_again() -> None:
     assert_close(codec.split(codec.join(poses)).keypoints * sizes[:, None], keypoints)
 
 
-def test_the_centre_is_the_mean_of_what_is_visible() -> None:
+def test_the_center_is_the_mean_of_what_is_visible() -> None:
     keypoints = torch.tensor([[[10.0, 20.0], [30.0, 40.0], [float("nan"), 900.0]]])
     visible = torch.tensor([[True, True, False]])
     assert_close(centers_of_mass(keypoints, visible), torch.tensor([[20.0, 30.0]]))

@@ -1,4 +1,4 @@
-"""Names of the released checkpoints."""
+"""Names of the official checkpoints."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from poet_oracle import build, official_state
+from helpers.poet_oracle import build, official_state
 
 from poet.convert_weights import convert
 
@@ -36,13 +36,13 @@ def test_every_name_has_its_place(shared: Path, state: dict, config: str) -> Non
 
 
 def test_other_checkpoints_are_refused(state: dict) -> None:
-    with pytest.raises(ValueError, match=r"no released POET checkpoint: .*'kpt_embed\.'"):
+    with pytest.raises(ValueError, match=r"no official POET checkpoint: .*'kpt_embed\.'"):
         convert({name: tensor for name, tensor in state.items() if not name.startswith("kpt_embed")})
     with pytest.raises(ValueError, match=r"2 tensors have names .*bbox_embed"):
         convert({**state, "bbox_embed.weight": torch.ones(1), "transformer.encoder.layers.0.norm9.bias": 1})
 
 
-def test_a_released_file_becomes_ours(root: Path, state: dict, tmp_path: Path) -> None:
+def test_a_official_file_becomes_ours(root: Path, state: dict, tmp_path: Path) -> None:
     """With everything that the released training saves, the options it was started with among it."""
     content = {"model": state, "args": argparse.Namespace(lr=1e-4, num_queries=25), "epoch": 249}
     torch.save({**content, "optimizer": {}, "lr_scheduler": {"last_epoch": 249}}, tmp_path / "in.pth")

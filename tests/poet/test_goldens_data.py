@@ -1,4 +1,4 @@
-"""What the released code makes of annotations and pictures before the network sees them."""
+"""What the official code makes of annotations and images before the network sees them."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 from detectron2.structures import ImageList
-from oracles import arrays, load_fill
-from poet_oracle import people
+from helpers.oracles import arrays, load_fill
+from helpers.poet_oracle import people
 from torch import Tensor
 from torch.testing import assert_close
 
-from poet.persons import Persons, gather_persons, released_classes
+from poet.persons import Persons, gather_persons, official_classes
 from poet.poet import cell_padding
 from posecore.data.augment import ResizeRoundingDown
 from posecore.data.mapper import PoseMapper
@@ -29,13 +29,13 @@ def golden(shared: Path) -> dict[str, Tensor]:
 
 
 def persons(annotations: Tensor, size: tuple[int, int]) -> Persons:
-    return gather_persons([people(annotations, size)], 17, least_visibility=2, label=released_classes)
+    return gather_persons([people(annotations, size)], 17, least_visibility=2, label=official_classes)
 
 
 def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) -> Tensor:
-    """What our mapper makes of annotations that a transform moves into a picture of (height, width)."""
+    """What our mapper makes of annotations that a transform moves into an image of (height, width)."""
     mapper = PoseMapper(
-        labelled=True,
+        labeled=True,
         augmentations=[],
         skeleton=load_skeleton("coco_17"),
         boxes="annotated",
@@ -45,7 +45,7 @@ def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) ->
 
 
 def check_poses(annotations: Tensor, expected: Tensor, size: tuple[int, int], atol: float = ATOL) -> None:
-    """Centres, visible offsets and visibilities against (P, 54) rows in pixels."""
+    """Centers, visible offsets and visibilities against (P, 54) rows in pixels."""
     found = persons(annotations, size)
     scale = torch.tensor([size[1], size[0]])
     assert torch.equal(found.posed, expected[:, 2] > 0)
@@ -94,8 +94,8 @@ def test_resize(golden: dict, shared: Path) -> None:
     pixels = torch.from_numpy(transform.apply_image(image).copy()).permute(2, 0, 1)
     assert pixels.shape == (3, *size)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    normalised = (pixels / 255 - mean) / std
-    assert_close(normalised[:, ::24, ::24], golden["resize480_normalize/image_slice"], atol=2e-2, rtol=0)
+    normalized = (pixels / 255 - mean) / std
+    assert_close(normalized[:, ::24, ::24], golden["resize480_normalize/image_slice"], atol=2e-2, rtol=0)
     found = persons(moved(golden["annotations"], transform, size), size)
     expected = golden["resize480_normalize/keypoints"]
     assert_close(found.poses.centers[found.posed], expected[found.posed, :2], atol=2e-6, rtol=0)

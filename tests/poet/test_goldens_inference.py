@@ -1,4 +1,4 @@
-"""Stage by stage what the released code computes for two pictures of different sizes."""
+"""Stage by stage what the official code computes for two images of different sizes."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from poet_oracle import Case
+from helpers.poet_oracle import Case
 
 from poet.poet import cell_padding
 from poet.transformer import Cells
@@ -19,7 +19,7 @@ def case(shared: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def stages(case: Case) -> dict[str, Any]:
-    """What the model computes on the way, from the pictures to the poses."""
+    """What the model computes on the way, from the images to the poses."""
     model, batch = case.model(), case.batch()
     seen: dict[str, Any] = {}
 

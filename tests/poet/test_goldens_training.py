@@ -1,4 +1,4 @@
-"""Targets, matching, losses and gradients as the released code computes them."""
+"""Targets, matching, losses and gradients as the official code computes them."""
 
 import json
 import re
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracles import arrays
-from poet_oracle import people, predictions_of
+from helpers.oracles import arrays
+from helpers.poet_oracle import people, predictions_of
 from torch import Tensor
 from torch.testing import assert_close
 
 from poet.criterion import Criterion
-from poet.matcher import HungarianMatcher, Matches, ReleasedMatcher
-from poet.persons import Persons, gather_persons, released_classes
+from poet.matcher import HungarianMatcher, Matches, OfficialMatcher
+from poet.persons import Persons, gather_persons, official_classes
 from poet.terms import TERMS, Term
 
-# Name in the released code -> term of the loss, term of the cost.
+# Name in the official code -> term of the loss, term of the cost.
 NAMES = {
     "kpts": ("keypoint", "keypoint"),
     "deltas": ("coded_offset", "coded_offset"),
@@ -42,7 +42,7 @@ class Training:
         self.facts = json.loads((folder / "case.json").read_text())
 
     def targets(self, name: str) -> list:
-        """The persons of a set, in the pixels of the resized pictures."""
+        """The persons of a set, in the pixels of the resized images."""
         targets = []
         for image in range(2):
             annotations = self.inputs[f"{name}/image{image}/annotations"].clone()
@@ -53,7 +53,7 @@ class Training:
 
     def persons(self, name: str) -> tuple[Persons, list[int]]:
         targets = self.targets(name)
-        persons = gather_persons(targets, 17, least_visibility=2, label=released_classes)
+        persons = gather_persons(targets, 17, least_visibility=2, label=official_classes)
         return persons, [len(target) for target in targets]
 
     def terms(self, weights: str) -> tuple[dict[str, tuple[Term, float]], list[tuple[Term, float]]]:
@@ -73,7 +73,7 @@ def training(shared: Path) -> Training:
 
 
 def per_image(values: Tensor, counts: list[int]) -> list[Tensor]:
-    """(L, P, Q) -> per picture (L, Q, G)."""
+    """(L, P, Q) -> per image (L, Q, G)."""
     return [part.transpose(1, 2) for part in values.split(counts, dim=1)]
 
 
@@ -97,7 +97,7 @@ def test_targets(training: Training, name: str) -> None:
 def test_matching(training: Training, name: str, weights: str, form: str) -> None:
     persons, counts = training.persons(name)
     predictions = predictions_of(training.inputs["pred_logits"], training.inputs["pred_kpts"])
-    make = HungarianMatcher if form else ReleasedMatcher
+    make = HungarianMatcher if form else OfficialMatcher
     matcher = make(training.terms(weights)[1])
     costs = per_image(matcher.costs(predictions, persons), counts)
     matches = matcher(predictions, persons, counts)
@@ -127,7 +127,7 @@ def test_single_terms_of_the_cost(training: Training, name: str) -> None:
         assert_close(classes[image][0], golden, **training.tolerances("cost"))
     for theirs, (_, ours) in NAMES.items():
         # By their mistake, what visibilities cost is wrong where persons are without visible keypoints.
-        matcher = ReleasedMatcher([(TERMS[ours], 1.0)])
+        matcher = OfficialMatcher([(TERMS[ours], 1.0)])
         costs = per_image(matcher.pose_costs(predictions.poses, persons), counts)
         for image in range(2):
             golden = torch.from_numpy(training.golden[f"{name}/terms/image{image}/cost_{theirs}"])
@@ -150,7 +150,7 @@ def test_losses_and_gradients(training: Training, name: str, weights: str, form:
     vectors = training.inputs["pred_kpts"].clone().requires_grad_()
     predictions = predictions_of(logits, vectors)
     losses, costs = training.terms(weights)
-    matcher = HungarianMatcher(costs) if form else ReleasedMatcher(costs)
+    matcher = HungarianMatcher(costs) if form else OfficialMatcher(costs)
     criterion = Criterion(losses, training.facts["weights"]["eos_coef"])
     matches = matcher(predictions, persons, counts)
     assert isinstance(matches, Matches)

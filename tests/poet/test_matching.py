@@ -6,16 +6,16 @@ from itertools import permutations
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
-from people import sample
-from poet_oracle import tiny
+from helpers.image_samples import sample
+from helpers.poet_oracle import tiny
 from torch import Tensor
 from torch.testing import assert_close
 
 from poet.codec import PoseCodec, Poses
 from poet.criterion import Criterion
 from poet.head import Predictions
-from poet.matcher import HungarianMatcher, ReleasedMatcher
-from poet.persons import Persons, gather_persons, one_class, released_classes
+from poet.matcher import HungarianMatcher, OfficialMatcher
+from poet.persons import Persons, gather_persons, official_classes, one_class
 from poet.terms import TERMS, oks_error
 from posecore.structures.oks import oks
 
@@ -38,7 +38,7 @@ def predictions(layers: int, images: int, queries: int) -> Predictions:
     return Predictions(logits, PoseCodec(K).split(vectors))
 
 
-def test_persons_know_their_pictures() -> None:
+def test_persons_know_their_images() -> None:
     people = targets(2, 0, 3)
     persons = persons_of(people)
     assert len(persons) == 5
@@ -58,14 +58,14 @@ def test_what_counts_as_visible_is_a_choice() -> None:
     assert torch.equal(persons_of(people, 1).poses.visibility, (flags >= 1).float())
 
 
-def test_released_classes() -> None:
-    """No keypoints; the nose alone; hidden ones alone, the nose not labelled; somebody."""
+def test_official_classes() -> None:
+    """No keypoints; the nose alone; hidden ones alone, the nose not labeled; somebody."""
     keypoints = torch.zeros(4, 17, 3)
     keypoints[1, 0] = torch.tensor([33.3, 77.7, 2.0])
     keypoints[2, 5] = torch.tensor([10.0, 20.0, 1.0])
     keypoints[3] = torch.tensor([30.0, 60.0, 2.0])
     keypoints[3, 4, 0] = 50.0
-    assert released_classes(keypoints, keypoints[..., 2] >= 2).tolist() == [0, 0, 0, 1]
+    assert official_classes(keypoints, keypoints[..., 2] >= 2).tolist() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("name", ALL_TERMS)
@@ -82,7 +82,7 @@ def test_a_term_is_the_same_for_pairs_and_for_tables(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL_TERMS)
-def test_a_term_is_zero_at_the_truth_and_not_elsewhere(name: str) -> None:
+def test_a_term_is_zero_at_the_ground_truth_and_not_elsewhere(name: str) -> None:
     persons = persons_of(targets(5))
     assert_close(ALL_TERMS[name](persons.poses, persons), torch.zeros(5), atol=1e-6, rtol=0)
     other = persons.poses
@@ -103,7 +103,7 @@ def test_nobody_asks_for_the_pose_of_a_person_without_keypoints(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ALL_TERMS)
-def test_gradients_are_finite_even_at_the_truth(name: str) -> None:
+def test_gradients_are_finite_even_at_the_ground_truth(name: str) -> None:
     persons = persons_of(targets(3))
     values = [x.clone().requires_grad_() for x in vars(persons.poses).values()]
     ALL_TERMS[name](Poses(*values), persons).sum().backward()
@@ -116,7 +116,7 @@ def test_the_terms_of_equation_3() -> None:
         gt_boxes=Boxes(torch.tensor([[0.0, 0.0, 50.0, 50.0]])),
         gt_keypoints=Keypoints(torch.tensor([[[20.0, 10.0, 2.0], [60.0, 30.0, 2.0], [0.0, 0.0, 0.0]]])),
     )
-    persons = persons_of([person])  # centre (40, 20): (0.2, 0.2); offsets -+(0.1, 0.1)
+    persons = persons_of([person])  # center (40, 20): (0.2, 0.2); offsets -+(0.1, 0.1)
     poses = Poses(
         torch.tensor([[0.3, 0.4]]),
         torch.tensor([[[0.0, -0.1], [0.1, 0.2], [0.9, 0.9]]]),
@@ -138,13 +138,19 @@ def test_the_terms_of_equation_3() -> None:
 def test_the_oks_term_is_the_oks_of_evaluation() -> None:
     persons = persons_of(targets(4))
     poses = predictions(1, 1, 4).poses[0, 0]
-    truth, scale = persons.poses, persons.sizes[:, None]
-    table = oks(poses.keypoints * scale, truth.keypoints * scale, persons.areas, SIGMAS, truth.visibility)
+    ground_truth, scale = persons.poses, persons.sizes[:, None]
+    table = oks(
+        poses.keypoints * scale,
+        ground_truth.keypoints * scale,
+        persons.areas,
+        SIGMAS,
+        ground_truth.visibility,
+    )
     errors = oks_error(poses, persons, SIGMAS)
     assert_close(errors[persons.posed], 1 - table.diagonal()[persons.posed])
 
 
-def test_every_person_gets_a_query_of_its_own_picture() -> None:
+def test_every_person_gets_a_query_of_its_own_image() -> None:
     people = targets(2, 0, 3)
     persons = persons_of(people)
     found = predictions(2, 3, 6)
@@ -169,7 +175,7 @@ def test_the_assignment_costs_least() -> None:
 
 
 def test_more_persons_than_queries() -> None:
-    """As many are matched as there are queries; all count in the divisor."""
+    """As many are matched as there are queries; all count in the normalizer."""
     persons = persons_of(targets(5, 1))
     found = predictions(2, 2, 3)
     matches = HungarianMatcher([(TERMS["keypoint"], 1.0)])(found, persons, [5, 1])
@@ -179,7 +185,7 @@ def test_more_persons_than_queries() -> None:
     assert_close(losses["loss_keypoint"], 2 * errors[matches.layers == 1].sum() / 6)
 
 
-def test_nobody_in_any_picture() -> None:
+def test_nobody_in_any_image() -> None:
     persons = persons_of(targets(0, 0))
     found = predictions(2, 2, 4)
     matches = HungarianMatcher([(TERMS["keypoint"], 1.0)])(found, persons, [0, 0])
@@ -220,14 +226,14 @@ def test_matching_takes_one_copy_to_the_host(monkeypatch: pytest.MonkeyPatch) ->
     assert copies == [(6, 6, 5)]
 
 
-def test_the_released_mistake_changes_only_what_visibilities_cost() -> None:
+def test_the_official_mistake_changes_only_what_visibilities_cost() -> None:
     people = targets(2)
     people[0].gt_keypoints.tensor[1, :, 2] = 0
     persons = persons_of(people)
     found = predictions(1, 1, 4)
     terms = [(TERMS["visibility_distance"], 1.0)]
     right = HungarianMatcher(terms).pose_costs(found.poses, persons)[0]
-    wrong = ReleasedMatcher(terms).pose_costs(found.poses, persons)[0]
+    wrong = OfficialMatcher(terms).pose_costs(found.poses, persons)[0]
     # Person 1 has no keypoints: it pays, and query 1 is taken to see nothing.
     assert (right[1] == 0).all()
     assert_close(wrong[1, [0, 2, 3]], found.poses.visibility[0, 0, [0, 2, 3]].norm(dim=1))
@@ -236,7 +242,7 @@ def test_the_released_mistake_changes_only_what_visibilities_cost() -> None:
     assert_close(wrong[0, [0, 2, 3]], right[0, [0, 2, 3]])
     without = [(TERMS["keypoint"], 1.0), (TERMS["center"], 1.0)]
     assert_close(
-        ReleasedMatcher(without).pose_costs(found.poses, persons),
+        OfficialMatcher(without).pose_costs(found.poses, persons),
         HungarianMatcher(without).pose_costs(found.poses, persons),
     )
 

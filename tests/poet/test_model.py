@@ -1,38 +1,38 @@
-"""The whole model at its edges: who is in the picture, how large it is, how many keypoints there are."""
+"""The whole model at its edges: who is in the image, how large it is, how many keypoints there are."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from behaviour import (
-    batches_are_their_pictures,
+from helpers.image_samples import sample
+from helpers.model_contract import (
+    batches_are_their_images,
     detections,
     half_precision_trains_and_predicts,
     hard_persons_leave_everything_finite,
     inputs_stay,
     losses_after,
     losses_are_looked_at,
-    poses_are_in_the_original_picture,
+    poses_are_in_the_original_image,
     skeleton_of,
     steps_are_sound,
     trains_and_predicts,
 )
-from people import sample
-from poet_oracle import build, tiny
+from helpers.poet_oracle import build, tiny
 from torch import nn
 from torch.testing import assert_close
 
-RELEASED = "official/R_50.yaml"
+OFFICIAL = "official/R_50.yaml"
 VARIANTS = {
     "paper": ((), "R_50.yaml"),
-    "released": ((), RELEASED),
+    "official": ((), OFFICIAL),
     "last layer": (("MODEL.POET.AUXILIARY", False), "R_50.yaml"),
     "oks": (("MODEL.POET.LOSSES", [["oks", 1.0]]), "R_50.yaml"),
     "more persons than queries": (("MODEL.POET.NUM_QUERIES", 2), "R_50.yaml"),
 }
 PAPER = {"loss_class", "loss_offset", "loss_visibility", "loss_center"}
 KEYS = {
-    "released": {"loss_class", "loss_keypoint", "loss_coded_offset", "loss_visibility", "loss_center"},
+    "official": {"loss_class", "loss_keypoint", "loss_coded_offset", "loss_visibility", "loss_center"},
     "oks": {"loss_class", "loss_oks"},
 }
 
@@ -58,26 +58,26 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     assert keys == last | layers
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_nobody_costs_nothing_but_the_class(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     for name, loss in losses.items():
         assert (loss > 0) == name.startswith("loss_class")
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     hard_persons_leave_everything_finite(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
-def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = varied(model_of(variant))
-    batches_are_their_pictures(model, [sample(i, 1, (99, 131)) for i in range(3)], count=6)
+    batches_are_their_images(model, [sample(i, 1, (99, 131)) for i in range(3)], count=6)
 
 
 def test_padding_is_not_looked_at() -> None:
-    """Whatever stands in it, the smaller picture's poses are the same."""
+    """Whatever stands in it, the smaller image's poses are the same."""
     model = varied(tiny())
     batch = [sample(0, 1, (203, 250)), sample(1, 1, (96, 128))]
     images = model.preprocess(batch)
@@ -91,8 +91,8 @@ def test_padding_is_not_looked_at() -> None:
         assert_close(attention.decoder.sum(dim=2), torch.ones(2, 6))
 
 
-def test_poses_come_back_in_the_original_picture() -> None:
-    small, _ = poses_are_in_the_original_picture(varied(tiny()))
+def test_poses_come_back_in_the_original_image() -> None:
+    small, _ = poses_are_in_the_original_image(varied(tiny()))
     assert small.pred_keypoints.shape == (6, 17, 3)
     third = small.pred_keypoints[..., 2]
     assert ((third > 0) & (third < 1)).all()
@@ -100,11 +100,11 @@ def test_poses_come_back_in_the_original_picture() -> None:
 
 
 def test_poses_are_shifted_as_configured() -> None:
-    assert tiny(config=RELEASED).shift == 0
-    assert tiny("MODEL.POET.SHIFT", 0.5, config=RELEASED).shift == 0.5
+    assert tiny(config=OFFICIAL).shift == 0
+    assert tiny("MODEL.POET.SHIFT", 0.5, config=OFFICIAL).shift == 0.5
 
 
-def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
+def test_boxes_enclose_the_keypoints_within_the_image() -> None:
     result = detections(varied(tiny()), [sample(0, 1, (96, 128))])[0]
     points = result.pred_keypoints[..., :2]
     low, high = points.amin(dim=1), points.amax(dim=1)
@@ -113,9 +113,9 @@ def test_boxes_enclose_the_keypoints_within_the_picture() -> None:
     assert_close(result.pred_boxes.tensor, expected.clamp(min=0).minimum(limits))
 
 
-def test_released_results() -> None:
+def test_official_results() -> None:
     """Scores are of the likelier of two classes, persons without keypoints of class 1; no visibilities."""
-    model = varied(tiny(config=RELEASED))
+    model = varied(tiny(config=OFFICIAL))
     assert model.head.classifier.out_features == 3
     with torch.no_grad():
         model.head.classifier.bias.copy_(torch.tensor([3.0, 1.0, 0.0]))
@@ -147,28 +147,28 @@ def test_attention_maps_change_nothing() -> None:
 
 
 def test_inputs_stay_as_they_are() -> None:
-    inputs_stay(model_of("released"))
+    inputs_stay(model_of("official"))
 
 
 def test_losses_can_be_looked_at() -> None:
     losses_are_looked_at(model_of("paper"), [sample(0, 2), sample(1, 0)])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
     skeleton = skeleton_of(num_keypoints, tmp_path)
     model = tiny(*overrides, "DATASETS.SKELETON", skeleton, config=config)
-    labelled = sample(0, 2, num_keypoints=num_keypoints)
-    result = trains_and_predicts(model, nn.Module.eval, [labelled], sample(0, 1))
+    labeled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, nn.Module.eval, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (6, num_keypoints, 3)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "oks"])
+@pytest.mark.parametrize("variant", ["paper", "official", "oks"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labelled = [sample(0, 2), sample(1, 0)]
-    half_precision_trains_and_predicts(model_of(variant), nn.Module.eval, labelled, sample(0, 2))
+    labeled = [sample(0, 2), sample(1, 0)]
+    half_precision_trains_and_predicts(model_of(variant), nn.Module.eval, labeled, sample(0, 2))
 
 
 def test_a_few_steps_lower_the_losses() -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from behaviour import steps_are_sound
 from detectron2.structures import ImageList, Instances
-from poet_oracle import tiny
+from helpers.model_contract import steps_are_sound
+from helpers.poet_oracle import tiny
 from torch import Tensor, nn
 
 from poet import POET
@@ -69,7 +69,7 @@ class DenoisingPOET(POET):
         slots = torch.tensor([slot for count in counts for slot in range(count)], dtype=torch.int64)
         vectors = self.head.codec.join(persons.poses)
         vectors = vectors + self.noise * torch.randn_like(vectors)
-        # One slot at least, so that its parameters have a gradient whoever is in the pictures.
+        # One slot at least, so that its parameters have a gradient whoever is in the images.
         table = vectors.new_zeros(len(counts), max(*counts, 1), vectors.shape[1])
         positions = self.embed(table.index_put((persons.images, slots), vectors))
         total = learned.positions.shape[1] + positions.shape[1]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from poet_oracle import build
+from helpers.poet_oracle import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 

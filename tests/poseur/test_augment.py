@@ -9,8 +9,8 @@ from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import (
     Cutout,
     HalfBody,
-    Mirror,
     PhotometricDistortion,
+    RandomFlip,
     Rotate,
     Scale,
     Shift,
@@ -29,7 +29,7 @@ def draw(change, keypoints=NOTHING, region=REGION):
 
 
 def test_shift():
-    moved = np.array([region.centre - REGION.centre for region in draw(Shift(0.16, 0.3))])
+    moved = np.array([region.center - REGION.center for region in draw(Shift(0.16, 0.3))])
     share = (moved != 0).any(axis=1).mean()
     assert 0.2 < share < 0.4
     assert (np.abs(moved) <= 0.16 * REGION.size).all()
@@ -38,7 +38,7 @@ def test_shift():
 
 
 def test_mirror():
-    assert 0.4 < np.mean([region.mirrored for region in draw(Mirror())]) < 0.6
+    assert 0.4 < np.mean([region.flipped for region in draw(RandomFlip())]) < 0.6
 
 
 def test_scale():
@@ -68,26 +68,26 @@ def half_body(**changes):
     return HalfBody(upper=[0, 1, 2], lower=[3, 4, 5], **settings | changes)
 
 
-def person(labelled):
+def person(labeled):
     """Six keypoints, the lower three further down."""
     points = np.array([[10.0, 10], [20, 12], [15, 30], [12, 60], [18, 62], [30, 90]])
-    return np.column_stack([points, labelled])
+    return np.column_stack([points, labeled])
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(1.0, [15, 52 / 3]), (0.0, [20, 212 / 3])])
 def test_half_bodies(probability, expected):
     region = half_body(upper_probability=probability)(REGION, person([2, 2, 1, 1, 1, 2]))
-    assert_allclose(region.centre, expected)
+    assert_allclose(region.center, expected)
     assert_allclose(region.size[0] / region.size[1], 0.75)
 
 
 def test_the_other_half_where_one_has_too_few():
     for probability in (0.0, 1.0):
         change = half_body(upper_probability=probability, min_keypoints=1)
-        assert change(REGION, person([2, 0, 1, 1, 1, 1])).centre[1] > 60
-        assert change(REGION, person([2, 2, 1, 0, 1, 1])).centre[1] < 20
+        assert change(REGION, person([2, 0, 1, 1, 1, 1])).center[1] > 60
+        assert change(REGION, person([2, 2, 1, 0, 1, 1])).center[1] < 20
         # Two keypoints of the upper half are better than two of the lower one.
-        assert change(REGION, person([2, 2, 0, 0, 1, 1])).centre[1] < 20
+        assert change(REGION, person([2, 2, 0, 0, 1, 1])).center[1] < 20
 
 
 def test_whole_bodies_stay():
@@ -101,7 +101,7 @@ def test_whole_bodies_stay():
     assert 0.6 < np.mean(shares) < 0.8
 
 
-def test_colours():
+def test_colors():
     crop = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
     before = crop.copy()
     changed = [PhotometricDistortion()(crop) for _ in range(60)]
@@ -112,11 +112,11 @@ def test_colours():
     assert means.max() > crop.mean() + 20
     # One of sixteen has nothing drawn; the way through hue and back may round.
     assert any(np.abs(image.astype(int) - crop).max() <= 1 for image in changed)
-    grey = PhotometricDistortion()(np.full((4, 4, 3), 120, np.uint8))
-    assert np.ptp(grey) <= 1  # neither hue nor saturation makes grey coloured
+    gray = PhotometricDistortion()(np.full((4, 4, 3), 120, np.uint8))
+    assert np.ptp(gray) <= 1  # neither hue nor saturation makes gray colored
 
 
-def test_colours_stay_in_their_place():
+def test_colors_stay_in_their_place():
     crop = np.zeros((30, 20, 3), np.uint8)
     crop[12, 7] = (120, 60, 90)
     for _ in range(30):
@@ -140,8 +140,8 @@ def test_cutout():
 def test_what_the_configuration_asks_for():
     cfg = get_cfg()
     skeleton = load_skeleton("coco_17")
-    mirror, half, *others = build_region_changes(cfg, skeleton)
-    assert isinstance(mirror, Mirror)
+    flip, half, *others = build_region_changes(cfg, skeleton)
+    assert isinstance(flip, RandomFlip)
     assert others == [Scale(0.5), Rotate(40.0, 0.6)]
     assert isinstance(half, HalfBody)
     assert (half.upper, half.lower) == (list(range(11)), list(range(11, 17)))

@@ -6,11 +6,11 @@ import pytest
 import torch
 import yaml
 from detectron2.modeling import build_model
-from dots import dots_cfg, make_cfg
-from support import in_processes
+from helpers.dot_dataset import dots_cfg, make_cfg
+from helpers.support import in_processes
 
-import poseur  # noqa: F401  (registers the view, in other processes too)
-from posecore.data import build_test_loader, build_view, load_dataset, register, register_definitions
+import poseur  # noqa: F401  (registers the samples, in other processes too)
+from posecore.data import build_samples, build_test_loader, load_dataset, register, register_definitions
 from posecore.engine.evaluate import evaluate
 from posecore.structures.skeleton import load_skeleton
 
@@ -40,11 +40,11 @@ def detect_with_a_model(cfg, folder):
     node.DETECTOR.WEIGHTS = str(folder / "detector.pth")
 
 
-def samples(cfg):
+def all_samples(cfg):
     return [sample for batch in build_test_loader(cfg, "dots") for sample in batch]
 
 
-@pytest.mark.parametrize("boxes", ["truth", "file", "detector"])
+@pytest.mark.parametrize("boxes", ["ground_truth", "file", "detector"])
 def test_poses_are_found_where_they_are(dots, tmp_path, boxes):
     """From the annotations through crops and back, every half pixel included."""
     dots.TEST.NUM_PREVIEWS = 0
@@ -52,9 +52,11 @@ def test_poses_are_found_where_they_are(dots, tmp_path, boxes):
         detect_from_file(dots, tmp_path, {"image_id": 1, "bbox": [45, 25, 60, 55], "score": 0.5})
     elif boxes == "detector":
         detect_with_a_model(dots, tmp_path)
-    truth = json.loads((tmp_path / "truth.json").read_text())
-    truth["annotations"] = [item | {"area": 25.0} for item in truth["annotations"] if item["id"] == 1]
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    ground_truth = json.loads((tmp_path / "ground_truth.json").read_text())
+    ground_truth["annotations"] = [
+        item | {"area": 25.0} for item in ground_truth["annotations"] if item["id"] == 1
+    ]
+    (tmp_path / "ground_truth.json").write_text(json.dumps(ground_truth))
     results = evaluate(dots, build_model(dots))
     assert results["keypoints"]["AP"] == pytest.approx(100)
 
@@ -62,12 +64,12 @@ def test_poses_are_found_where_they_are(dots, tmp_path, boxes):
 def test_boxes_from_a_file(dots, tmp_path):
     one = {"image_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5}
     detect_from_file(dots, tmp_path, one, {**one, "score": 0.25}, {**one, "bbox": [-5, 0, 500, 9]})
-    first, second = samples(dots)
+    first, second = all_samples(dots)
     assert first["boxes"].tolist() == [[10, 20, 40, 60], [10, 20, 40, 60], [-5, 0, 495, 9]]
     assert first["box_scores"].tolist() == [0.5, 0.25, 0.5]
     assert len(second["crops"]) == 0
     dots.INPUT.CROPS.MIN_SCORE = 0.3
-    assert [len(sample["crops"]) for sample in samples(dots)] == [2, 0]
+    assert [len(sample["crops"]) for sample in all_samples(dots)] == [2, 0]
 
 
 def test_the_boxes_of_a_real_detector(shared):
@@ -81,7 +83,7 @@ def test_the_boxes_of_a_real_detector(shared):
 
 def test_boxes_of_a_detector(dots, tmp_path):
     detect_with_a_model(dots, tmp_path)
-    first, second = samples(dots)
+    first, second = all_samples(dots)
     (box,) = first["boxes"].tolist()
     assert box == pytest.approx([56, 31, 100, 75], abs=2), "the dog is left out"
     assert first["box_scores"].tolist() == [0.75]
@@ -89,10 +91,10 @@ def test_boxes_of_a_detector(dots, tmp_path):
 
 
 def shares(cfg):
-    """In a process: the boxes of all pictures, wherever they were detected."""
+    """In a process: the boxes of all images, wherever they were detected."""
     register_definitions(cfg.DATASETS.DEFINITIONS)
     first, second = load_dataset("dots", load_skeleton(cfg.DATASETS.SKELETON))
-    records = build_view(cfg).test_records("dots", [first, second, first])
+    records = build_samples(cfg).test_records("dots", [first, second, first])
     return [record["people"].boxes.tolist() for record in records]
 
 
@@ -104,13 +106,13 @@ def test_two_processes_share_the_work(dots, tmp_path):
     assert first[0] == first[2]
 
 
-def test_truth_needs_annotations(dots, tmp_path):
-    truth = json.loads((tmp_path / "truth.json").read_text())
-    (tmp_path / "truth.json").write_text(json.dumps({"images": truth["images"]}))
+def test_ground_truth_needs_annotations(dots, tmp_path):
+    ground_truth = json.loads((tmp_path / "ground_truth.json").read_text())
+    (tmp_path / "ground_truth.json").write_text(json.dumps({"images": ground_truth["images"]}))
     with pytest.raises(ValueError, match=r"'dots' has no annotations.*INPUT\.CROPS\.BOXES to 'file'"):
-        samples(dots)
+        all_samples(dots)
     detect_from_file(dots, tmp_path, {"image_id": 1, "bbox": [10, 20, 30, 40], "score": 0.5})
-    assert [len(sample["crops"]) for sample in samples(dots)] == [1, 0]
+    assert [len(sample["crops"]) for sample in all_samples(dots)] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -127,21 +129,21 @@ def test_truth_needs_annotations(dots, tmp_path):
 )
 def test_what_is_missing_shows_before_a_training(dots, overrides, error, message):
     dots.merge_from_list(overrides)
-    view = build_view(dots)
+    samples = build_samples(dots)
     with pytest.raises(error, match=message):
-        view.check("dots")
+        samples.check("dots")
     with pytest.raises(error, match=message):
-        samples(dots)
+        all_samples(dots)
 
 
 def test_detectors_need_weights(dots, tmp_path):
     detect_with_a_model(dots, tmp_path)
     dots.INPUT.CROPS.DETECTOR.WEIGHTS = ""
     with pytest.raises(ValueError, match=r"INPUT\.CROPS\.DETECTOR\.WEIGHTS must be"):
-        build_view(dots).check("dots")
+        build_samples(dots).check("dots")
 
 
 def test_a_file_of_another_dataset(dots, tmp_path):
     file = detect_from_file(dots, tmp_path, {"image_id": 3, "bbox": [10, 20, 30, 40], "score": 0.5})
-    with pytest.raises(ValueError, match=rf"{file}: 1 of its 1 pictures are not in the dataset"):
-        samples(dots)
+    with pytest.raises(ValueError, match=rf"{file}: 1 of its 1 images are not in the dataset"):
+        all_samples(dots)

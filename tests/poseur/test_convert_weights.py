@@ -1,11 +1,11 @@
-"""The released checkpoints: every name, how they were trained, and how weights started."""
+"""The official checkpoints: every name, how they were trained, and how weights started."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from poseur_oracle import CONFIGS, Case, build, official_state, our_names
+from helpers.poseur_oracle import CONFIGS, Case, build, official_state, our_names
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -81,16 +81,16 @@ def test_what_nobody_knows_is_named(state: dict[str, Tensor]) -> None:
 
 
 def test_another_model_is_told_apart() -> None:
-    with pytest.raises(ValueError, match=r"no released Poseur checkpoint.*'fc\.weight'"):
+    with pytest.raises(ValueError, match=r"no official Poseur checkpoint.*'fc\.weight'"):
         convert({"fc.weight": torch.zeros(1)})
 
 
-@pytest.mark.parametrize("released", OPTIMIZERS)
-def test_learning_rates_and_weight_decays(shared: Path, released: str) -> None:
-    groups = json.loads((shared / "oracles/poseur/optimizer_groups.json").read_text())[released]["groups"]
+@pytest.mark.parametrize("official", OPTIMIZERS)
+def test_learning_rates_and_weight_decays(shared: Path, official: str) -> None:
+    groups = json.loads((shared / "oracles/poseur/optimizer_groups.json").read_text())[official]["groups"]
     cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / OPTIMIZERS[released]))
-    optimizer = build_optimizer(cfg, build(OPTIMIZERS[released]))
+    cfg.merge_from_file(str(CONFIGS / OPTIMIZERS[official]))
+    optimizer = build_optimizer(cfg, build(OPTIMIZERS[official]))
     assert isinstance(optimizer, torch.optim.AdamW)
     ours = sorted(
         (group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups

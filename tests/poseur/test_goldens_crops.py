@@ -1,4 +1,4 @@
-"""The released code's crops, number by number (shared/oracles/poseur/codec and coco)."""
+"""The official code's crops, number by number (shared/oracles/poseur/codec and coco)."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.oracles import load_fill
 from numpy.testing import assert_allclose
-from oracles import load_fill
 
 from posecore.data.formats.coco import dataset_dicts, read_coco
 from posecore.structures.skeleton import load_skeleton
 from poseur.augment import HalfBody
-from poseur.boxes import TruthBoxes
+from poseur.boxes import GroundTruthBoxes
 from poseur.crops import CropGeometry, Region, transform
 
 SIZES = [(256, 192), (256, 256), (384, 288)]
@@ -35,14 +35,14 @@ def test_regions_and_maps(codec: dict, size: tuple[int, int]) -> None:
     for index, (box, angle) in enumerate(zip(xyxy(codec["boxes"]), ANGLES, strict=True)):
         region = geometry.region(box)
         expected = codec[f"{name}.centre_scale"][index]
-        assert_allclose(np.append(region.centre, region.size / 200), expected, rtol=1e-5, atol=1e-5)
+        assert_allclose(np.append(region.center, region.size / 200), expected, rtol=1e-5, atol=1e-5)
         turned = replace(region, angle=angle)
         there = geometry.image_to_crop(turned)
-        # The released code solves for the map in single precision.
+        # The official code solves for the map in single precision.
         assert_allclose(there, codec[f"{name}.matrix"][index], rtol=2e-5, atol=2e-3)
         points = transform(codec["keypoints"][index].astype(float), there)
         assert_allclose(points, codec[f"{name}.crop"][index], rtol=2e-5, atol=2e-3)
-        # Our picture's coordinates are 0.5 more than its pixels' indices, the released code's.
+        # Our image's coordinates are 0.5 more than its pixels' indices, the official code's.
         back = geometry.crop_to_image(turned)
         assert_allclose(back - [[0, 0, 0.5]], codec[f"{name}.inverse"][index], rtol=2e-5, atol=1e-3)
 
@@ -56,7 +56,7 @@ def test_what_counts_as_inside(codec: dict, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_normalised_predictions_come_back_into_the_picture(codec: dict, size: tuple[int, int]) -> None:
+def test_normalized_predictions_come_back_into_the_image(codec: dict, size: tuple[int, int]) -> None:
     name = f"{size[0]}x{size[1]}"
     geometry = CropGeometry(size, first_pixel=0.0)
     for box, target, back in zip(
@@ -74,26 +74,26 @@ def test_pixels(codec: dict, shared: Path) -> None:
 
 
 def test_mpii(codec: dict) -> None:
-    """Centre and side of MPII's annotations are a square box that is not cut at the picture's border."""
+    """Center and side of MPII's annotations are a square box that is not cut at the image's border."""
     geometry = CropGeometry((256, 256), first_pixel=0.0)
-    for raw, centre, scale, matrix in zip(
+    for raw, center, scale, matrix in zip(
         codec["mpii.raw"], codec["mpii.centre"], codec["mpii.scale"], codec["mpii.matrix"], strict=True
     ):
         half = 100 * raw[2] * np.ones(2)
-        region = geometry.region(np.concatenate([centre - half, centre + half]))
+        region = geometry.region(np.concatenate([center - half, center + half]))
         assert_allclose(region.size / 200, scale, rtol=1e-5)
         assert_allclose(geometry.image_to_crop(region), matrix, rtol=2e-5, atol=1e-4)
 
 
-def test_mirrored_crops(codec: dict) -> None:
-    """The released code mirrors a picture, 320 wide, and the centre of the box in it, and then cuts."""
+def test_flipped_crops(codec: dict) -> None:
+    """The official code mirrors an image, 320 wide, and the center of the box in it, and then cuts."""
     skeleton = load_skeleton("coco_17")
     geometry = CropGeometry((256, 192), first_pixel=0.0)
     region = geometry.region(np.array([40.0, 30, 200, 290]))
-    there = replace(region, centre=np.array([319 - region.centre[0], region.centre[1]]))
+    there = replace(region, center=np.array([319 - region.center[0], region.center[1]]))
     expected = transform(codec["aug.flip_joints"][:, :2].astype(float), geometry.image_to_crop(there))
-    mirrored = geometry.image_to_crop(replace(region, mirrored=True))
-    found = transform(codec["aug.joints"][:, :2].astype(float), mirrored)[list(skeleton.flip_indices)]
+    flipped = geometry.image_to_crop(replace(region, flipped=True))
+    found = transform(codec["aug.joints"][:, :2].astype(float), flipped)[list(skeleton.flip_indices)]
     visible = codec["aug.flip_visible"][:, 0] > 0
     assert_allclose(found[visible], expected[visible], atol=1e-4)
 
@@ -118,25 +118,25 @@ def test_half_bodies(codec: dict) -> None:
             upper_probability=probability,
         )
         region = change(whole, keypoints)
-        found = np.append(region.centre, region.size / 200)
+        found = np.append(region.center, region.size / 200)
         assert_allclose(found, codec[f"aug.half_body_{half}"], rtol=2e-5, atol=1e-4)
 
 
-def test_boxes_of_the_truth(shared: Path) -> None:
+def test_boxes_of_the_ground_truth(shared: Path) -> None:
     case = np.load(shared / "oracles" / "poseur" / "coco" / "outputs.npz")
     coco = read_coco(shared / "data" / "coco" / "person_keypoints.json", load_skeleton("coco_17"))
     geometry = CropGeometry((256, 192), first_pixel=0.0)
     people = [
-        (picture["image_id"], box)
-        for picture in dataset_dicts(coco, "")
-        for _, box in TruthBoxes("annotated", geometry).people(picture)
+        (image["image_id"], box)
+        for image in dataset_dicts(coco, "")
+        for _, box in GroundTruthBoxes("annotated", geometry).people(image)
     ]
     assert [image_id for image_id, _ in people] == case["image_id"].tolist()
     boxes = np.array([box for _, box in people])
     assert_allclose(boxes, xyxy(case["bbox"]), rtol=2e-5, atol=1e-4)
     for box, expected in zip(boxes, case["boxes"], strict=True):
         region = geometry.region(box)
-        assert_allclose(np.append(region.centre, region.size / 200), expected[:4], rtol=2e-5, atol=1e-4)
+        assert_allclose(np.append(region.center, region.size / 200), expected[:4], rtol=2e-5, atol=1e-4)
         assert_allclose(region.size.prod(), expected[4], rtol=2e-5)
         inverse = geometry.crop_to_image(region)
         assert_allclose(np.linalg.det(inverse[:, :2]) * 256 * 192, expected[4], rtol=2e-5)

@@ -1,11 +1,11 @@
-"""Stage by stage what the released code computes for two crops."""
+"""Stage by stage what the official code computes for two crops."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from poseur_oracle import Case
+from helpers.poseur_oracle import Case
 from torch import Tensor, nn
 
 from posecore.layers.position import encode_points
@@ -39,7 +39,7 @@ def stages(case: Case) -> dict[str, Any]:
         start = network.start(maps, levels)
         memory = network.positions(levels)
         predictions = network.decoder(start.queries, memory)
-        plain, mirrored = predictions[-1], model.predictions(crops.flip(3)).result
+        plain, flipped = predictions[-1], model.predictions(crops.flip(3)).result
     return locals()
 
 
@@ -117,17 +117,17 @@ def test_scores(case: Case, stages: dict[str, Any]) -> None:
     case.check("final.score_default", certainty(final.scales))
 
 
-def test_mirrored_crop(case: Case, stages: dict[str, Any]) -> None:
-    mirrored: Prediction = stages["mirrored"]
-    case.check("flip.raw_keypoints", mirrored.points)
-    case.check("flip.raw_sigma", mirrored.scales)
-    back = unflip(mirrored, stages["model"].skeleton.flip_indices)
+def test_flipped_crop(case: Case, stages: dict[str, Any]) -> None:
+    flipped: Prediction = stages["flipped"]
+    case.check("flip.raw_keypoints", flipped.points)
+    case.check("flip.raw_sigma", flipped.scales)
+    back = unflip(flipped, stages["model"].skeleton.flip_indices)
     case.check("flip.back_keypoints", back.points)
     case.check("flip.back_sigma", back.scales)
 
 
 @pytest.mark.parametrize(
-    ("released", "overrides"),
+    ("official", "overrides"),
     [
         ("default", ()),
         ("noflip", ("MODEL.POSEUR.FLIP_FUSION", "none")),
@@ -135,13 +135,13 @@ def test_mirrored_crop(case: Case, stages: dict[str, Any]) -> None:
         (
             "type2",
             (
-                *("MODEL.POSEUR.FLIP_FUSION", "power_released", "MODEL.POSEUR.SCORE", "probability"),
+                *("MODEL.POSEUR.FLIP_FUSION", "power_official", "MODEL.POSEUR.SCORE", "probability"),
                 *("MODEL.POSEUR.SCORE_FACTOR", 0.7),
             ),
         ),
     ],
 )
-def test_poses_in_the_picture(case: Case, stages: dict[str, Any], released: str, overrides: tuple) -> None:
+def test_poses_in_the_image(case: Case, stages: dict[str, Any], official: str, overrides: tuple) -> None:
     model = case.model(CONFIG, "MODEL.POSEUR.OKS_NMS_THRESH", 1.0, *overrides).eval()
     inputs = [
         {"crops": crop[None], "crop_to_image": affine(meta)[None], "height": 480, "width": 640}
@@ -150,11 +150,11 @@ def test_poses_in_the_picture(case: Case, stages: dict[str, Any], released: str,
     ]
     with torch.no_grad():
         poses = torch.cat([result["instances"].pred_keypoints for result in model(inputs)])
-    case.check(f"test.{released}.preds", poses)
+    case.check(f"test.{official}.preds", poses)
 
 
 def affine(meta: dict) -> Tensor:
-    """From pixels of the crop to those of the picture, both counted as the released code counts."""
-    centre, size = torch.tensor(meta["center"]), 200 * torch.tensor(meta["scale"])
+    """From pixels of the crop to those of the image, both counted as the official code counts."""
+    center, size = torch.tensor(meta["center"]), 200 * torch.tensor(meta["scale"])
     scale = size / torch.tensor([192.0, 256.0])
-    return torch.cat([torch.diag(scale), (centre - size / 2)[:, None]], dim=1)
+    return torch.cat([torch.diag(scale), (center - size / 2)[:, None]], dim=1)

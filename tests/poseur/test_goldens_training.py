@@ -1,4 +1,4 @@
-"""Losses and gradients of one step on two crops, as the released code computes them."""
+"""Losses and gradients of one step on two crops, as the official code computes them."""
 
 from functools import partial
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from detectron2.structures import Instances, Keypoints
-from poseur_oracle import Case, our_names, permutation
+from helpers.poseur_oracle import Case, our_names, permutation
 from torch import nn
 
 from poseur.noise import perturb
@@ -23,7 +23,7 @@ def case(shared: Path) -> Case:
 @pytest.fixture(scope="module")
 def step(case: Case) -> dict[str, Any]:
     """One forward and backward pass with the case's noise, without dropout, with frozen statistics."""
-    model = case.model("official/R_50_256x192.yaml", "MODEL.POSEUR.LOSS_DIVISOR", "predictions").train()
+    model = case.model("official/R_50_256x192.yaml", "MODEL.POSEUR.LOSS_NORMALIZER", "predictions").train()
     model.backbone.eval()
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -1,19 +1,19 @@
-"""The parts of the released code one by one: flow, losses, noise, scores, fusion, suppression."""
+"""The parts of the official code one by one: flow, losses, noise, scores, fusion, suppression."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from poseur_oracle import Case, permutation
+from helpers.poseur_oracle import Case, permutation
 from torch import Tensor
 from torch.testing import assert_close
 
 from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import load_skeleton
-from poseur.flip import Scored, released_power_fusion
+from poseur.flip import Scored, official_power_fusion
 from poseur.noise import perturb
 from poseur.prediction import Prediction
-from poseur.rle import RealNVP, released_loss
+from poseur.rle import RealNVP, official_loss
 from poseur.score import (
     InstanceScore,
     certainty,
@@ -55,7 +55,7 @@ def test_loss_and_gradients(rle: Case, kind: str) -> None:
     points = golden[f"{near}mu"].clone().requires_grad_()
     scales = golden[f"{near}sigma"].clone().requires_grad_()
     weights = {"ones": 1.0, "zeros": 0.0}.get(kind, golden["weight.mixed"][..., 0])
-    total = (released_loss(Prediction(points, scales), golden["target"], flow) * weights).sum()
+    total = (official_loss(Prediction(points, scales), golden["target"], flow) * weights).sum()
     (total / 51).backward()
     rle.check(f"loss.{kind}", total / 51)
     rle.check(f"loss_2022.{kind}", total / 3)
@@ -77,7 +77,7 @@ def test_layers(rle: Case) -> None:
     scales = rle.uniform("poseur/rle/dec_sigma", (2, 3, 68, 2), 0.02, 0.9)
     weights = rle.golden["weight.mixed"][..., 0].repeat(1, 4)
     target = rle.golden["target"].repeat(1, 4, 1).expand(2, -1, -1, -1)
-    losses = released_loss(Prediction(points, scales), target, flow_of(rle, "dec")) * weights
+    losses = official_loss(Prediction(points, scales), target, flow_of(rle, "dec")) * weights
     rle.check("dec_losses", losses.sum(dim=(1, 2)) / (3 * 68))
 
 
@@ -106,7 +106,7 @@ def test_scores_of_keypoints(score: Case) -> None:
 def test_fusion(score: Case) -> None:
     points = score.uniform("poseur/score/kpt", (2, 4, 11, 2))
     scores = probability(score.uniform("poseur/score/sigma", (2, 4, 11, 2), 0.02, 0.9), factor=0.7)
-    fused = released_power_fusion(*(Scored(*pair) for pair in zip(points, scores, strict=True)))
+    fused = official_power_fusion(*(Scored(*pair) for pair in zip(points, scores, strict=True)))
     score.check("fuse.keypoints", fused.points)
     score.check("fuse.score", fused.scores)
 
@@ -132,14 +132,14 @@ def test_persons_of_a_data_set(shared: Path, name: str, instance_score: Instance
     poses, boxes = golden["preds"], golden["boxes"]
     scores = instance_score(boxes[:, 5], poses[..., 2])
     found: list[Tensor] = []
-    pictures: list[int] = []
+    images: list[int] = []
     sigmas = torch.tensor(load_skeleton("coco_17").sigmas)
-    for picture in dict.fromkeys(golden["image_id"].tolist()):
-        own = (golden["image_id"] == picture).nonzero()[:, 0]
+    for image in dict.fromkeys(golden["image_id"].tolist()):
+        own = (golden["image_id"] == image).nonzero()[:, 0]
         kept = own[oks_nms(poses[own, :, :2], scores[own], boxes[own, 4], sigmas, 0.9)]
         found.append(scores[kept])
-        pictures += [picture] * len(kept)
+        images += [image] * len(kept)
     expected = sorted(zip(golden[f"{name}.image_id"].tolist(), golden[f"{name}.score"].tolist(), strict=True))
-    ours = sorted(zip(pictures, torch.cat(found).tolist(), strict=True))
-    assert [picture for picture, _ in ours] == [picture for picture, _ in expected]
+    ours = sorted(zip(images, torch.cat(found).tolist(), strict=True))
+    assert [image for image, _ in ours] == [image for image, _ in expected]
     assert_close(torch.tensor([s for _, s in ours]), torch.tensor([s for _, s in expected]))

@@ -1,4 +1,4 @@
-"""The whole model at its edges: who is in the picture, what is labelled, how many keypoints there are."""
+"""The whole model at its edges: who is in the image, what is labeled, how many keypoints there are."""
 
 import copy
 from dataclasses import replace
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from behaviour import (
+from helpers.model_contract import (
     detections,
     half_precision_trains_and_predicts,
     losses_are_looked_at,
     skeleton_of,
     trains_and_predicts,
 )
-from cut_out import SIZE, crop, picture
-from poseur_oracle import tiny
+from helpers.person_crops import SIZE, crop, image
+from helpers.poseur_oracle import tiny
 from torch import nn
 from torch.testing import assert_close
 
 from poseur.attention import keypoint_attention
 from poseur.flip import agreement_fusion, mean_fusion, power_fusion
 
-RELEASED = "official/R_50_256x192.yaml"
+OFFICIAL = "official/R_50_256x192.yaml"
 L1 = ("MODEL.POSEUR.LOSS", "l1", "MODEL.POSEUR.SCORE", "none")
 VARIANTS = {
     "paper": (),
@@ -39,8 +39,8 @@ VARIANTS = {
 
 
 def model_of(variant: str) -> nn.Module:
-    if variant == "released":
-        return tiny(config=RELEASED)
+    if variant == "official":
+        return tiny(config=OFFICIAL)
     return tiny(*VARIANTS[variant])
 
 
@@ -52,7 +52,7 @@ def awake(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, "released"])
+@pytest.mark.parametrize("variant", [*VARIANTS, "official"])
 def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     model = model_of(variant).train()
     layers = {"RLE": 0, "L1 without decoder": 0, "shared layers": 3}.get(variant, 2)
@@ -69,8 +69,8 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "L1"])
-def test_what_is_not_labelled_does_not_matter(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official", "L1"])
+def test_what_is_not_labeled_does_not_matter(variant: str) -> None:
     model = model_of(variant).train()
     model.network.eval()  # without noise and dropout
     inputs, other = crop(0), crop(0)
@@ -83,10 +83,10 @@ def test_what_is_not_labelled_does_not_matter(variant: str) -> None:
         assert_close(loss, changed[name])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released", "RLE", "learned start"])
-def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
+@pytest.mark.parametrize("variant", ["paper", "official", "RLE", "learned start"])
+def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = awake(model_of(variant))
-    batch = [picture(0, 2), picture(1, 0), picture(2, 3), picture(3, 1)]
+    batch = [image(0, 2), image(1, 0), image(2, 3), image(3, 1)]
     for together, inputs in zip(detections(model, batch), batch, strict=True):
         alone = detections(model, [inputs])[0]
         assert len(together) == len(inputs["crops"])
@@ -97,8 +97,8 @@ def test_a_batch_gives_what_its_pictures_give_one_by_one(variant: str) -> None:
         assert torch.equal(together.pred_boxes.tensor, alone.pred_boxes.tensor)
 
 
-def test_pictures_without_persons() -> None:
-    for result in detections(awake(model_of("paper")), [picture(0, 0), picture(1, 0)]):
+def test_images_without_persons() -> None:
+    for result in detections(awake(model_of("paper")), [image(0, 0), image(1, 0)]):
         assert result.pred_keypoints.shape == (0, 17, 3)
         assert result.pred_boxes.tensor.shape == (0, 4)
         assert len(result.scores) == len(result.pred_classes) == 0
@@ -107,15 +107,15 @@ def test_pictures_without_persons() -> None:
 def test_many_crops_go_through_the_network_in_parts() -> None:
     model = awake(model_of("paper"))
     model.how_to_score = replace(model.how_to_score, oks_nms_thresh=1.0)
-    whole = detections(model, [picture(0, 5)])[0]
+    whole = detections(model, [image(0, 5)])[0]
     model.how_to_score = replace(model.how_to_score, crops_at_once=2)
-    parts = detections(model, [picture(0, 5)])[0]
+    parts = detections(model, [image(0, 5)])[0]
     assert_close(whole.pred_keypoints, parts.pred_keypoints, atol=1e-3, rtol=1e-4)
 
 
-def test_poses_are_in_the_picture_and_best_first() -> None:
+def test_poses_are_in_the_image_and_best_first() -> None:
     model = awake(model_of("paper"))
-    inputs = picture(0, 3)
+    inputs = image(0, 3)
     plain = detections(model, [inputs])[0]
     assert (plain.scores.diff() <= 0).all()
     assert plain.pred_classes.tolist() == [0, 0, 0]
@@ -131,17 +131,17 @@ def test_poses_are_in_the_picture_and_best_first() -> None:
 
 
 def test_scores_are_those_of_box_and_keypoints() -> None:
-    result = detections(awake(model_of("paper")), [picture(0, 3)])[0]
+    result = detections(awake(model_of("paper")), [image(0, 3)])[0]
     confidence = result.pred_keypoints[..., 2]
     assert ((confidence > 0) & (confidence < 1)).all()
-    boxes = picture(0, 3)
+    boxes = image(0, 3)
     own = [(boxes["boxes"] == box).all(dim=1).nonzero().item() for box in result.pred_boxes.tensor]
     assert_close(result.scores, boxes["box_scores"][own] * confidence.mean(dim=1))
 
 
 def test_the_same_person_is_found_once() -> None:
     model = awake(model_of("paper"))
-    inputs = picture(0, 3)
+    inputs = image(0, 3)
     for name in ("crops", "crop_to_image", "boxes"):
         inputs[name][2] = inputs[name][0]
     found = detections(model, [inputs])[0]
@@ -151,20 +151,20 @@ def test_the_same_person_is_found_once() -> None:
 
 
 @pytest.mark.parametrize("fusion", [mean_fusion, power_fusion, agreement_fusion])
-def test_a_mirrored_crop_has_the_mirrored_pose(fusion: object) -> None:
+def test_a_flipped_crop_has_the_flipped_pose(fusion: object) -> None:
     """What the flip test is for: it makes the model symmetric."""
     model = awake(model_of("paper"))
-    inputs = picture(0, 1) | {"crop_to_image": torch.eye(2, 3)[None]}
-    mirrored = inputs | {"crops": inputs["crops"].flip(3)}
+    inputs = image(0, 1) | {"crop_to_image": torch.eye(2, 3)[None]}
+    flipped = inputs | {"crops": inputs["crops"].flip(3)}
     model.how_to_score = replace(model.how_to_score, fusion=None)
-    assert not torch.allclose(*(swap(model, x, x is mirrored) for x in (inputs, mirrored)), atol=0.1)
+    assert not torch.allclose(*(swap(model, x, x is flipped) for x in (inputs, flipped)), atol=0.1)
     model.how_to_score = replace(model.how_to_score, fusion=fusion)
-    assert_close(swap(model, inputs, False), swap(model, mirrored, True), atol=1e-3, rtol=1e-4)
+    assert_close(swap(model, inputs, False), swap(model, flipped, True), atol=1e-3, rtol=1e-4)
 
 
-def swap(model: nn.Module, inputs: dict, mirrored: bool) -> torch.Tensor:
+def swap(model: nn.Module, inputs: dict, flipped: bool) -> torch.Tensor:
     keypoints = detections(model, [inputs])[0].pred_keypoints[0]
-    if not mirrored:
+    if not flipped:
         return keypoints
     x, y, score = keypoints[list(model.skeleton.flip_indices)].unbind(dim=1)
     return torch.stack([SIZE[1] - x, y, score], dim=1)
@@ -174,7 +174,7 @@ def test_noise_and_flows_rest_at_test_time() -> None:
     model = awake(model_of("paper"))
     model.network.start.noise = None
     model.pose_losses = nn.ModuleDict()
-    assert len(detections(model, [picture(0, 2)])[0]) == 2
+    assert len(detections(model, [image(0, 2)])[0]) == 2
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -183,8 +183,8 @@ def test_losses_can_be_looked_at(variant: str) -> None:
 
 
 def test_inputs_stay_as_they_are() -> None:
-    model = model_of("released")
-    for batch in ([crop(0), crop(1, False)], [picture(0, 2), picture(1, 0)]):
+    model = model_of("official")
+    for batch in ([crop(0), crop(1, False)], [image(0, 2), image(1, 0)]):
         before = copy.deepcopy(batch)
         model.train("instances" in batch[0])(batch)
         for now, then in zip(batch, before, strict=True):
@@ -196,42 +196,42 @@ def test_inputs_stay_as_they_are() -> None:
                 assert torch.equal(ours.tensor, theirs.tensor)
 
 
-@pytest.mark.parametrize("config", ["R_50_256x192.yaml", RELEASED])
+@pytest.mark.parametrize("config", ["R_50_256x192.yaml", OFFICIAL])
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, config: str, tmp_path: Path) -> None:
     model = tiny("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path), config=config)
-    labelled = crop(0, num_keypoints=num_keypoints)
-    result = trains_and_predicts(model, awake, [labelled] * 2, picture(0, 2))
+    labeled = crop(0, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, awake, [labeled] * 2, image(0, 2))
     assert result.pred_keypoints.shape[1:] == (num_keypoints, 3)
 
 
 def test_a_person_with_other_keypoints_is_named() -> None:
-    with pytest.raises(ValueError, match=r"picture0\.jpg.*5 keypoints.*17 of skeleton 'coco_17'"):
+    with pytest.raises(ValueError, match=r"image0\.jpg.*5 keypoints.*17 of skeleton 'coco_17'"):
         model_of("paper").train()([crop(0, num_keypoints=5)])
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    half_precision_trains_and_predicts(model_of(variant), awake, [crop(0), crop(1)], picture(0, 2))
+    half_precision_trains_and_predicts(model_of(variant), awake, [crop(0), crop(1)], image(0, 2))
 
 
 def test_what_are_no_crops_or_do_not_fit_is_named() -> None:
     model = model_of("paper").eval()
-    with pytest.raises(ValueError, match=r"INPUT.VIEW must be 'crops'"):
+    with pytest.raises(ValueError, match=r"INPUT.SAMPLES must be 'person_crops'"):
         model([{"image": torch.zeros(3, *SIZE)}])
-    larger = picture(1, 2)
+    larger = image(1, 2)
     larger["crops"] = torch.zeros(2, 3, 96, 72)
     with pytest.raises(ValueError, match=r"one size, not \[\(64, 48\), \(96, 72\)\]"):
-        model([picture(0, 1), larger])
+        model([image(0, 1), larger])
 
 
 def test_who_looks_at_whom() -> None:
     model = awake(model_of("shared layers"))
-    weights = keypoint_attention(model, picture(0, 2)["crops"])
+    weights = keypoint_attention(model, image(0, 2)["crops"])
     assert weights.shape == (3, 2, 17, 17)
     assert_close(weights.sum(dim=-1), torch.ones(3, 2, 17))
     with pytest.raises(ValueError, match=r"MODEL.POSEUR.SELF_ATTENTION must be True"):
-        keypoint_attention(model_of("no self-attention"), picture(0, 2)["crops"])
+        keypoint_attention(model_of("no self-attention"), image(0, 2)["crops"])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_who_looks_at_whom() -> None:
         ("MODEL.POSEUR.ENCODER", "mlp"),
         ("MODEL.POSEUR.INIT", "zero"),
         ("MODEL.POSEUR.LOSS", "l2"),
-        ("MODEL.POSEUR.LOSS_DIVISOR", "labelled"),
+        ("MODEL.POSEUR.LOSS_NORMALIZER", "labeled"),
         ("MODEL.POSEUR.NOISE.KIND", "normal"),
         ("MODEL.POSEUR.SCORE", "sigma"),
         ("MODEL.POSEUR.INSTANCE_SCORE", "mean"),

@@ -1,7 +1,7 @@
 """Which points noise moves, and where to."""
 
 import torch
-from poseur_oracle import tiny
+from helpers.poseur_oracle import tiny
 from torch import Tensor
 
 from poseur.noise import no_noise, perturbed_proposals, random_proposals

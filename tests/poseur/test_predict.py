@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 import yaml
-from dots import CHIN, LEFT, RIGHT, SIZE, dots_cfg
+from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg
 
 
 @pytest.fixture
 def predict(root, tmp_path, monkeypatch):
-    """Calls the tool on the picture with the dots, or on others; returns what poses.json says."""
+    """Calls the tool on the image with the dots, or on others; returns what poses.json says."""
     dots_cfg(tmp_path)
-    common = {"INPUT": {"FORMAT": "RGB", "VIEW": "crops", "CROPS": {"SIZE": list(SIZE)}}}
+    common = {"INPUT": {"FORMAT": "RGB", "SAMPLES": "person_crops", "CROPS": {"SIZE": list(SIZE)}}}
     skeleton = {"DATASETS": {"SKELETON": str(tmp_path / "hands.yaml")}}
     configs = {
         "crops": {"MODEL": {"META_ARCHITECTURE": "DotPose"}, **skeleton, **common},
@@ -28,8 +28,8 @@ def predict(root, tmp_path, monkeypatch):
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
 
-    def predict(*arguments, pictures=("1.png",), config="crops"):
-        command = ["--input", *(tmp_path / picture for picture in pictures), *arguments]
+    def predict(*arguments, images=("1.png",), config="crops"):
+        command = ["--input", *(tmp_path / image for image in images), *arguments]
         command += ["--output", tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
         command += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", tmp_path / f"{config}.pth"]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
@@ -50,7 +50,7 @@ def detector(folder):
 
 
 def test_boxes_of_a_detector(predict, tmp_path):
-    first, second = predict(*detector(tmp_path), pictures=("1.png", "2.png"))
+    first, second = predict(*detector(tmp_path), images=("1.png", "2.png"))
     (person,) = first["people"]
     assert person["score"] == 0.75
     check_dots(person)
@@ -60,15 +60,15 @@ def test_boxes_of_a_detector(predict, tmp_path):
 def test_boxes_of_a_file(predict, tmp_path):
     found = [{"image_id": 1, "bbox": [45, 25, 60, 55], "score": 0.5, "category_id": 1}]
     (tmp_path / "found.json").write_text(json.dumps(found))
-    first, second = predict("--boxes", tmp_path / "found.json", pictures=("1.png", "2.png"))
+    first, second = predict("--boxes", tmp_path / "found.json", images=("1.png", "2.png"))
     check_dots(first["people"][0])
     assert second["people"] == []
 
 
 def test_boxes_of_an_earlier_prediction(predict, tmp_path):
-    predict(*detector(tmp_path), pictures=("1.png", "2.png"))
+    predict(*detector(tmp_path), images=("1.png", "2.png"))
     (tmp_path / "out" / "poses.json").rename(tmp_path / "poses.json")
-    first, second = predict("--boxes", tmp_path / "poses.json", pictures=("1.png", "2.png"))
+    first, second = predict("--boxes", tmp_path / "poses.json", images=("1.png", "2.png"))
     check_dots(first["people"][0])
     assert second["people"] == []
 
@@ -76,8 +76,8 @@ def test_boxes_of_an_earlier_prediction(predict, tmp_path):
 def test_names_that_the_file_does_not_know(predict, tmp_path):
     (tmp_path / "1.png").rename(tmp_path / "dots.png")
     (tmp_path / "found.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"--boxes: .*found\.json has nothing of picture dots"):
-        predict("--boxes", tmp_path / "found.json", pictures=("dots.png",))
+    with pytest.raises(ValueError, match=r"--boxes: .*found\.json has nothing of image dots"):
+        predict("--boxes", tmp_path / "found.json", images=("dots.png",))
 
 
 def test_what_does_not_go_together(predict, tmp_path, capsys):

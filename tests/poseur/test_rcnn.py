@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from behaviour import detections, inputs_stay, poses_are_in_the_original_picture, skeleton_of, steps_are_sound
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
-from people import sample
-from poseur_rcnn import tiny
-from support import in_processes
+from helpers.image_samples import sample
+from helpers.model_contract import (
+    detections,
+    inputs_stay,
+    poses_are_in_the_original_image,
+    skeleton_of,
+    steps_are_sound,
+)
+from helpers.poseur_rcnn import tiny
+from helpers.support import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
@@ -24,8 +30,8 @@ LOSSES = {"loss_cls", "loss_box_reg", "loss_rpn_cls", "loss_rpn_loc", "loss_coar
 VARIANTS = {
     "poseur": ((), {"loss_decoder0", "loss_decoder1"}),
     "RLE": (("MODEL.POSEUR.NUM_LAYERS", 0), set()),
-    "as released": (
-        ("MODEL.POSEUR.ENCODER", "projection", "MODEL.POSEUR.LOSS", "rle_released"),
+    "as in the official code": (
+        ("MODEL.POSEUR.ENCODER", "projection", "MODEL.POSEUR.LOSS", "rle_official"),
         {"loss_decoder0", "loss_decoder1"},
     ),
     "L1": (
@@ -49,13 +55,13 @@ def test_nobody_costs_no_keypoints() -> None:
 
 
 @pytest.mark.parametrize("variant", ["poseur", "RLE"])
-def test_poses_come_back_in_the_original_picture(variant: str) -> None:
-    small, _ = poses_are_in_the_original_picture(tiny(*VARIANTS[variant][0]).eval())
+def test_poses_come_back_in_the_original_image(variant: str) -> None:
+    small, _ = poses_are_in_the_original_image(tiny(*VARIANTS[variant][0]).eval())
     assert small.pred_keypoints.shape[1:] == (17, 3)
     assert ((small.pred_keypoints[..., 2] > 0) & (small.pred_keypoints[..., 2] <= 1)).all()
 
 
-def test_a_batch_gives_what_its_pictures_give_one_by_one() -> None:
+def test_a_batch_gives_what_its_images_give_one_by_one() -> None:
     model = tiny().eval()
     batch = [sample(index, 1) for index in range(3)]
     for together, inputs in zip(detections(model, batch), batch, strict=True):
@@ -95,12 +101,12 @@ def test_half_precision_trains() -> None:
 
 
 @pytest.mark.parametrize(("queries", "persons"), [(600, 3), (2 * 17 + 16, 2), (1, 1)])
-def test_queries_of_a_picture_are_those_of_whole_persons(queries: int, persons: int) -> None:
-    model = tiny("MODEL.POSEUR.QUERIES_PER_PICTURE", queries, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1).train()
+def test_queries_of_a_image_are_those_of_whole_persons(queries: int, persons: int) -> None:
+    model = tiny("MODEL.POSEUR.QUERIES_PER_IMAGE", queries, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1).train()
     seen = []
     model.roi_heads.keypoint_head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
     with EventStorage():
-        model([sample(0, 3), sample(1, 0)])  # the truth itself is among the proposals
+        model([sample(0, 3), sample(1, 0)])  # the ground truth itself is among the proposals
     assert seen[0].counts[1] == 0
     assert persons <= seen[0].counts[0] <= max(queries // 17, 1)
 
@@ -111,7 +117,7 @@ def test_shares_of_boxes_and_pixels_are_inverse() -> None:
     shares = regions.shares(points)
     assert_close(shares[0], torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 2.0]]))
     assert_close(regions.pixels(shares), points)
-    assert regions.picture().tolist() == [96, 64]
+    assert regions.image().tolist() == [96, 64]
 
 
 def test_keypoints_can_lie_beside_their_box() -> None:
@@ -120,13 +126,13 @@ def test_keypoints_can_lie_beside_their_box() -> None:
     with torch.no_grad():
         for part in (layer.references, layer.offsets):
             nn.init.zeros_(part[-1].weight)
-        layer.offsets[-1].bias.copy_(torch.tensor([1.0, 0.0]))  # a picture's width to the right
+        layer.offsets[-1].bias.copy_(torch.tensor([1.0, 0.0]))  # an image's width to the right
     result = detections(model, [sample(0, 1)])[0]
     assert (result.pred_keypoints[..., 0] > 128).any()
     assert (result.pred_boxes.tensor <= 128).all()
 
 
-def test_queries_look_at_their_own_picture() -> None:
+def test_queries_look_at_their_own_image() -> None:
     neck, positions = ChannelMapper([8], 32), PositionedLevels(32, 1)
     model = tiny().roi_heads.keypoint_head.decoder
     model.neck, model.positions = neck, positions
@@ -171,7 +177,7 @@ def test_detectron2s_heatmap_head_is_a_choice() -> None:
     assert detections(model.eval(), [sample(0, 1)])[0].pred_keypoints.shape[1:] == (17, 3)
 
 
-def test_several_sizes_and_mirrored_pictures_are_merged() -> None:
+def test_several_sizes_and_flipped_images_are_merged() -> None:
     model = tiny().eval()
     merge = partial(merge_by_box, threshold=0.5)
     resizes = [ResizeShortestEdge(size, 200, "choice") for size in (64, 96)]

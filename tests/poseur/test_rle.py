@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from poseur.prediction import Prediction
-from poseur.rle import AbsoluteError, FlowLoss, RealNVP, negative_log_likelihood, released_loss
+from poseur.rle import AbsoluteError, FlowLoss, RealNVP, negative_log_likelihood, official_loss
 
 
 @pytest.fixture(params=["identity", "default"])
@@ -46,7 +46,7 @@ def test_likelihood() -> None:
     assert_close(negative_log_likelihood(prediction, target, flow), -laplace - learned)
 
 
-@pytest.mark.parametrize("loss", [negative_log_likelihood, released_loss])
+@pytest.mark.parametrize("loss", [negative_log_likelihood, official_loss])
 def test_scales_are_learned(loss: object) -> None:
     """Of errors of a known size, by gradient descent on the scale and the flow."""
     torch.manual_seed(0)

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from behaviour import trains_in_half_precision
-from cut_out import SIZE, crop
-from poseur_oracle import tiny
+from helpers.model_contract import trains_in_half_precision
+from helpers.person_crops import SIZE, crop
+from helpers.poseur_oracle import tiny
 
 
-@pytest.mark.parametrize("loss", ["rle", "rle_released", "l1"])
+@pytest.mark.parametrize("loss", ["rle", "rle_official", "l1"])
 def test_persons_are_learned_by_heart(loss: str) -> None:
-    """A few steps on four crops bring proposals and decoder closer to the truth."""
+    """A few steps on four crops bring proposals and decoder closer to the ground truth."""
     score = "none" if loss == "l1" else "probability"
     model = tiny("MODEL.POSEUR.LOSS", loss, "MODEL.POSEUR.SCORE", score, "MODEL.POSEUR.NOISE.KIND", "none")
     batch = [crop(seed) for seed in range(4)]
@@ -25,19 +25,19 @@ def test_persons_are_learned_by_heart(loss: str) -> None:
 
 
 def errors(model: torch.nn.Module, batch: list[dict]) -> dict[str, float]:
-    """The mean distance of each stage's points from the labelled keypoints, as a share of the crop."""
+    """The mean distance of each stage's points from the labeled keypoints, as a share of the crop."""
     keypoints = torch.cat([inputs["instances"].gt_keypoints.tensor for inputs in batch])
-    truth, labelled = keypoints[..., :2] / torch.tensor([SIZE[1], SIZE[0]]), keypoints[..., 2] > 0
+    ground_truth, labeled = keypoints[..., :2] / torch.tensor([SIZE[1], SIZE[0]]), keypoints[..., 2] > 0
     with torch.no_grad():
         stages = model.predictions(model.preprocess(batch).tensor).stages
     return {
-        name: (prediction.points[:, 0] - truth).norm(dim=-1)[labelled].mean().item()
+        name: (prediction.points[:, 0] - ground_truth).norm(dim=-1)[labeled].mean().item()
         for name, prediction in stages.items()
     }
 
 
 def hard_crops() -> list[dict]:
-    """Nothing labelled, one keypoint alone, all in one place, on the border, and a crop of one colour."""
+    """Nothing labeled, one keypoint alone, all in one place, on the border, and a crop of one color."""
     hidden, one, together, border, blank = crop(0, False), *(crop(seed) for seed in range(1, 5))
     one["instances"].gt_keypoints.tensor[0, 1:, 2] = 0
     together["instances"].gt_keypoints.tensor[..., :2] = torch.tensor([20.0, 30.0])

@@ -1,11 +1,11 @@
-"""A step of two processes is the step of one on their joined batch, also when one has nothing labelled."""
+"""A step of two processes is the step of one on their joined batch, also when one has nothing labeled."""
 
 import pytest
 import torch
-from behaviour import shares_are_the_whole, step_on
-from cut_out import crop
-from poseur_oracle import tiny
-from support import in_processes
+from helpers.model_contract import shares_are_the_whole, step_on
+from helpers.person_crops import crop
+from helpers.poseur_oracle import tiny
+from helpers.support import in_processes
 
 
 def step(visible: list[bool], share: bool) -> dict[str, dict]:

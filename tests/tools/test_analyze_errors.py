@@ -39,7 +39,7 @@ def run(errors, tmp_path, capsys):
     return call
 
 
-def test_the_truth_has_no_errors(run):
+def test_the_ground_truth_has_no_errors(run):
     printed = run()
     assert "0 poses are nobody's, 0 persons are not found" in printed
     assert "AP is 100.0" in printed

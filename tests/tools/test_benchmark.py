@@ -21,7 +21,7 @@ def benchmarks(root, monkeypatch):
 
 def test_both_operators_are_given_the_same_reads(benchmarks):
     ops = benchmarks("keypoint_sample")
-    args = Namespace(size=(100, 164), pictures=2, device="cpu")
+    args = Namespace(size=(100, 164), num_images=2, device="cpu")
     for case in ops.CASES:
         for stride in ops.STRIDES:
             data = ops.make_example(case, stride, torch.float32, args)
@@ -38,7 +38,7 @@ def test_both_operators_are_given_the_same_reads(benchmarks):
 
 def test_both_forms_of_attention_are_given_the_same_reads(benchmarks):
     attention = benchmarks("ms_deform_attn")
-    for case in attention.cases(Namespace(size=(100, 164), pictures=2)):
+    for case in attention.cases(Namespace(size=(100, 164), num_images=2)):
         data = case.make(torch.float32, "cpu")
         assert data.locations.shape[-2] == attention.POINTS
         inputs = data.shapes, data.value, data.locations, data.weights
@@ -88,7 +88,7 @@ def test_ops_prints_a_table_for_every_use(root):
     assert re.search(r"256 x 192 +\S+ +\S+\n512 x 384 +\S+ +\S+\n", output)
 
 
-def test_memory_is_that_of_a_process_and_grows_with_the_picture(benchmarks):
+def test_memory_is_that_of_a_process_and_grows_with_the_image(benchmarks):
     memory = benchmarks("memory")
     config = "directpose/demo/coco_tiny.yaml"
     small, large = (memory.in_new_process(config, 3, (side, side), "cpu", 1) for side in (64, 512))

@@ -105,7 +105,7 @@ def test_sampling_by_hand(cost) -> None:
     assert found.attention == (4 + 1) * 6 * 2 * 3 * 8
 
 
-def test_an_example_is_a_picture_of_the_mean_colour(cost) -> None:
+def test_an_example_is_a_image_of_the_mean_color(cost) -> None:
     cfg = cost.get_cfg()
     cfg.merge_from_file(str(cost.CONFIGS / "fcpose/R_50_1x.yaml"))
     image = cost.example(cfg, (64, 96))[0]["image"]
@@ -118,8 +118,8 @@ def test_an_example_is_one_crop_where_models_take_crops(cost) -> None:
     cfg.merge_from_file(str(cost.CONFIGS / "poseur/MobileNetV2_256x192.yaml"))
     crop = cost.example(cfg, (64, 96))[0]["crops"]
     assert crop.shape == (1, 3, 256, 192)
-    centre = crop[0, :, 128, 96]
-    assert (centre - torch.tensor(cfg.MODEL.PIXEL_MEAN)).abs().max() <= 1
+    center = crop[0, :, 128, 96]
+    assert (center - torch.tensor(cfg.MODEL.PIXEL_MEAN)).abs().max() <= 1
 
 
 def test_table_of_chosen_configurations(cost, capsys) -> None:
@@ -129,10 +129,10 @@ def test_table_of_chosen_configurations(cost, capsys) -> None:
     )
     row = dict(zip(header[:6], line[:6], strict=True))
     assert row["input"] == "256 x 192"
-    # The released model has 0.06 M more: its queries' projection, less what pooling the backbone costs.
+    # The official model has 0.06 M more: its queries' projection, less what pooling the backbone costs.
     assert float(row["params M"]) == pytest.approx(11.25, abs=0.07)
     assert float(row["in training"]) - float(row["params M"]) == pytest.approx(0.11, abs=0.02)
-    # The released code's count is 0.487.
+    # The official code's count is 0.487.
     assert float(line[6]) == pytest.approx(0.487, rel=0.02)
     assert line[7] == "0.5"
     assert float(line[8]) == pytest.approx(float(line[6]) / 0.5, abs=2e-3)

@@ -1,4 +1,4 @@
-"""tools/convert_checkpoint.py on a checkpoint with the released names and made-up values."""
+"""tools/convert_checkpoint.py on a checkpoint with the official names and made-up values."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fcpose_oracle import build, official_state
+from helpers.fcpose_oracle import build, official_state
 
 CONFIG = "configs/fcpose/official/R_50_3x.yaml"
 
@@ -24,7 +24,7 @@ def state(shared: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_released_checkpoint_becomes_ours(root: Path, tmp_path: Path, state: dict, wrapped: bool) -> None:
+def test_a_official_checkpoint_becomes_ours(root: Path, tmp_path: Path, state: dict, wrapped: bool) -> None:
     torch.save({"model": state, "iteration": 269999} if wrapped else state, tmp_path / "in.pth")
     done = run(root, "fcpose", tmp_path / "in.pth", tmp_path / "out.pth", "--config-file", CONFIG)
     assert done.returncode == 0, done.stderr

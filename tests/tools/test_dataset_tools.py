@@ -21,20 +21,21 @@ def test_check_dataset(root, tmp_path):
     (tmp_path / "train" / "000001.jpg").unlink()
     bad = run(root, "check_dataset.py", definition)
     assert bad.returncode == 1
-    assert "error: 1 of 2 pictures do not exist" in bad.stdout
+    assert "error: 1 of 2 images do not exist" in bad.stdout
     missing = run(root, "check_dataset.py", "gone.yaml")
     assert (missing.returncode, missing.stderr) == (1, "")
     assert missing.stdout == "error: DATASETS.DEFINITIONS: gone.yaml does not exist\n"
 
 
 @pytest.mark.parametrize(
-    "shown", ["{MIN_SIZE_TRAIN: [48], CROP: {ENABLED: True}}", "{VIEW: crops, CROPS: {SIZE: [40, 30]}}"]
+    "shown",
+    ["{MIN_SIZE_TRAIN: [48], CROP: {ENABLED: True}}", "{SAMPLES: person_crops, CROPS: {SIZE: [40, 30]}}"],
 )
 def test_browse_dataset(root, tmp_path, shown):
     definition = make_dataset(tmp_path, num_images=2, size=(48, 64))
     config = tmp_path / "config.yaml"
     config.write_text(f"INPUT: {shown}\nVERSION: 2\n")
-    picture = tmp_path / "samples.png"
+    image = tmp_path / "samples.png"
     overrides = ["DATASETS.DEFINITIONS", [str(definition)], "DATASETS.TRAIN", ("synthetic_train",)]
     done = run(
         root,
@@ -42,7 +43,7 @@ def test_browse_dataset(root, tmp_path, shown):
         "--config-file",
         config,
         "--output",
-        picture,
+        image,
         "--count",
         5,
         "--width",
@@ -50,4 +51,4 @@ def test_browse_dataset(root, tmp_path, shown):
         *overrides,
     )
     assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(picture)).shape[1] == 4 * 106 + 6
+    assert cv2.imread(str(image)).shape[1] == 4 * 106 + 6

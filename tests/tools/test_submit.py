@@ -1,4 +1,4 @@
-"""tools/submit.py on a stand-in for COCO's test-dev: three drawn pictures without annotations."""
+"""tools/submit.py on a stand-in for COCO's test-dev: three drawn images without annotations."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from posecore.data.synthetic import make_dataset
 CONFIG = "configs/directpose/demo/synthetic.yaml"
 SMALL = (
     *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
-    *("DATASETS.DEFINITIONS", "()"),  # the demonstration's pictures need not have been drawn
+    *("DATASETS.DEFINITIONS", "()"),  # the demonstration's images need not have been drawn
 )
 
 
@@ -57,7 +57,7 @@ def submit(root: Path, datasets: Path, tmp_path: Path):
 def test_from_a_model(submit, tmp_path: Path, datasets: Path) -> None:
     done = submit("--name", "toy", *SMALL, "MODEL.FCOS.SCORE_THRESH", "0.0", "INPUT.MIN_SIZE_TEST", "64")
     assert done.returncode == 0, done.stderr
-    assert "poses in 3 of 3 pictures" in done.stdout
+    assert "poses in 3 of 3 images" in done.stdout
     with zipfile.ZipFile(tmp_path / "person_keypoints_test-dev2017_toy_results.zip") as file:
         (name,) = file.namelist()
         results = json.loads(file.read(name))

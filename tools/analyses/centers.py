@@ -1,7 +1,7 @@
-"""The centres that POET learns (Figure 7): on a picture with the offsets, and beside the true ones.
+"""The centers that POET learns (Figure 7): on an image with the offsets, and beside the ground-truth ones.
 
-Left: the picture with the most persons, predicted centres in red and offsets in blue. Right: predicted minus
-true centre of every person, in diagonals of its box; y grows downwards.
+Left: the image with the most persons, predicted centers in red and offsets in blue. Right: predicted minus
+true center of every person, in diagonals of its box; y grows downwards.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     cfg, model = load_poet(options)
     shown: Matched | None = None
     shifts = []
-    for matched in matched_persons(cfg, model, options.pictures):
+    for matched in matched_persons(cfg, model, options.images):
         shifts.append(center_shifts(matched))
         if shown is None or len(matched.scores) > len(shown.scores):
             shown = matched
@@ -42,15 +42,15 @@ def run(options: argparse.Namespace) -> None:
         left.plot(*np.stack([np.tile([x, y], (len(ends), 1)), ends]).transpose(2, 0, 1), "b-", linewidth=0.8)
         left.plot(x, y, "ro", markersize=4)
     right.hexbin(*every.T, gridsize=40, extent=(-LIMIT, LIMIT, -LIMIT, LIMIT), cmap="Blues", mincnt=1)
-    right.axhline(0, color="grey", linewidth=0.8)
-    right.axvline(0, color="grey", linewidth=0.8)
+    right.axhline(0, color="gray", linewidth=0.8)
+    right.axvline(0, color="gray", linewidth=0.8)
     right.set(
         xlim=(-LIMIT, LIMIT),
         ylim=(LIMIT, -LIMIT),
         aspect="equal",
         xlabel="x, box diagonals",
         ylabel="y, box diagonals",
-        title="Predicted minus true centre",
+        title="Predicted minus true center",
     )
     figure.savefig(options.output, dpi=110)
     upper_left = (every < 0).all(axis=1).mean()
@@ -60,8 +60,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def center_shifts(matched: Matched) -> torch.Tensor:
-    """(M', 2) predicted minus true centres in diagonals of boxes, of persons with a visible keypoint."""
-    boxes = matched.truth.gt_boxes.tensor
+    """(M', 2) predicted minus true centers in diagonals of boxes, of persons with a visible keypoint."""
+    boxes = matched.ground_truth.gt_boxes.tensor
     diagonals = (boxes[:, 2:] - boxes[:, :2]).norm(dim=1).clamp(min=1)
     shifts = (matched.poses.centers - matched.centers) * matched.size / diagonals[:, None]
     return shifts[matched.posed]

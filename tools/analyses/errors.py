@@ -24,16 +24,16 @@ def run(options: argparse.Namespace) -> None:
     if name.endswith((".yaml", ".yml")):
         (name,) = register_definitions([name])
     skeleton = dataset_metadata(name).skeleton
-    truth = read_dataset(name, skeleton)
-    if "annotations" not in truth:
+    ground_truth = read_dataset(name, skeleton)
+    if "annotations" not in ground_truth:
         raise UsageError(f"{name} has no annotations to compare poses with")
     try:
         results = json.loads(options.results.read_text())
-        image_ids = {image["id"] for image in truth["images"]}
+        image_ids = {image["id"] for image in ground_truth["images"]}
         check_results(results, image_ids=image_ids, num_keypoints=skeleton.num_keypoints)
     except ValueError as error:
         raise UsageError(f"{options.results}: {error}") from error
-    print(describe(find_errors(truth, results, skeleton), skeleton))
+    print(describe(find_errors(ground_truth, results, skeleton), skeleton))
 
 
 def describe(errors: Errors, skeleton: Skeleton) -> str:

@@ -48,11 +48,11 @@ def run(options: argparse.Namespace) -> None:
     if not -len(attention) <= options.layer < len(attention):
         raise ValueError(f"--layer must be below {len(attention)}, the number of layers, not {options.layer}")
     found = model.predict(model.preprocess([{"crops": together}]))
-    pictures = []
+    images = []
     for crop, pose, weights in zip(together, found, attention[options.layer], strict=True):
         image = crop.permute(1, 2, 0).numpy()
         image = image if cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1]
         points = pose.pred_keypoints[0, :, :2].cpu().numpy()
-        pictures.append(draw_links(image, points, weights[origin].cpu().numpy(), origin, model.skeleton))
-    cv2.imwrite(str(options.output), grid(pictures, options.columns)[:, :, ::-1])
+        images.append(draw_links(image, points, weights[origin].cpu().numpy(), origin, model.skeleton))
+    cv2.imwrite(str(options.output), grid(images, options.columns)[:, :, ::-1])
     print(options.output)

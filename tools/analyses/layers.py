@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
         COCOPoseEvaluator(name, model.skeleton, backend=backend, distributed=False)
         for _ in model.transformer.decoder
     ]
-    for inputs in tqdm(build_test_loader(cfg, name), unit="picture"):
+    for inputs in tqdm(build_test_loader(cfg, name), unit="image"):
         images = model.preprocess(inputs)
         predictions = model.find(images).predictions
         for layer, evaluator in enumerate(layers):

@@ -27,13 +27,13 @@ Model = TypeVar("Model", bound=PoseEstimator)
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """--config-file, --output and KEY VALUE pairs."""
     parser.add_argument("--config-file", required=True, help="the model's configuration")
-    parser.add_argument("--output", type=Path, required=True, help="the picture to write")
+    parser.add_argument("--output", type=Path, required=True, help="the image to write")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """The same, and how much of the first of DATASETS.TEST is looked at."""
-    parser.add_argument("--pictures", type=int, default=None, help="look at so many only (default: all)")
+    parser.add_argument("--images", type=int, default=None, help="look at so many only (default: all)")
     add_model_arguments(parser)
 
 
@@ -61,19 +61,19 @@ def load(options: argparse.Namespace, method: type[Model]) -> tuple[CfgNode, Mod
 
 @dataclass(frozen=True)
 class Matched:
-    """The persons of one picture and the predictions that the matcher gives them, M pairs.
+    """The persons of one image and the predictions that the matcher gives them, M pairs.
 
     Attributes:
         image: (3, H, W) as the model gets it.
-        truth: M ground-truth persons in its pixels.
+        ground_truth: M ground-truth persons in its pixels.
         scores: (M,) of the predictions.
-        poses: M predictions, in widths and heights of the picture.
-        centers: (M, 2) true centres, likewise.
-        posed: (M,) bool, whether any keypoint of the truth is visible, so that there is a true centre.
+        poses: M predictions, in widths and heights of the image.
+        centers: (M, 2) true centers, likewise.
+        posed: (M,) bool, whether any keypoint of the ground truth is visible, so that there is a ground-truth center.
     """
 
     image: Tensor
-    truth: Instances
+    ground_truth: Instances
     scores: Tensor
     poses: Poses
     centers: Tensor
@@ -86,20 +86,20 @@ class Matched:
 
 
 @torch.no_grad()
-def matched_persons(cfg: CfgNode, model: POET, num_pictures: int | None) -> Iterator[Matched]:
-    """Goes through the first dataset of DATASETS.TEST, picture by picture, at evaluation's sizes."""
+def matched_persons(cfg: CfgNode, model: POET, num_images: int | None) -> Iterator[Matched]:
+    """Goes through the first dataset of DATASETS.TEST, image by image, at evaluation's sizes."""
     register_definitions(cfg.DATASETS.DEFINITIONS)
-    mapper = PoseMapper(cfg, is_train=False, labelled=True)
-    for record in tqdm(load_dataset(cfg.DATASETS.TEST[0], model.skeleton)[:num_pictures], unit="picture"):
+    mapper = PoseMapper(cfg, is_train=False, labeled=True)
+    for record in tqdm(load_dataset(cfg.DATASETS.TEST[0], model.skeleton)[:num_images], unit="image"):
         sample = mapper(record)
         predictions = model.find(model.preprocess([sample])).predictions[-1:]
-        truth = sample["instances"].to(model.device)
-        persons = model.persons([truth])
-        matches = model.matcher(predictions, persons, [len(truth)])
+        ground_truth = sample["instances"].to(model.device)
+        persons = model.persons([ground_truth])
+        matches = model.matcher(predictions, persons, [len(ground_truth)])
         scores = predictions.logits[matches.at].softmax(dim=-1)[:, -2]
         yield Matched(
             sample["image"],
-            truth[matches.persons].to("cpu"),
+            ground_truth[matches.persons].to("cpu"),
             scores.cpu(),
             Poses(*(values.cpu() for values in vars(predictions.poses[matches.at]).values())),
             persons.poses.centers[matches.persons].cpu(),

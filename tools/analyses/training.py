@@ -8,7 +8,7 @@ from posecore.visualization.curves import plot_training
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("metrics", type=Path, help="metrics.json of the training's OUTPUT_DIR")
-    parser.add_argument("--output", type=Path, required=True, help="the picture to write")
+    parser.add_argument("--output", type=Path, required=True, help="the image to write")
 
 
 def run(options: argparse.Namespace) -> None:

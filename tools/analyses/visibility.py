@@ -1,4 +1,4 @@
-"""Predicted visibilities beside COCO's flags (POET, Figure 8): not labelled, hidden, visible."""
+"""Predicted visibilities beside COCO's flags (POET, Figure 8): not labeled, hidden, visible."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analyses.models import add_dataset_arguments, load_poet, matched_persons
 
-FLAGS = ("not labelled", "hidden", "visible")
+FLAGS = ("not labeled", "hidden", "visible")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     cfg, model = load_poet(options)
     predicted, flags = [], []
-    for matched in matched_persons(cfg, model, options.pictures):
+    for matched in matched_persons(cfg, model, options.images):
         if len(matched.scores):
             predicted.append(matched.poses.visibility)
-            flags.append(matched.truth.gt_keypoints.tensor[..., 2])
+            flags.append(matched.ground_truth.gt_keypoints.tensor[..., 2])
     if not predicted:
         raise ValueError(f"DATASETS.TEST {cfg.DATASETS.TEST[0]}: there is nobody")
     probability, flag = torch.cat(predicted).flatten(), torch.cat(flags).flatten()

@@ -26,12 +26,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from posecore import ops as _ops  # noqa: F401  (registers the operators)
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
-from posecore.data import PersonBoxes, build_view
+from posecore.data import PersonBoxes, build_samples
 from posecore.modeling.backbones.hrformer import WindowAttention
 from runs import markdown
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-# Papers count one pass through the network, without the mirror image.
+# Papers count one pass through the network, without the flipped image.
 ONE_PASS = ("MODEL.POSEUR.FLIP_FUSION", "none")
 
 aten, ours = torch.ops.aten, torch.ops.posecore
@@ -144,15 +144,15 @@ def _count(parameters: Iterable[nn.Parameter]) -> int:
 
 
 def example(cfg: CfgNode, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """A picture of that size, or one crop of the configuration's, in the colour that becomes zero: random
+    """An image of that size, or one crop of the configuration's, in the color that becomes zero: random
     weights make no large numbers of it."""
     color = np.asarray(cfg.MODEL.PIXEL_MEAN).round().astype(np.uint8)
     height, width = size
-    view = build_view(cfg)
-    if view.needs_boxes:
+    samples = build_samples(cfg)
+    if samples.needs_boxes:
         rgb = color if cfg.INPUT.FORMAT == "RGB" else color[::-1]
         everything = PersonBoxes(np.array([[0.0, 0.0, width, height]]), np.ones(1))
-        return [view.sample(np.broadcast_to(rgb, (height, width, 3)), everything)]
+        return [samples.sample(np.broadcast_to(rgb, (height, width, 3)), everything)]
     image = torch.from_numpy(color)[:, None, None].expand(3, height, width)
     return [{"image": image, "height": height, "width": width}]
 

@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[str, tuple]] = {
     "Poseur R-50": ("poseur/R_50_256x192.yaml", ()),
     "Poseur R-50, MSDA": ("poseur/R_50_256x192.yaml", ("MODEL.POSEUR.CROSS_ATTENTION", "MSDA")),
 }
-# One pass: the mirror image would double everything. BatchNorm of one process.
+# One pass: the flipped image would double everything. BatchNorm of one process.
 COMMON = (
     *("MODEL.WEIGHTS", "", "MODEL.POSEUR.FLIP_FUSION", "none"),
     *("MODEL.RESNETS.NORM", "BN", "MODEL.TIMM.NORM", "BN"),
@@ -43,8 +43,8 @@ def build(name: str, device: str) -> nn.Module:
     return build_model(cfg)
 
 
-def picture(count: int) -> dict:
-    """A picture with so many persons."""
+def image(count: int) -> dict:
+    """An image with so many persons."""
     return {
         "crops": torch.randint(0, 256, (count, 3, 256, 192), dtype=torch.uint8),
         "crop_to_image": torch.eye(2, 3).repeat(count, 1, 1),
@@ -57,18 +57,18 @@ def picture(count: int) -> dict:
 
 def person(num_keypoints: int) -> dict:
     """A sample to train on."""
-    truth = Instances(
+    ground_truth = Instances(
         (256, 192),
         gt_boxes=Boxes(torch.tensor([[0.0, 0.0, 192.0, 256.0]])),
         gt_classes=torch.zeros(1, dtype=torch.int64),
         gt_keypoints=Keypoints(torch.full((1, num_keypoints, 3), 2.0)),
     )
-    return picture(1) | {"instances": truth}
+    return image(1) | {"instances": ground_truth}
 
 
 def predict(model: nn.Module, count: int) -> Callable[[], object]:
     model.eval()
-    inputs = [picture(count)]
+    inputs = [image(count)]
 
     def once() -> object:
         with torch.no_grad():

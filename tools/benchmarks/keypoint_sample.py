@@ -47,13 +47,13 @@ def make_example(case: Case, stride: int, dtype: torch.dtype, args: argparse.Nam
     source = max(stride // 2, STRIDES[0])
     rows, columns = (-(-side // stride) for side in args.size)
     height, width = (-(-side // source) for side in args.size)
-    value = torch.randn(args.pictures, case.groups * case.group_channels, height, width)
+    value = torch.randn(args.num_images, case.groups * case.group_channels, height, width)
 
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     locations = (torch.stack([x, y], dim=-1).view(-1, 2) + 0.5) * (stride // source)
     locations = locations[torch.randperm(len(locations))[: case.candidates]] if case.candidates else locations
-    points = locations[:, None] + SPREAD * torch.randn(args.pictures, len(locations), case.groups, 2)
-    images = torch.arange(args.pictures).repeat_interleave(len(locations))
+    points = locations[:, None] + SPREAD * torch.randn(args.num_images, len(locations), case.groups, 2)
+    images = torch.arange(args.num_images).repeat_interleave(len(locations))
     grid = (2 * points / torch.tensor([width, height]) - 1).transpose(1, 2).flatten(0, 1).unsqueeze(1)
     return Example(
         value.to(args.device, dtype),
@@ -64,7 +64,7 @@ def make_example(case: Case, stride: int, dtype: torch.dtype, args: argparse.Nam
 
 
 def by_grid_sample(value: Tensor, grid: Tensor) -> Tensor:
-    """The same reads as (N*G, c, 1, Q/N), each group being a picture of its own."""
+    """The same reads as (N*G, c, 1, Q/N), each group being an image of its own."""
     maps = value.view(len(grid), -1, *value.shape[2:])
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         f"project, then sample, {args.candidates} locations": lambda: kpalign(maps, locations, chosen),
     }
     print(describe_machine(args.device))
-    print(f"a picture of {args.size[0]} x {args.size[1]}, {len(locations)} locations")
+    print(f"an image of {args.size[0]} x {args.size[1]}, {len(locations)} locations")
     print(f"milliseconds, medians of {args.rounds} rounds; the sampler's convolution is part of every form")
     with torch.no_grad():
         inference = take_turns(forms, args.rounds, args.device)

@@ -1,4 +1,4 @@
-"""Memory at the peak of building a model and predicting one picture, by the number of persons in it.
+"""Memory at the peak of building a model and predicting one image, by the number of persons in it.
 
 Each figure comes from a process of its own: what an earlier prediction has left in the allocator would be
 used again and not be seen.
@@ -22,11 +22,11 @@ MIB = 2**20
 
 
 def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, threads: int) -> float:
-    """MiB of this process at its peak, when it has built a model and predicted one picture.
+    """MiB of this process at its peak, when it has built a model and predicted one image.
 
     Args:
         name: a configuration below configs/, or the peer's name.
-        persons: found in the picture.
+        persons: found in the image.
         size: its height and width.
         device: "cpu" (resident memory, the libraries included) or "cuda" (what torch has allocated).
         threads: on the CPU.
@@ -56,7 +56,7 @@ def in_new_process(*case: Any) -> float:
 
 def run(args: argparse.Namespace) -> None:
     """Prints MiB per model and number of persons, and how they grow from the first number on."""
-    print(f"{describe_machine(args.device)}; a picture of {args.size[0]} x {args.size[1]}")
+    print(f"{describe_machine(args.device)}; an image of {args.size[0]} x {args.size[1]}")
     print(f"{'model':40}{'persons':>9}{'MiB':>10}{'growth':>8}")
     for name in (PEER, *args.configs):
         first = None

@@ -1,9 +1,9 @@
 """Inference time of our models beside Detectron2's Keypoint R-CNN R-50-FPN.
 
-Both run with random weights on one picture, in one process, in turns. Random weights find nothing, so
+Both run with random weights on one image, in one process, in turns. Random weights find nothing, so
 the number of persons is set: Keypoint R-CNN's proposals and box head run at their full cost and their
 result is replaced by so many boxes; ours keeps its so many best candidates; POET returns all its queries,
-whoever is in the picture. The stems are scaled down, because random weights overflow in Keypoint R-CNN's
+whoever is in the image. The stems are scaled down, because random weights overflow in Keypoint R-CNN's
 keypoint head.
 """
 
@@ -69,7 +69,7 @@ def keypoint_rcnn(device: str) -> nn.Module:
 
 
 def people(image_size: tuple[int, int], count: int, device: str) -> Instances:
-    """Boxes of persons side by side, half as high as the picture."""
+    """Boxes of persons side by side, half as high as the image."""
     height, width = image_size
     left = torch.linspace(0, width * 0.8, count, device=device)
     top = torch.full_like(left, height * 0.25)
@@ -101,7 +101,7 @@ def quiet(model: nn.Module) -> nn.Module:
 
 
 def predict(model: nn.Module, image: Tensor, persons: int) -> None:
-    """Finds so many persons in a picture, (3, H, W) uint8."""
+    """Finds so many persons in an image, (3, H, W) uint8."""
     expected = persons
     if isinstance(model, FCOSEstimator):
         model.how_to_decode = dataclasses.replace(model.how_to_decode, limit=persons)
@@ -115,7 +115,7 @@ def predict(model: nn.Module, image: Tensor, persons: int) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints median milliseconds per picture and their ratio to Keypoint R-CNN's, by number of persons."""
+    """Prints median milliseconds per image and their ratio to Keypoint R-CNN's, by number of persons."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     models = {PEER: keypoint_rcnn(args.device)}
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
             for persons in args.persons
         }
         times = take_turns(candidates, args.rounds, args.device)
-    print(f"{describe_machine(args.device)}; a picture of {args.size[0]} x {args.size[1]}")
+    print(f"{describe_machine(args.device)}; an image of {args.size[0]} x {args.size[1]}")
     print(f"medians of {args.rounds} rounds, random weights")
     print(f"{'model':40}{'persons':>9}{'ms':>10}{'ratio':>8}")
     for (name, persons), milliseconds in times.items():
@@ -145,7 +145,7 @@ def plot(times: dict[tuple[str, int], float], file: Path) -> None:
     for name in dict.fromkeys(name for name, _ in times):
         points = [(persons, value) for (model, persons), value in times.items() if model == name]
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set(xlabel="persons in the picture", ylabel="milliseconds", ylim=(0, None))
+    axes.set(xlabel="persons in the image", ylabel="milliseconds", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(file, dpi=110)

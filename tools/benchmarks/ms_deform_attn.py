@@ -32,17 +32,19 @@ class Example:
 
 @dataclass(frozen=True)
 class Case:
-    """A use of the operator: pyramids of pictures, and reference points (N, Q, 2) on each."""
+    """A use of the operator: pyramids of images, and reference points (N, Q, 2) on each."""
 
     name: str
-    pictures: int
+    num_images: int
     shapes: list[tuple[int, int]]
     groups: int
     references: Tensor
 
     def make(self, dtype: torch.dtype, device: str) -> Example:
         cells = sum(height * width for height, width in self.shapes)
-        value = torch.randn(self.pictures, cells, self.groups, CHANNELS // (HEADS if self.groups > 1 else 1))
+        value = torch.randn(
+            self.num_images, cells, self.groups, CHANNELS // (HEADS if self.groups > 1 else 1)
+        )
         sides = torch.tensor([(width, height) for height, width in self.shapes])[:, None]
         places = (*self.references.shape[:2], HEADS, len(self.shapes), POINTS)
         locations = self.references[:, :, None, None, None] + SPREAD * torch.randn(*places, 2) / sides
@@ -54,8 +56,8 @@ def pyramid(size: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]
     return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
 
 
-def centres(shapes: Sequence[tuple[int, int]]) -> Tensor:
-    """The centre of every cell of every level, (R, 2) from 0 to 1."""
+def centers(shapes: Sequence[tuple[int, int]]) -> Tensor:
+    """The center of every cell of every level, (R, 2) from 0 to 1."""
     levels = []
     for height, width in shapes:
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -65,10 +67,10 @@ def centres(shapes: Sequence[tuple[int, int]]) -> Tensor:
 
 def cases(args: argparse.Namespace) -> list[Case]:
     encoder, decoder = pyramid(args.size, (8, 16, 32, 64)), pyramid(CROP, (4, 8, 16, 32))
-    cells = centres(encoder).expand(args.pictures, -1, -1)
+    cells = centers(encoder).expand(args.num_images, -1, -1)
     joints = torch.rand(CROPS, QUERIES, 2)
     return [
-        Case("encoder of Deformable DETR, a query for every cell", args.pictures, encoder, HEADS, cells),
+        Case("encoder of Deformable DETR, a query for every cell", args.num_images, encoder, HEADS, cells),
         Case(f"decoder of Poseur, {QUERIES} queries on each of {CROPS} crops", CROPS, decoder, 1, joints),
     ]
 
@@ -77,18 +79,18 @@ def by_grid_sample(
     shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor
 ) -> Tensor:
     """The same in plain torch, in Deformable DETR's way: values are repeated where heads share them."""
-    pictures, queries, heads = locations.shape[:3]
+    num_images, queries, heads = locations.shape[:3]
     value = value.expand(-1, -1, heads, -1)
     grids = (2 * locations - 1).to(value.dtype)
     levels = value.split([height * width for height, width in shapes], dim=1)
     read = []
     for level, (cells, shape) in enumerate(zip(levels, shapes, strict=True)):
-        maps = cells.flatten(2).transpose(1, 2).reshape(pictures * heads, -1, *shape)
+        maps = cells.flatten(2).transpose(1, 2).reshape(num_images * heads, -1, *shape)
         grid = grids[:, :, :, level].transpose(1, 2).flatten(0, 1)  # (N * H, Q, P, 2)
         read.append(F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
-    shares = weights.to(value.dtype).transpose(1, 2).reshape(pictures * heads, 1, queries, -1)
+    shares = weights.to(value.dtype).transpose(1, 2).reshape(num_images * heads, 1, queries, -1)
     result = (torch.stack(read, dim=-2).flatten(-2) * shares).sum(dim=-1)  # (N * H, C, Q)
-    return result.unflatten(0, (pictures, heads)).permute(0, 3, 1, 2)
+    return result.unflatten(0, (num_images, heads)).permute(0, 3, 1, 2)
 
 
 def ours(shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints the tables of both operators."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
-    print(f"{describe_machine(args.device)}; batches of {args.pictures} x {args.size[0]} x {args.size[1]}")
+    print(f"{describe_machine(args.device)}; batches of {args.num_images} x {args.size[0]} x {args.size[1]}")
     print(f"milliseconds, medians of {args.rounds} rounds")
     peak, dtypes = None, [torch.float32]
     if args.device == "cuda":

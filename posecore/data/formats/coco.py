@@ -31,7 +31,7 @@ def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
     """The content of an annotation file, checked and completed.
 
     Args:
-        json_file: annotations of persons, or a list of pictures alone, as COCO gives for its test sets.
+        json_file: annotations of persons, or a list of images alone, as COCO gives for its test sets.
         skeleton: what the keypoints must be.
 
     Returns:
@@ -104,7 +104,7 @@ def complete_coco(
 
 
 def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
-    """Detectron2's dicts of what :func:`read_coco` returns, one per picture, sorted by its id.
+    """Detectron2's dicts of what :func:`read_coco` returns, one per image, sorted by its id.
 
     Each has file_name, image_id, height, width and, if the file has annotations, a list of them with id,
     bbox and bbox_mode (XYWH_ABS), category_id 0, iscrowd, area, num_keypoints and keypoints: 3K numbers,
@@ -140,14 +140,14 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
 
 
 def _continuous(people: list[dict]) -> list[list[float]]:
-    """The keypoints of all persons, moved from pixel indices to the pixels' centres."""
+    """The keypoints of all persons, moved from pixel indices to the pixels' centers."""
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
     shift = np.resize([0.5, 0.5, 0], keypoints.shape[1:])
     return (keypoints + shift).tolist()
 
 
 def _check_images(content: dict) -> dict:
-    """The pictures by their ids."""
+    """The images by their ids."""
     for image in content["images"]:
         if missing := {"id", "file_name", "height", "width"} - image.keys():
             raise ValueError(f"image {image.get('id', image)} lacks {sorted(missing)}")
@@ -231,8 +231,8 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Col
     num_keypoints = skeleton.num_keypoints
     keypoints = _numbers(people, "keypoints", 3 * num_keypoints).reshape(len(people), num_keypoints, 3)
     _check_visibility(people, keypoints, skeleton)
-    labelled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
-    for person, count in zip(people, labelled, strict=True):
+    labeled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
+    for person, count in zip(people, labeled, strict=True):
         person.setdefault("iscrowd", 0)
         if person.get("num_keypoints") != count:
             person["num_keypoints"] = count
@@ -241,7 +241,7 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Col
             person["area"] = _area(person, images[person["image_id"]])
             filled["area"] += 1
     says = {
-        "keypoints": "taken as persons whose keypoints are not labelled",
+        "keypoints": "taken as persons whose keypoints are not labeled",
         "num_keypoints": "counted from the keypoints with v > 0",
         "area": f"taken from the segmentation where there is one, else {AREA_OF_BOX} of the box",
     }
@@ -284,7 +284,7 @@ def _check_visibility(people: list[dict], keypoints: np.ndarray, skeleton: Skele
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
             f"annotation {people[row]['id']}: the v of keypoint '{skeleton.keypoints[column]}' must be 0 "
-            f"(not labelled), 1 (hidden) or 2 (visible), not {keypoints[row, column, 2]}"
+            f"(not labeled), 1 (hidden) or 2 (visible), not {keypoints[row, column, 2]}"
         )
 
 

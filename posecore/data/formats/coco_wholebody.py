@@ -21,8 +21,8 @@ def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
     """As :func:`posecore.data.formats.coco.read_coco`; the parts are joined into 133 keypoints.
 
     A part whose flag (``foot_valid``, ``face_valid``, ``lefthand_valid``, ``righthand_valid``) is false is
-    not labelled. In the files the v of parts other than the body may be any share; what is above 0 is
-    labelled, and becomes 2.
+    not labeled. In the files the v of parts other than the body may be any share; what is above 0 is
+    labeled, and becomes 2.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_coco``, or a part is missing or of another length.

@@ -1,4 +1,4 @@
-"""Reads CrowdPose's annotation files (arXiv 1812.00324): COCO's format, and how crowded each picture is."""
+"""Reads CrowdPose's annotation files (arXiv 1812.00324): COCO's format, and how crowded each image is."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ _ALIASES = {"head": "top_head"}
 
 
 def read_crowdpose(json_file: str | Path, skeleton: Skeleton) -> dict:
-    """As :func:`posecore.data.formats.coco.read_coco`; each picture also has its ``crowdIndex``.
+    """As :func:`posecore.data.formats.coco.read_coco`; each image also has its ``crowdIndex``.
 
     The files give no areas, and count as ``num_keypoints`` only those with v = 2. Here an area is 0.53 of
-    the box, as CrowdPose's evaluation has it, and every labelled keypoint is counted, as elsewhere.
+    the box, as CrowdPose's evaluation has it, and every labeled keypoint is counted, as elsewhere.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_coco``, or a crowdIndex is missing or not in [0, 1].

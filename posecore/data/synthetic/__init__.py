@@ -1,5 +1,5 @@
 """Drawn images of jointed figures with their ground truth, to try a whole training on."""
 
-from posecore.data.synthetic.images import Scene, make_dataset, make_picture
+from posecore.data.synthetic.images import Scene, make_dataset, make_image
 
-__all__ = ["Scene", "make_dataset", "make_picture"]
+__all__ = ["Scene", "make_dataset", "make_image"]

@@ -8,24 +8,22 @@ from posecore.data.synthetic.images import Scene, make_dataset
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m posecore.data.synthetic",
-        description="Make pictures of jointed figures in COCO's format.",
+        description="Make images of jointed figures in COCO's format.",
     )
-    parser.add_argument("--out", required=True, help="folder for pictures, annotations and definitions")
-    parser.add_argument("--train", type=int, default=400, help="number of training pictures")
-    parser.add_argument("--val", type=int, default=50, help="number of validation pictures")
+    parser.add_argument("--out", required=True, help="folder for images, annotations and definitions")
+    parser.add_argument("--train", type=int, default=400, help="number of training images")
+    parser.add_argument("--val", type=int, default=50, help="number of validation images")
     parser.add_argument(
         "--size", type=int, nargs="+", default=[160], help="side, or height and width, in pixels"
     )
     parser.add_argument(
         "--skeleton", default="coco_17", help="name of a shipped skeleton or path of a YAML file"
     )
+    parser.add_argument("--people", type=int, nargs=2, default=Scene.people, help="least and most per image")
     parser.add_argument(
-        "--people", type=int, nargs=2, default=Scene.people, help="least and most per picture"
+        "--scale", type=float, nargs=2, default=Scene.scale, help="their height / the image's"
     )
-    parser.add_argument(
-        "--scale", type=float, nargs=2, default=Scene.scale, help="their height / the picture's"
-    )
-    parser.add_argument("--crowds", type=float, default=Scene.crowds, help="share of pictures with a crowd")
+    parser.add_argument("--crowds", type=float, default=Scene.crowds, help="share of images with a crowd")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if len(options.size) > 2:
@@ -42,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
             scale=tuple(options.scale),
             crowds=options.crowds,
         )
-        print(f"{num_images} pictures: {path}")
+        print(f"{num_images} images: {path}")
 
 
 if __name__ == "__main__":

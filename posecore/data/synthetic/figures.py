@@ -1,6 +1,6 @@
-"""Jointed figures in random poses: the persons of the synthetic pictures.
+"""Jointed figures in random poses: the persons of the synthetic images.
 
-A figure is a stack of capsules with colours, and its K keypoints. x points right, y down; the unit is
+A figure is a stack of capsules with colors, and its K keypoints. x points right, y down; the unit is
 about the height of a standing figure. Figures face the viewer: the left of a person is on the right.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from posecore.structures.skeleton import Skeleton
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
-# Colours of the limbs, RGB: warm ones on the left of the person, cool ones on the right.
-_LIMBS: dict[str, dict[str, Colour]] = {
+# Colors of the limbs, RGB: warm ones on the left of the person, cool ones on the right.
+_LIMBS: dict[str, dict[str, Color]] = {
     "left": {
         "upper_arm": (220, 45, 45),
         "forearm": (250, 150, 30),
@@ -30,11 +30,11 @@ _LIMBS: dict[str, dict[str, Colour]] = {
         "shin": (150, 210, 50),
     },
 }
-_EARS: dict[str, Colour] = {"left": (250, 190, 60), "right": (90, 170, 250)}
-_EYES: dict[str, Colour] = {"left": (130, 10, 10), "right": (10, 10, 130)}
-_JOINT: Colour = (250, 245, 225)
-_NOSE: Colour = (60, 30, 20)
-_SHOE: Colour = (35, 30, 35)
+_EARS: dict[str, Color] = {"left": (250, 190, 60), "right": (90, 170, 250)}
+_EYES: dict[str, Color] = {"left": (130, 10, 10), "right": (10, 10, 130)}
+_JOINT: Color = (250, 245, 225)
+_NOSE: Color = (60, 30, 20)
+_SHOE: Color = (35, 30, 35)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Capsule:
     start: np.ndarray
     end: np.ndarray
     radii: tuple[float, float]
-    colour: Colour
+    color: Color
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Figure:
                     part.start * scale + origin,
                     part.end * scale + origin,
                     (part.radii[0] * scale, part.radii[1] * scale),
-                    part.colour,
+                    part.color,
                 )
                 for part in self.capsules
             ],
@@ -166,16 +166,16 @@ def _body(rng: np.random.Generator, skeleton: Skeleton) -> Figure:
     return Figure(keypoints, legs + torso + arms + dots + head)
 
 
-def _bone(joints: dict, start: str, end: str, radii: tuple[float, float], colour: Colour) -> Capsule:
-    return Capsule(joints[start], joints[end], radii, colour)
+def _bone(joints: dict, start: str, end: str, radii: tuple[float, float], color: Color) -> Capsule:
+    return Capsule(joints[start], joints[end], radii, color)
 
 
-def _dot(joints: dict, name: str, radius: float, colour: Colour) -> Capsule:
-    return Capsule(joints[name], joints[name], (radius, radius), colour)
+def _dot(joints: dict, name: str, radius: float, color: Color) -> Capsule:
+    return Capsule(joints[name], joints[name], (radius, radius), color)
 
 
 def _template(skeleton: Skeleton) -> np.ndarray:
-    """(K, 2): a symmetric shape for any skeleton, neighbours on limbs close to each other.
+    """(K, 2): a symmetric shape for any skeleton, neighbors on limbs close to each other.
 
     Middle keypoints and flip pairs follow one another downwards in the order of the limb graph; the
     pairs stand left and right of the axis, at distances that go to and fro.
@@ -214,17 +214,17 @@ def _abstract(rng: np.random.Generator, skeleton: Skeleton, template: np.ndarray
     points += rng.normal(0, 0.06 * spacing, points.shape)
     turn = _direction(rng.normal(0, 12))
     points = points @ np.array([[turn[1], -turn[0]], [turn[0], turn[1]]])
-    colours = [_colour(skeleton, k) for k in range(skeleton.num_keypoints)]
+    colors = [_color(skeleton, k) for k in range(skeleton.num_keypoints)]
     thick = 0.1 * spacing
     limbs = [
-        Capsule(points[a], points[b], (thick, thick), tuple((np.array(colours[a]) + colours[b]) / 2))
+        Capsule(points[a], points[b], (thick, thick), tuple((np.array(colors[a]) + colors[b]) / 2))
         for a, b in skeleton.limb_indices
     ]
-    dots = [Capsule(point, point, (1.5 * thick,) * 2, colours[k]) for k, point in enumerate(points)]
+    dots = [Capsule(point, point, (1.5 * thick,) * 2, colors[k]) for k, point in enumerate(points)]
     return Figure(points, limbs + dots)
 
 
-def _colour(skeleton: Skeleton, k: int) -> Colour:
+def _color(skeleton: Skeleton, k: int) -> Color:
     """Hues that differ among the keypoints: warm on the left, cool on the right, green in the middle."""
     base = {"left": -0.08, "middle": 0.25, "right": 0.5}[skeleton.sides[k]]
     rank = min(k, skeleton.flip_indices[k])

@@ -1,9 +1,9 @@
-"""Pictures of jointed figures with their truth in COCO's format: data to try a whole training on.
+"""Images of jointed figures with their ground truth in COCO's format: data to try a whole training on.
 
     python -m posecore.data.synthetic --out DIR --train 400 --val 50 --size 160
 
-Picture i of a split depends on the seed, the split and i alone, not on how many there are. The sides
-of a figure differ in colour, which a mirrored picture breaks: train without flips (INPUT.RANDOM_FLIP
+Image i of a split depends on the seed, the split and i alone, not on how many there are. The sides
+of a figure differ in color, which a flipped image breaks: train without flips (INPUT.RANDOM_FLIP
 none).
 """
 
@@ -27,14 +27,14 @@ _BACKGROUND, _OBJECT = -1, -2
 
 @dataclass(frozen=True)
 class Scene:
-    """What pictures show.
+    """What images show.
 
     Attributes:
         people: least and greatest number of persons.
-        scale: least and greatest height of a person, as a share of the picture's height.
-        cut: share of the persons who may stand partly outside the picture.
+        scale: least and greatest height of a person, as a share of the image's height.
+        cut: share of the persons who may stand partly outside the image.
         objects: share of the persons with an object in front of them.
-        crowds: share of the pictures with a crowd of small figures, annotated as one region.
+        crowds: share of the images with a crowd of small figures, annotated as one region.
     """
 
     people: tuple[int, int] = (1, 3)
@@ -55,17 +55,17 @@ def make_dataset(
     name: str = "synthetic",
     **scene: Any,
 ) -> Path:
-    """Writes pictures, annotations and a definition of the dataset.
+    """Writes images, annotations and a definition of the dataset.
 
     Args:
-        folder: gets <split>/ with the pictures, annotations/<split>.json and <split>.yaml.
+        folder: gets <split>/ with the images, annotations/<split>.json and <split>.yaml.
         num_images: how many.
         size: height and width, pixels.
         skeleton: name or YAML path; :func:`posecore.structures.skeleton.load_skeleton`.
-        split: names the files and, with the seed, makes the pictures differ from those of other splits.
+        split: names the files and, with the seed, makes the images differ from those of other splits.
         seed: any integer from 0.
         name: the dataset is called <name>_<split>.
-        **scene: what the pictures show, attributes of :class:`Scene`.
+        **scene: what the images show, attributes of :class:`Scene`.
 
     Returns:
         The path of the definition, for DATASETS.DEFINITIONS.
@@ -79,9 +79,9 @@ def make_dataset(
     (folder / "annotations").mkdir(exist_ok=True)
     for index in range(num_images):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
-        picture, people = make_picture(rng, make_figure, size, shown)
+        image, people = make_image(rng, make_figure, size, shown)
         file_name = f"{index + 1:06d}.jpg"
-        cv2.imwrite(str(folder / split / file_name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        cv2.imwrite(str(folder / split / file_name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
         images.append({"id": index + 1, "file_name": file_name, "height": size[0], "width": size[1]})
         for person in people:
             identity = len(annotations) + 1
@@ -102,17 +102,17 @@ def make_dataset(
     return path
 
 
-def make_picture(
+def make_image(
     rng: np.random.Generator,
     make_figure: Callable[[np.random.Generator], Figure],
     size: tuple[int, int],
     scene: Scene,
 ) -> tuple[np.ndarray, list[dict]]:
-    """One picture, (H, W, 3) uint8 RGB, and the annotations of its persons without their ids."""
-    picture = _background(rng, size)
+    """One image, (H, W, 3) uint8 RGB, and the annotations of its persons without their ids."""
+    image = _background(rng, size)
     cover = np.full(size, _BACKGROUND)
     crowd = rng.random() < scene.crowds
-    people = [_draw_crowd(rng, make_figure, picture, cover)] if crowd else []
+    people = [_draw_crowd(rng, make_figure, image, cover)] if crowd else []
     count = rng.integers(scene.people[0], scene.people[1] + 1)
     # Larger ones, drawn last, are nearer.
     heights = np.sort(rng.uniform(*scene.scale, count)) * size[0]
@@ -121,32 +121,32 @@ def make_picture(
         figures.append(_place(rng, make_figure, height, figures, size, rng.random() < scene.cut))
     bodies = []
     for index, figure in enumerate(figures):
-        bodies.append(_draw_figure(rng, picture, cover, figure, index))
+        bodies.append(_draw_figure(rng, image, cover, figure, index))
         if rng.random() < scene.objects:
-            _draw_object(rng, picture, cover, figure)
+            _draw_object(rng, image, cover, figure)
     for index, (figure, body) in enumerate(zip(figures, bodies, strict=True)):
-        if body.any():  # a cut figure may have left the picture
+        if body.any():  # a cut figure may have left the image
             people.append(_annotate(figure, body, cover == index))
-    picture += rng.normal(0, 4, picture.shape)
-    return picture.clip(0, 255).astype(np.uint8), people
+    image += rng.normal(0, 4, image.shape)
+    return image.clip(0, 255).astype(np.uint8), people
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Soft patches of several sizes and a few bars and blobs; (H, W, 3) float."""
     height, width = size
-    picture: np.ndarray = np.zeros((height, width, 3))
+    image: np.ndarray = np.zeros((height, width, 3))
     for cells, strength in ((2, 60), (6, 40), (24, 25)):
-        grey = rng.uniform(-strength, strength, (cells, cells, 1))
-        grid = grey + rng.uniform(-0.4, 0.4, (cells, cells, 3)) * strength
-        picture += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
-    picture += rng.uniform(90, 165)
+        gray = rng.uniform(-strength, strength, (cells, cells, 1))
+        grid = gray + rng.uniform(-0.4, 0.4, (cells, cells, 3)) * strength
+        image += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    image += rng.uniform(90, 165)
     cover = np.zeros(size, dtype=int)
     for _ in range(rng.integers(2, 8)):
         start, end = rng.uniform(0, 1, (2, 2)) * (width, height)
         radius = rng.uniform(0.01, 0.08) * height
         part = Capsule(start, end, (radius, radius), tuple(rng.uniform(20, 235, 3)))
-        _stamp(picture, cover, part, part.colour, _BACKGROUND)
-    return picture
+        _stamp(image, cover, part, part.color, _BACKGROUND)
+    return image
 
 
 def _place(
@@ -157,7 +157,7 @@ def _place(
     size: tuple[int, int],
     cut: bool,
 ) -> Figure:
-    """A figure of that height in the picture, if possible where it leaves most of the others visible."""
+    """A figure of that height in the image, if possible where it leaves most of the others visible."""
     figure = make_figure(rng)
     x1, y1, x2, y2 = figure.extent()
     scale = min(height / (y2 - y1), 0.95 * size[1] / (x2 - x1))
@@ -165,10 +165,10 @@ def _place(
     half = figure.extent()[2:]
     room = np.array(size[::-1])
     margin = half * 0.2 if cut else half
-    centres = rng.uniform(np.minimum(margin, room / 2), np.maximum(room - margin, room / 2), (30, 2))
+    centers = rng.uniform(np.minimum(margin, room / 2), np.maximum(room - margin, room / 2), (30, 2))
     taken = np.array([other.extent() for other in others]).reshape(-1, 4)
-    overlap = [_covered(taken, np.concatenate([centre - half, centre + half])) for centre in centres]
-    return figure.placed(centres[int(np.argmin(np.maximum(overlap, 0.3)))], 1)
+    overlap = [_covered(taken, np.concatenate([center - half, center + half])) for center in centers]
+    return figure.placed(centers[int(np.argmin(np.maximum(overlap, 0.3)))], 1)
 
 
 def _covered(boxes: np.ndarray, box: np.ndarray) -> float:
@@ -179,31 +179,31 @@ def _covered(boxes: np.ndarray, box: np.ndarray) -> float:
 
 
 def _draw_figure(
-    rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, figure: Figure, index: int
+    rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, figure: Figure, index: int
 ) -> np.ndarray:
     """Returns the mask of the body, (H, W), whatever will cover it later."""
     tint, light = rng.normal(0, 8, 3), rng.uniform(0.8, 1.1)
     body = np.full(cover.shape, _BACKGROUND)
     for part in figure.capsules:
-        _stamp(picture, body, part, tuple(np.add(part.colour, tint) * light), index)
+        _stamp(image, body, part, tuple(np.add(part.color, tint) * light), index)
     cover[body == index] = index
     return body == index
 
 
-def _draw_object(rng: np.random.Generator, picture: np.ndarray, cover: np.ndarray, figure: Figure) -> None:
+def _draw_object(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, figure: Figure) -> None:
     """A bar across a part of the figure."""
     x1, y1, x2, y2 = figure.extent()
-    centre = rng.uniform((x1, y1), (x2, y2))
+    center = rng.uniform((x1, y1), (x2, y2))
     half = rng.uniform(-0.3, 0.3, 2) * (x2 - x1, y2 - y1)
     radius = rng.uniform(0.04, 0.1) * (y2 - y1)
-    part = Capsule(centre - half, centre + half, (radius, radius), tuple(rng.uniform(20, 235, 3)))
-    _stamp(picture, cover, part, part.colour, _OBJECT)
+    part = Capsule(center - half, center + half, (radius, radius), tuple(rng.uniform(20, 235, 3)))
+    _stamp(image, cover, part, part.color, _OBJECT)
 
 
 def _draw_crowd(
     rng: np.random.Generator,
     make_figure: Callable[[np.random.Generator], Figure],
-    picture: np.ndarray,
+    image: np.ndarray,
     cover: np.ndarray,
 ) -> dict:
     """Small figures side by side at the top; their common region as COCO annotates it."""
@@ -214,7 +214,7 @@ def _draw_crowd(
     for index in range(count):
         origin = np.array([start + (index + 0.5) * step, rng.uniform(0.12, 0.16) * height])
         figure = make_figure(rng).placed(origin, rng.uniform(0.13, 0.16) * height)
-        masks.append(_draw_figure(rng, picture, cover, figure, _OBJECT))
+        masks.append(_draw_figure(rng, image, cover, figure, _OBJECT))
     region = np.any(masks, axis=0)
     return _region(region) | {
         "keypoints": [0] * (3 * len(figure.keypoints)),
@@ -229,10 +229,10 @@ def _annotate(figure: Figure, body: np.ndarray, seen: np.ndarray) -> dict:
     keypoints = []
     for x, y in figure.keypoints.round(2):
         inside = 0 <= x < width and 0 <= y < height
-        # COCO counts pixels, whose centres are 0.5 into them.
+        # COCO counts pixels, whose centers are 0.5 into them.
         keypoints += [x - 0.5, y - 0.5, 2 if seen[int(y), int(x)] else 1] if inside else [0, 0, 0]
-    labelled = sum(v > 0 for v in keypoints[2::3])
-    return _region(body) | {"keypoints": keypoints, "num_keypoints": labelled, "iscrowd": 0}
+    labeled = sum(v > 0 for v in keypoints[2::3])
+    return _region(body) | {"keypoints": keypoints, "num_keypoints": labeled, "iscrowd": 0}
 
 
 def _region(mask: np.ndarray) -> dict:
@@ -243,12 +243,10 @@ def _region(mask: np.ndarray) -> dict:
     return {"bbox": box, "area": int(mask.sum())}
 
 
-def _stamp(
-    picture: np.ndarray, cover: np.ndarray, part: Capsule, colour: tuple[float, ...], mark: int
-) -> None:
+def _stamp(image: np.ndarray, cover: np.ndarray, part: Capsule, color: tuple[float, ...], mark: int) -> None:
     """Draws a capsule, smooth at its rim and darker towards it, and marks its pixels in the cover."""
     radius = max(part.radii)
-    limit = picture.shape[1::-1]
+    limit = image.shape[1::-1]
     low = np.floor(np.minimum(part.start, part.end) - radius - 1).astype(int).clip(0, limit)
     high = np.ceil(np.maximum(part.start, part.end) + radius + 1).astype(int).clip(0, limit)
     window = np.s_[low[1] : high[1], low[0] : high[0]]
@@ -260,5 +258,5 @@ def _stamp(
     radii = part.radii[0] + along * (part.radii[1] - part.radii[0])
     opacity = (radii - distance + 0.5).clip(0, 1)[..., None]
     shade = 1 - 0.3 * (distance / radii).clip(0, 1)[..., None] ** 2
-    picture[window] += opacity * (shade * colour - picture[window])
+    image[window] += opacity * (shade * color - image[window])
     cover[window][opacity[..., 0] > 0.5] = mark

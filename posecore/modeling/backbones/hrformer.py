@@ -1,7 +1,7 @@
 """HRFormer: an HRNet whose blocks attend within windows (arXiv 2110.09408), as Poseur has it.
 
 Four branches of strides 4, 8, 16 and 32 run side by side and are fused again and again. x_i is the map of
-branch i, (N, C_i, H_i, W_i); a picture of any size will do, each branch rounds its size up.
+branch i, (N, C_i, H_i, W_i); an image of any size will do, each branch rounds its size up.
 """
 
 from collections.abc import Sequence
@@ -196,7 +196,7 @@ class HRFormer(Backbone):
         size: channels, heads and modules, such as ``SIZES["S"]``.
         drop_path: probability of the last block's residuals; it rises linearly from 0 at the first.
         norm: "BN" (trained), "FrozenBN" or "SyncBN".
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         window: side of the attention's windows, in cells.
         blocks: in every branch of a module.
         bottlenecks: at stride 4 before the branches part.
@@ -247,7 +247,7 @@ class HRFormer(Backbone):
             f"stride{stride}": ShapeSpec(channels=channels, stride=stride)
             for stride, channels in zip(STRIDES, size.channels, strict=True)
         }
-        self.apply(_initialise)
+        self.apply(_initialize)
         convert_norms(self, norm, "MODEL.HRFORMER.NORM")
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
@@ -263,7 +263,7 @@ class HRFormer(Backbone):
         return self._shapes
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

@@ -25,7 +25,7 @@ class TimmBackbone(Backbone):
         name: as in ``timm.list_models()``.
         strides: of the wanted maps, finest first; where several maps have one, the deepest is taken.
         norm: "BN" (trained), "FrozenBN" or "SyncBN".
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
         head_conv: the last map goes through the 1x1 convolution before the classifier (MobileNets and
             EfficientNets, 320 -> 1280 channels).

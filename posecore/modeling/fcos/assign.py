@@ -19,24 +19,24 @@ def assign(
     ranges: Sequence[float] | None,
     cut_by_box: bool = True,
 ) -> Tensor:
-    """Matches locations to the boxes of one picture.
+    """Matches locations to the boxes of one image.
 
-    A location is positive if it lies strictly inside the centre region of a box (centre plus or minus
+    A location is positive if it lies strictly inside the center region of a box (center plus or minus
     ``radius`` strides) and the box has the size its level looks for. Of several boxes the smallest
     wins, of equal ones the first.
 
     Args:
         locations: the R locations.
         boxes: (G, 4) corners x0, y0, x1, y1 in pixels.
-        radius: half the side of the centre region, in strides of the location's level.
+        radius: half the side of the center region, in strides of the location's level.
         ranges: upper ends of the sizes (largest distance to a side, in pixels) per level, without the
             last level's; both ends belong to a level's range. None: every level takes every size.
-        cut_by_box: whether the centre region ends where the box ends.
+        cut_by_box: whether the center region ends where the box ends.
 
     Returns:
         (R,) int64 index of the matched box, -1 for background.
 
-    Source: FCOS (arXiv 2006.09214), section 3.1 and its centre sampling.
+    Source: FCOS (arXiv 2006.09214), section 3.1 and its center sampling.
     """
     points = locations.points
     if len(boxes) == 0:

@@ -1,4 +1,4 @@
-"""From dense scores to a few detections: choose candidates, let the method place them, drop doubles."""
+"""From dense scores to a few detections: choose candidates, let the method place them, drop duplicates."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +17,12 @@ from posecore.modeling.fcos.settings import Decoding
 
 @dataclass(frozen=True)
 class Candidates:
-    """The M chosen locations of a batch, picture by picture.
+    """The M chosen locations of a batch, image by image.
 
     Attributes:
         queries: where they are.
         scores: (M,).
-        counts: how many each of the N pictures has.
+        counts: how many each of the N images has.
     """
 
     queries: Queries
@@ -40,7 +40,7 @@ def select(probability: Tensor, scores: Tensor, locations: Locations, how: Decod
         how: threshold and limits.
 
     Returns:
-        The candidates, within a picture level by level, best first within a level; if the picture has a
+        The candidates, within an image level by level, best first within a level; if the image has a
         limit, best first over all levels.
     """
     bounds = [*locations.starts, len(locations)]
@@ -70,7 +70,7 @@ def boxes_at(ltrb: Tensor, locations: Locations, queries: Queries) -> Tensor:
 
 
 def clipped(boxes: Tensor, size: tuple[int, int]) -> Boxes:
-    """(M, 4) boxes cut by the picture of that height and width; the tensor stays as it is."""
+    """(M, 4) boxes cut by the image of that height and width; the tensor stays as it is."""
     cut = Boxes(boxes)
     cut.clip(size)
     return cut
@@ -137,11 +137,11 @@ def soft_suppress(boxes: Tensor, scores: Tensor, *, threshold: float, least: flo
 
 @dataclass(frozen=True)
 class Survivors:
-    """What suppression leaves of one picture's candidates.
+    """What suppression leaves of one image's candidates.
 
     Attributes:
         index: (M,) into the candidates, best first.
-        boxes: M, cut by the picture.
+        boxes: M, cut by the image.
     """
 
     index: Tensor
@@ -149,10 +149,10 @@ class Survivors:
 
 
 def survivors(size: tuple[int, int], scores: Tensor, boxes: Tensor, how: Decoding) -> Survivors:
-    """Suppression by boxes as far as they are on the picture.
+    """Suppression by boxes as far as they are on the image.
 
     Args:
-        size: height and width of the picture.
+        size: height and width of the image.
         scores: (M,).
         boxes: (M, 4) corners.
         how: threshold and limit.

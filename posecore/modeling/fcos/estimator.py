@@ -32,7 +32,7 @@ class FCOSEstimator(PoseEstimator):
     """A :class:`PoseEstimator` with FCOS (arXiv 2006.09214); the method adds the keypoints.
 
     Args:
-        backbone: from pictures to the named maps of ``in_features``.
+        backbone: from images to the named maps of ``in_features``.
         in_features: names of the detector's levels, finest first.
         skeleton: which keypoints a person has.
         head: from the levels to an :class:`FCOSOutput` with the map "cls", (N, R, 1); "centerness" and

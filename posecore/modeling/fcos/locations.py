@@ -1,4 +1,4 @@
-"""Where on the picture the cells of a feature pyramid look."""
+"""Where on the image the cells of a feature pyramid look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Locations:
     """The R cells of all levels, finest level first, row by row within a level.
 
     Attributes:
-        points: (R, 2) centres of the cells, (x, y) in continuous pixels.
+        points: (R, 2) centers of the cells, (x, y) in continuous pixels.
         strides: (R,) pixels per cell.
         levels: (R,) index of the level, int64.
         sizes: (height, width) of each level in cells.
@@ -42,7 +42,7 @@ def make_locations(
 ) -> Locations:
     """The locations of levels with the given (height, width) and stride.
 
-    The centre of cell (row i, column j) is at ((j + 0.5) * stride, (i + 0.5) * stride).
+    The center of cell (row i, column j) is at ((j + 0.5) * stride, (i + 0.5) * stride).
     """
     points, of_stride, of_level = [], [], []
     for level, ((height, width), stride) in enumerate(zip(sizes, strides, strict=True)):

@@ -12,29 +12,31 @@ from posecore.modeling.fcos.targets import Targets
 
 
 def classification_loss(
-    logits: Tensor, positive: Tensor, divisor: Tensor, *, alpha: float, gamma: float
+    logits: Tensor, positive: Tensor, normalizer: Tensor, *, alpha: float, gamma: float
 ) -> Tensor:
     """Focal loss over all locations.
 
     Args:
         logits: (N, R, 1) person logits.
         positive: (N, R) bool.
-        divisor: scalar.
+        normalizer: scalar.
         alpha: weight of positives; negatives weigh 1 - alpha.
         gamma: focusing exponent.
     """
     targets = positive[..., None].to(logits.dtype)
-    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / divisor
+    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / normalizer
 
 
-def centerness_loss(logits: Tensor, targets: Tensor, divisor: Tensor) -> Tensor:
+def centerness_loss(logits: Tensor, targets: Tensor, normalizer: Tensor) -> Tensor:
     """Binary cross-entropy of (P,) logits at positive locations against their centerness."""
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / divisor
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / normalizer
 
 
-def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, divisor: Tensor, *, smoothing: float) -> Tensor:
-    """Generalised-IoU loss of (P, 4) distances against (P, 4) target distances, weighted by (P,)."""
-    return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum() / divisor
+def box_loss(
+    ltrb: Tensor, targets: Tensor, weights: Tensor, normalizer: Tensor, *, smoothing: float
+) -> Tensor:
+    """Generalized-IoU loss of (P, 4) distances against (P, 4) target distances, weighted by (P,)."""
+    return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum() / normalizer
 
 
 def detection_totals(targets: Targets, how: Training) -> dict[str, Tensor | float]:
@@ -48,14 +50,14 @@ def detection_totals(targets: Targets, how: Training) -> dict[str, Tensor | floa
 
 
 def detection_losses(
-    maps: Mapping[str, Tensor], targets: Targets, divisors: Mapping[str, Tensor], how: Training
+    maps: Mapping[str, Tensor], targets: Targets, normalizers: Mapping[str, Tensor], how: Training
 ) -> dict[str, Tensor]:
     """FCOS's losses of what is predicted: loss_cls; with such maps, loss_centerness and loss_box.
 
     Args:
         maps: "cls" (N, R, 1), "centerness" (N, R, 1) and "ltrb" (N, R, 4), cells before the ReLU.
         targets: of the same batch.
-        divisors: name of the loss -> scalar.
+        normalizers: name of the loss -> scalar.
         how: weights and exponents.
     """
     positives = targets.positives
@@ -64,21 +66,21 @@ def detection_losses(
         "loss_cls": classification_loss(
             maps["cls"],
             targets.positive,
-            divisors["loss_cls"],
+            normalizers["loss_cls"],
             alpha=how.focal_alpha,
             gamma=how.focal_gamma,
         )
     }
     if "centerness" in maps:
         losses["loss_centerness"] = centerness_loss(
-            maps["centerness"][at][:, 0], targets.centerness, divisors["loss_centerness"]
+            maps["centerness"][at][:, 0], targets.centerness, normalizers["loss_centerness"]
         )
     if "ltrb" in maps:
         losses["loss_box"] = box_loss(
             F.relu(maps["ltrb"][at]),
             targets.ltrb / positives.strides[:, None],
             targets.centerness,
-            divisors["loss_box"],
+            normalizers["loss_box"],
             smoothing=how.giou_smoothing,
         )
     return losses

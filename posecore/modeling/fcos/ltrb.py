@@ -31,7 +31,7 @@ def centerness(ltrb: Tensor) -> Tensor:
 
 
 def generalized_iou(ltrb: Tensor, other: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Generalised IoU of boxes given by their distances from a common point.
+    """Generalized IoU of boxes given by their distances from a common point.
 
     Args:
         ltrb: (..., 4) distances, at least 0.

@@ -14,7 +14,7 @@ class Training:
     Attributes:
         center_radius: of the positive region, in strides.
         size_ranges: upper ends of the levels' box sizes in pixels, without the last level's.
-        count_images: whether the classification loss is divided by positives plus pictures.
+        count_images: whether the classification loss is divided by positives plus images.
         focal_alpha: weight of positives in focal losses.
         focal_gamma: their focusing exponent.
         giou_smoothing: area in cells added to intersection and union of boxes.
@@ -35,7 +35,7 @@ class Training:
             center_radius=fcos.CENTER_RADIUS,
             size_ranges=tuple(fcos.SIZE_RANGES),
             count_images=choice(
-                cfg, "MODEL.FCOS.CLS_DIVISOR", {"positives": False, "positives_and_images": True}
+                cfg, "MODEL.FCOS.CLS_NORMALIZER", {"positives": False, "positives_and_images": True}
             ),
             focal_alpha=fcos.FOCAL_ALPHA,
             focal_gamma=fcos.FOCAL_GAMMA,
@@ -50,9 +50,9 @@ class Decoding:
     Attributes:
         score_thresh: least class probability of a candidate.
         topk_per_level: candidates per level.
-        topk_per_image: candidates per picture; 0 for no limit of its own.
+        topk_per_image: candidates per image; 0 for no limit of its own.
         nms_thresh: IoU above which the lesser of two boxes goes.
-        limit: detections per picture.
+        limit: detections per image.
     """
 
     score_thresh: float = 0.05

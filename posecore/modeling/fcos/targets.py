@@ -15,7 +15,7 @@ from posecore.modeling.fcos.settings import Training
 
 @dataclass(frozen=True)
 class Positives:
-    """The P positive locations of a batch, picture by picture, and the persons they belong to.
+    """The P positive locations of a batch, image by image, and the persons they belong to.
 
     Attributes:
         queries: where they are.
@@ -43,7 +43,7 @@ class Targets:
 
     Attributes:
         positive: (N, R) bool, which locations see a person.
-        positives: the truth at those P locations.
+        positives: the ground truth at those P locations.
         ltrb: (P, 4) their distances to the sides of the box, in pixels.
         centerness: (P,).
     """
@@ -57,11 +57,11 @@ class Targets:
 def make_targets(
     locations: Locations, targets: list[Instances], num_keypoints: int, how: Training
 ) -> Targets:
-    """Matches the locations to the persons of each picture.
+    """Matches the locations to the persons of each image.
 
     Args:
         locations: the R locations.
-        targets: per picture gt_boxes, and gt_keypoints where it has persons.
+        targets: per image gt_boxes, and gt_keypoints where it has persons.
         num_keypoints: K.
         how: radius and size ranges.
     """
@@ -79,12 +79,12 @@ def make_targets(
 def gather_positives(
     matched: Tensor, locations: Locations, targets: list[Instances], num_keypoints: int
 ) -> Positives:
-    """The truth at every matched location.
+    """The ground truth at every matched location.
 
     Args:
-        matched: (N, R) index of the person within its picture, -1 for background.
+        matched: (N, R) index of the person within its image, -1 for background.
         locations: the R locations.
-        targets: per picture gt_boxes, and gt_keypoints where it has persons.
+        targets: per image gt_boxes, and gt_keypoints where it has persons.
         num_keypoints: K.
     """
     images, index = (matched != BACKGROUND).nonzero(as_tuple=True)
@@ -103,7 +103,7 @@ def gather_positives(
 
 
 def keypoint_tensors(targets: list[Instances], num_keypoints: int) -> list[Tensor]:
-    """Per picture the (G, K, 3) keypoints; (0, K, 3) for one without persons."""
+    """Per image the (G, K, 3) keypoints; (0, K, 3) for one without persons."""
     return [
         target.gt_keypoints.tensor if len(target) else target.gt_boxes.tensor.new_zeros(0, num_keypoints, 3)
         for target in targets

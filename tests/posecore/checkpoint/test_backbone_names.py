@@ -1,4 +1,4 @@
-"""The released backbones' maps, on weights under the released names."""
+"""The official backbones' maps, on weights under the official names."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_backbone
-from oracles import arrays, load_fill
+from helpers.oracles import arrays, load_fill
 from torch import Tensor, nn
 
 from posecore.checkpoint.backbone_names import convert_backbone
@@ -37,7 +37,7 @@ def build(*settings: object) -> nn.Module:
 
 
 def official(shared: Path, manifest: str) -> dict[str, Tensor]:
-    """A released backbone's state dict with filled values, without the prefix of its names."""
+    """A official backbone's state dict with filled values, without the prefix of its names."""
     fill = load_fill(shared)
     rows = json.loads((shared / f"oracles/poseur/manifest_{manifest}.json").read_text())["state"]
     return {
@@ -57,7 +57,7 @@ def official(shared: Path, manifest: str) -> dict[str, Tensor]:
         ("case_hrformer_tiny", "hrformer_tiny", HRFORMER),
     ],
 )
-def test_maps_are_those_of_the_released_code(shared, case: str, manifest: str, settings: tuple) -> None:
+def test_maps_are_those_of_the_official_code(shared, case: str, manifest: str, settings: tuple) -> None:
     backbone = build(*settings)
     backbone.load_state_dict(convert_backbone(official(shared, manifest)))
     about = json.loads((shared / f"oracles/poseur/{case}/case.json").read_text())
@@ -72,13 +72,13 @@ def test_maps_are_those_of_the_released_code(shared, case: str, manifest: str, s
             "mean": actual.mean(dim=(2, 3)),
             "std": actual.std(dim=(2, 3), correction=0),
             "corner": actual[:, :8, :3, :3],
-            "centre": actual[:, :8, height // 2 : height // 2 + 2, width // 2 : width // 2 + 2],
+            "center": actual[:, :8, height // 2 : height // 2 + 2, width // 2 : width // 2 + 2],
         }
         # HRNet's filled weights make maps up to 5,000, whose rounding in float32 is more than the stated
         # tolerance where a number happens to be small: float64 deviates there, too.
         rounding = 1e-6 * actual.abs().max().item()
         for part, value in parts.items():
-            name = f"backbone.{level}.{part}"
+            name = f"backbone.{level}.{part}".replace("center", "centre")  # the file's spelling
             torch.testing.assert_close(
                 value,
                 golden[name],
@@ -88,7 +88,7 @@ def test_maps_are_those_of_the_released_code(shared, case: str, manifest: str, s
             )
 
 
-def test_mobilenet_has_the_released_tensors(shared) -> None:
+def test_mobilenet_has_the_official_tensors(shared) -> None:
     backbone = build(*MOBILENET)
     state = official(shared, "mobilenetv2")
     backbone.load_state_dict(convert_backbone(state))
@@ -99,7 +99,7 @@ def test_mobilenet_has_the_released_tensors(shared) -> None:
 
 
 def test_unknown_names_are_errors() -> None:
-    with pytest.raises(ValueError, match="no released Poseur backbone"):
+    with pytest.raises(ValueError, match="no official Poseur backbone"):
         convert_backbone({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"no ResNet of Poseur has.*layer5"):
         convert_backbone({"layer1.0.conv1.weight": torch.zeros(1), "layer5.weight": torch.zeros(1)})

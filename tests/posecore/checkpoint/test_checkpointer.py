@@ -190,8 +190,8 @@ def test_backbone_with_folded_statistics(tmp_path):
     weights = {name: w for name, w in backbone_weights(trained).items() if "running" not in name}
     PoseCheckpointer(model).load(save_weights(tmp_path, weights), strict=False)
     norm = model.backbone.bottom_up.stem["conv1"].norm
-    picture = torch.rand(1, 2, 3, 3)
-    torch.testing.assert_close(norm(picture), 3 * picture, rtol=1e-4, atol=1e-4)
+    image = torch.rand(1, 2, 3, 3)
+    torch.testing.assert_close(norm(image), 3 * image, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("blocks", "message"), [(1, r"it lacks .*res2.1"), (3, r"it also has .*res2.2")])

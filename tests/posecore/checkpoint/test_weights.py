@@ -13,7 +13,7 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_resnet_backbone
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.checkpoint.checkpointer import fit_weights
 from posecore.checkpoint.weights import CheckpointError, load_pickle, read_checkpoint
@@ -39,9 +39,9 @@ def test_torchvisions_resnets_compute_the_same_here(tmp_path, depth):
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     ours = our_resnet(depth)
     ours.load_state_dict(read_checkpoint(str(tmp_path / "theirs.pth"))["model"])
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     features = torch.nn.Sequential(*list(theirs.children())[:-2])
-    torch.testing.assert_close(ours(picture)["res5"], features(picture), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours(image)["res5"], features(image), rtol=1e-4, atol=1e-4)
 
 
 def test_weights_of_torchvision_by_name(monkeypatch):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.data.augment import (
     CoarseDropout,
@@ -24,7 +24,7 @@ def painted(points, size=(90, 120)):
 
 
 def found(image):
-    """The centre of brightness, continuous pixels."""
+    """The center of brightness, continuous pixels."""
     rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
     weights = image[..., 0].astype(float)
     return np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
@@ -61,7 +61,7 @@ def apply(augmentations, image, boxes=None):
         *("rotation at times", "all"),
     ],
 )
-def test_points_go_with_the_picture(overrides):
+def test_points_go_with_the_image(overrides):
     cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (90,), "INPUT.RANDOM_FLIP", "none", *overrides)
     augmentations = build_augmentations(cfg, is_train=True)
     point = np.array([61.3, 44.8])
@@ -135,7 +135,7 @@ def test_absolute_crops_start_before_the_corner_of_a_person():
     assert (high <= [200, 150]).all()
 
 
-def test_absolute_crops_choose_among_persons_and_stay_in_the_picture():
+def test_absolute_crops_choose_among_persons_and_stay_in_the_image():
     image = painted([], (200, 200))
     boxes = np.array([[0.0, 0, 20, 20], [190, 190, 200, 200]])
     starts = {CropToSize((60, 60), True).get_transform(image, boxes).x0 for _ in range(50)}
@@ -143,7 +143,7 @@ def test_absolute_crops_choose_among_persons_and_stay_in_the_picture():
     assert max(starts) == 140
 
 
-def test_small_pictures_are_padded_with_black_at_the_right_and_bottom():
+def test_small_images_are_padded_with_black_at_the_right_and_bottom():
     image = np.full((40, 50, 3), 200, dtype=np.uint8)
     augmented, _ = apply([CropToSize((64, 72), True)], image, [[5, 5, 20, 20]])
     assert augmented.image.shape == (64, 72, 3)
@@ -153,7 +153,7 @@ def test_small_pictures_are_padded_with_black_at_the_right_and_bottom():
     assert augmented.boxes.tolist() == [[5, 5, 20, 20]]
 
 
-def test_relative_crops_reach_the_centre_of_a_person():
+def test_relative_crops_reach_the_center_of_a_person():
     image = painted([], (80, 100))
     sizes = []
     for _ in range(300):
@@ -184,15 +184,15 @@ def test_crops_anywhere_ignore_persons(crop):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7)])
-def test_tiny_pictures(size):
+def test_tiny_images(size):
     for crop in (CropToSize((4, 4), True), CropShare((0.1, 0.1), True)):
         apply([crop], np.zeros((*size, 3), dtype=np.uint8), [[0, 0, 1, 1]])
 
 
-def test_colours():
+def test_colors():
     image = np.zeros((8, 8, 3), dtype=np.uint8)
     image[:, :4], image[:, 4:] = (150, 100, 50), (50, 60, 40)
-    for key, kept in (("BRIGHTNESS", "black"), ("CONTRAST", "mean"), ("SATURATION", "grey")):
+    for key, kept in (("BRIGHTNESS", "black"), ("CONTRAST", "mean"), ("SATURATION", "gray")):
         cfg = core_cfg("INPUT.MIN_SIZE_TRAIN", (8,), "INPUT.RANDOM_FLIP", "none", f"INPUT.COLOR.{key}", 0.5)
         results = [apply(build_augmentations(cfg, True), image)[0].image for _ in range(10)]
         assert len({result.tobytes() for result in results}) > 5
@@ -203,8 +203,8 @@ def test_colours():
             elif kept == "mean":
                 assert result.mean() == pytest.approx(image.mean(), abs=1)
             else:
-                grey = [0.299, 0.587, 0.114]
-                assert result @ grey == pytest.approx(image @ np.array(grey), abs=1)
+                gray = [0.299, 0.587, 0.114]
+                assert result @ gray == pytest.approx(image @ np.array(gray), abs=1)
 
 
 @pytest.mark.parametrize(
@@ -252,17 +252,17 @@ def test_probabilities_of_rotation_crop_and_dropout():
 def test_coarse_dropout_blackens_large_cells_and_keeps_points():
     image = np.full((400, 600, 3), 200, dtype=np.uint8)
     before = image.copy()
-    shares, by_colour = [], 0
+    shares, by_color = [], 0
     for _ in range(60):
         augmented, transforms = apply([CoarseDropout()], image)
         black = augmented.image == 0
         assert set(np.unique(augmented.image)) <= {0, 200}
-        # Rows of one cell are alike: a picture of 400 rows has 12 of them at most.
+        # Rows of one cell are alike: an image of 400 rows has 12 of them at most.
         changes = (np.diff(black.astype(int), axis=0) != 0).any(axis=(1, 2)).sum()
         assert changes < 12
         shares.append(black.mean())
-        by_colour += not np.array_equal(black[..., 0], black[..., 1])
+        by_color += not np.array_equal(black[..., 0], black[..., 1])
         assert np.array_equal(transforms.apply_coords(np.array([[3.0, 5.0]])), [[3.0, 5.0]])
     assert 0.08 < np.mean(shares) < 0.17
-    assert 15 < by_colour < 45
+    assert 15 < by_color < 45
     assert np.array_equal(image, before)

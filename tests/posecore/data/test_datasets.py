@@ -22,7 +22,7 @@ def define(tmp_path):
         content = {
             "name": "tiny",
             "annotations": "a.json",
-            "images": "pictures",
+            "images": "images",
             "skeleton": "coco_17",
         } | fields
         path = tmp_path / file
@@ -36,22 +36,22 @@ def test_paths_start_at_the_definition(define, tmp_path):
     assert register_definitions([define()]) == ["tiny"]
     metadata = dataset_metadata("tiny")
     assert metadata.json_file == str(tmp_path / "a.json")
-    assert metadata.image_root == str(tmp_path / "pictures")
+    assert metadata.image_root == str(tmp_path / "images")
     assert metadata.skeleton == load_skeleton("coco_17")
 
 
 def test_absolute_paths_variables_and_home(define, tmp_path, monkeypatch):
     monkeypatch.setenv("SOMEWHERE", "/data/sets")
     monkeypatch.setenv("HOME", "/home/someone")
-    register_definitions([define(annotations="${SOMEWHERE}/a.json", images="~/pictures")])
+    register_definitions([define(annotations="${SOMEWHERE}/a.json", images="~/images")])
     assert dataset_metadata("tiny").json_file == "/data/sets/a.json"
-    assert dataset_metadata("tiny").image_root == "/home/someone/pictures"
+    assert dataset_metadata("tiny").image_root == "/home/someone/images"
 
 
 def test_an_unset_variable_is_named(define, monkeypatch):
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(ValueError, match=r"set\.yaml.*environment variable NOT_SET, which is not set"):
-        register_definitions([define(images="$NOT_SET/pictures")])
+        register_definitions([define(images="$NOT_SET/images")])
 
 
 def test_a_skeleton_of_its_own(define, tmp_path):
@@ -197,8 +197,8 @@ def test_built_in_datasets(built_in, name, json_file, images, skeleton, kind):
 
 
 def test_pckh_is_measured_on_mpii_val_alone(built_in):
-    truths = {name: truth for name, (*_, truth) in built_in.items() if truth}
-    assert truths == {"mpii_val": "/sets/mpii/annotations/mpii_gt_val.mat"}
+    ground_truths = {name: ground_truth for name, (*_, ground_truth) in built_in.items() if ground_truth}
+    assert ground_truths == {"mpii_val": "/sets/mpii/annotations/mpii_gt_val.mat"}
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ def test_the_dogs(root, tmp_path):
     (tmp_path / "dog.yaml").write_text(skeleton)
     (tmp_path / "annotations" / "train.json").write_text(annotations)
     (tmp_path / "train.yaml").write_text(definition)
-    (image,) = json.loads(annotations)["images"]
-    picture = np.zeros((image["height"], image["width"], 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "images" / image["file_name"]), picture)
+    (record,) = json.loads(annotations)["images"]
+    image = np.zeros((record["height"], record["width"], 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "images" / record["file_name"]), image)
     report = check_dataset(*register_definitions([tmp_path / "train.yaml"]))
     assert report.errors == []
-    assert report.warnings == ["keypoint 'right_ear' is never labelled"]
+    assert report.warnings == ["keypoint 'right_ear' is never labeled"]
     drawn = make_dataset(tmp_path / "drawn", num_images=2, size=(64, 64), skeleton=tmp_path / "dog.yaml")
     assert check_dataset(*register_definitions([drawn])).errors == []
 

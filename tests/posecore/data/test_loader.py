@@ -1,10 +1,10 @@
-"""Loaders: which pictures come, and in what batches."""
+"""Loaders: which images come, and in what batches."""
 
 import itertools
 import json
 
 import pytest
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
 from posecore.data.synthetic import make_dataset
@@ -12,7 +12,7 @@ from posecore.data.synthetic import make_dataset
 
 @pytest.fixture
 def cfg(tmp_path):
-    """Two small datasets; in the first, picture 1 has nobody and picture 2 a crowd and one keypoint."""
+    """Two small datasets; in the first, image 1 has nobody and image 2 a crowd and one keypoint."""
     definitions = [
         str(make_dataset(tmp_path, num_images=count, size=(40, 48), split=split, people=(1, 2)))
         for split, count in (("train", 4), ("more", 3))
@@ -34,7 +34,7 @@ def cfg(tmp_path):
 
 
 @pytest.mark.parametrize(("minimum", "ids"), [(0, [1, 2, 3, 4]), (1, [2, 3, 4]), (2, [3, 4])])
-def test_pictures_with_too_few_labelled_keypoints_are_left_out(cfg, minimum, ids):
+def test_images_with_too_few_labeled_keypoints_are_left_out(cfg, minimum, ids):
     cfg.DATASETS.MIN_KEYPOINTS = minimum
     dicts = train_dataset_dicts(cfg)
     assert [record["image_id"] for record in dicts] == [*ids, 1, 2, 3]
@@ -48,13 +48,13 @@ def test_batches(cfg):
     assert files == {record["file_name"] for record in train_dataset_dicts(cfg)}
 
 
-def test_a_mapper_and_pictures_of_ones_own(cfg):
+def test_a_mapper_and_images_of_ones_own(cfg):
     dicts = [{"width": 2, "height": 1, "number": number} for number in range(3)]
     (batch,) = itertools.islice(build_train_loader(cfg, mapper=lambda record: record, dicts=dicts), 1)
     assert {record["number"] for record in batch} <= {0, 1, 2}
 
 
-def test_evaluation_sees_every_picture_once(cfg):
+def test_evaluation_sees_every_image_once(cfg):
     samples = [sample for batch in build_test_loader(cfg, "synthetic_train") for sample in batch]
     assert [sample["image_id"] for sample in samples] == [1, 2, 3, 4]
     assert not any("instances" in sample for sample in samples)

@@ -1,4 +1,4 @@
-"""The mapper: what a sample holds, and that it holds the truth."""
+"""The mapper: what a sample holds, and that it holds the ground truth."""
 
 import copy
 
@@ -9,7 +9,7 @@ import torch
 import yaml
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.data.augment import build_augmentations
 from posecore.data.formats.coco import dataset_dicts, read_coco
@@ -18,7 +18,7 @@ from posecore.structures.skeleton import Skeleton, load_skeleton
 
 HANDS = Skeleton("hands", ("left", "right", "chin"), (("left", "right"),), (), (0.1, 0.1, 0.1))
 LEFT, RIGHT, CHIN = (30.5, 40.5), (80.25, 20.5), (60.5, 70.75)
-COLOURS = {"red": 0, "green": 1, "blue": 2}
+COLORS = {"red": 0, "green": 1, "blue": 2}
 
 
 def person(keypoints, bbox=(10, 10, 90, 70), iscrowd=0, area=3000.0):
@@ -34,24 +34,24 @@ def person(keypoints, bbox=(10, 10, 90, 70), iscrowd=0, area=3000.0):
 
 @pytest.fixture
 def sample(tmp_path):
-    """A picture with a red, a green and a blue dot at the left hand, the right hand and the chin."""
+    """An image with a red, a green and a blue dot at the left hand, the right hand and the chin."""
     rows, columns = np.mgrid[:100, :120] + 0.5
     dots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8) for x, y in (LEFT, RIGHT, CHIN)]
-    picture = (255 * np.stack(dots, axis=-1)).round().astype(np.uint8)
+    image = (255 * np.stack(dots, axis=-1)).round().astype(np.uint8)
     path = tmp_path / "dots.png"
-    cv2.imwrite(str(path), picture[..., ::-1])
+    cv2.imwrite(str(path), image[..., ::-1])
     people = [person([(*LEFT, 2), (*RIGHT, 1), (*CHIN, 2)])]
     return {"file_name": str(path), "image_id": 5, "height": 100, "width": 120, "annotations": people}
 
 
 def mapper(*augmentations, **changes):
-    parts = {"labelled": True, "skeleton": HANDS, "boxes": "keypoints", "image_format": "RGB"} | changes
+    parts = {"labeled": True, "skeleton": HANDS, "boxes": "keypoints", "image_format": "RGB"} | changes
     return PoseMapper(augmentations=list(augmentations), **parts)
 
 
-def dot(image, colour):
-    """Where the dot of a colour is in an image (3, H, W), RGB; continuous pixels."""
-    weights = image[COLOURS[colour]].double()
+def dot(image, color):
+    """Where the dot of a color is in an image (3, H, W), RGB; continuous pixels."""
+    weights = image[COLORS[color]].double()
     rows, columns = torch.meshgrid(*(torch.arange(size) + 0.5 for size in weights.shape), indexing="ij")
     return [float((columns * weights).sum() / weights.sum()), float((rows * weights).sum() / weights.sum())]
 
@@ -72,7 +72,7 @@ def test_nothing_changed(sample):
 
 
 def test_a_flip_swaps_left_and_right(sample):
-    """In a mirrored picture the hand that was the left one looks like a right one."""
+    """In a flipped image the hand that was the left one looks like a right one."""
     mapped = mapper(T.RandomFlip(1.0))(sample)
     left, right, chin = mapped["instances"].gt_keypoints.tensor[0]
     assert right[:2].tolist() == pytest.approx(dot(mapped["image"], "red"), abs=0.1)
@@ -115,16 +115,16 @@ def test_a_whole_configuration_keeps_points_on_their_dots(sample, tmp_path):
         )
         order = ("green", "red", "blue") if swapped else ("red", "green", "blue")
         flipped += swapped
-        for (x, y, v), colour in zip(keypoints, order, strict=True):
+        for (x, y, v), color in zip(keypoints, order, strict=True):
             if v and 15 < x < width - 15 and 15 < y < height - 15:
-                assert dot(mapped["image"], colour) == pytest.approx([x, y], abs=0.5)
+                assert dot(mapped["image"], color) == pytest.approx([x, y], abs=0.5)
                 checked += 1
     assert 0 < flipped < 20
     assert checked > 20
 
 
-def test_no_labelled_keypoint_lies_on_a_black_border(sample):
-    """What a rotation turns out of the picture must not come back where a crop is padded."""
+def test_no_labeled_keypoint_lies_on_a_black_border(sample):
+    """What a rotation turns out of the image must not come back where a crop is padded."""
     cv2.imwrite(sample["file_name"], np.full((100, 120, 3), 255, np.uint8))
     points = [(x + 0.5, y + 0.5, 2) for x in range(0, 120, 17) for y in range(0, 100, 16)]
     sample["annotations"] = [person(points[i : i + 3]) for i in range(0, len(points) - 2, 3)]
@@ -142,7 +142,7 @@ def test_no_labelled_keypoint_lies_on_a_black_border(sample):
         assert (mapped["image"].max(dim=0).values[y, x][inner] > 0).all()
 
 
-def test_points_and_persons_that_leave_the_picture(sample):
+def test_points_and_persons_that_leave_the_image(sample):
     sample["annotations"].append(person([(110.5, 90.5, 2), (0, 0, 0), (115.5, 95.5, 2)]))
     mapped = mapper(T.CropTransform(20, 30, 50, 50))(sample)["instances"]
     assert len(mapped) == 1
@@ -150,7 +150,7 @@ def test_points_and_persons_that_leave_the_picture(sample):
     assert mapped.gt_boxes.tensor.tolist() == [[9.5, 0, 50, 41.75]]
 
 
-def test_annotations_beyond_the_picture_are_cut(sample):
+def test_annotations_beyond_the_image_are_cut(sample):
     sample["annotations"] = [
         person([(-3.5, 40.5, 2), (80.5, 99.75, 1), (120, 70.5, 2)], bbox=(-10, 50, 90, 80))
     ]
@@ -195,7 +195,7 @@ def test_persons_without_keypoints_have_annotated_boxes_only(sample):
     assert both.gt_keypoints.tensor[1].tolist() == [[0, 0, 0]] * 3
 
 
-def test_areas_grow_with_the_picture(sample):
+def test_areas_grow_with_the_image(sample):
     sample["annotations"].append(person([(30.5, 30.5, 2), (50.5, 60.5, 2), (0, 0, 0)], area=500.0))
     assert mapper()(sample)["instances"].gt_areas.tolist() == [3000, 500]
     steps = [T.ResizeTransform(100, 120, 150, 240), T.HFlipTransform(240), T.CropTransform(0, 0, 239, 149)]
@@ -227,7 +227,7 @@ def test_channels_in_the_order_of_the_configuration(sample):
     assert rgb[0, int(LEFT[1]), int(LEFT[0])] > 250
 
 
-def test_evaluation_needs_and_gives_no_truth(sample):
+def test_evaluation_needs_and_gives_no_ground_truth(sample):
     del sample["annotations"]
     cfg = core_cfg("INPUT.MIN_SIZE_TEST", 50, "INPUT.ROTATION", 20.0)
     mapped = PoseMapper(cfg, is_train=False)(sample)
@@ -236,9 +236,9 @@ def test_evaluation_needs_and_gives_no_truth(sample):
     assert "instances" not in mapped
 
 
-def test_grey_pictures_become_colour(sample):
-    picture = cv2.imread(sample["file_name"], cv2.IMREAD_GRAYSCALE)
-    cv2.imwrite(sample["file_name"], picture)
+def test_gray_images_become_color(sample):
+    image = cv2.imread(sample["file_name"], cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(sample["file_name"], image)
     assert mapper()(sample)["image"].shape == (3, 100, 120)
 
 
@@ -252,17 +252,17 @@ def test_real_annotations(shared):
     ]
 
 
-def test_a_missing_picture_is_named(sample):
+def test_a_missing_image_is_named(sample):
     sample["file_name"] = "/nowhere/gone.jpg"
-    with pytest.raises(FileNotFoundError, match=r"picture /nowhere/gone\.jpg does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"image /nowhere/gone\.jpg does not exist"):
         mapper()(sample)
 
 
 @pytest.mark.parametrize("keep", [0, 20, 600])
-def test_a_broken_picture_is_named(sample, keep):
+def test_a_broken_image_is_named(sample, keep):
     with open(sample["file_name"], "rb+") as file:
         file.truncate(keep)
-    with pytest.raises(ValueError, match=r"picture .*dots\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"image .*dots\.png cannot be read"):
         mapper()(sample)
 
 
@@ -270,7 +270,7 @@ def test_a_truncated_jpeg_is_named(sample, tmp_path):
     path = tmp_path / "cut.jpg"
     cv2.imwrite(str(path), np.random.randint(0, 255, (100, 120, 3), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(ValueError, match=r"picture .*cut\.jpg cannot be read"):
+    with pytest.raises(ValueError, match=r"image .*cut\.jpg cannot be read"):
         mapper()(sample | {"file_name": str(path)})
 
 

@@ -22,7 +22,7 @@ def write(tmp_path):
     return write
 
 
-def test_boxes_by_picture(write):
+def test_boxes_by_image(write):
     found = read_detections(write(GOOD, {**GOOD, "image_id": 9}, {**GOOD, "score": 0.25}), [7, 8, 9])
     assert found.keys() == {7, 9}
     assert found[7].boxes.tolist() == [[1, 2.5, 4, 6.5]] * 2
@@ -54,7 +54,7 @@ def test_who_is_a_person(write):
         ({"bbox": "1 2 3 4"}, "detection 1: bbox must be"),
         ({"score": float("inf")}, "detection 1: score must be a finite number, not inf"),
         ({"score": None}, "detection 1: score must be"),
-        ({"image_id": 12}, "1 of its 2 pictures are not in the dataset, image_id 12"),
+        ({"image_id": 12}, "1 of its 2 images are not in the dataset, image_id 12"),
     ],
 )
 def test_wrong_detections(write, change, message):

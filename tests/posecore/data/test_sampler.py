@@ -1,4 +1,4 @@
-"""A stream of pictures, stopped anywhere, goes on with what would have come."""
+"""A stream of images, stopped anywhere, goes on with what would have come."""
 
 import itertools
 

@@ -4,18 +4,18 @@ import itertools
 
 import pytest
 import torch
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.data import (
-    VIEWS,
+    SAMPLES,
+    build_samples,
     build_test_loader,
     build_train_loader,
-    build_view,
     load_dataset,
-    register_view,
+    register_samples,
 )
 from posecore.data.mapper import read_rgb
-from posecore.data.samples import Pictures
+from posecore.data.samples import ImageSamples
 from posecore.data.synthetic import make_dataset
 from posecore.structures.skeleton import load_skeleton
 
@@ -30,27 +30,27 @@ def cfg(tmp_path):
 
 
 def test_a_view_of_ones_own(cfg, monkeypatch):
-    class Halves(Pictures):
-        """Each picture twice, of one shape or not."""
+    class Halves(ImageSamples):
+        """Each image twice, of one shape or not."""
 
         same_shape = True
 
-        def train_records(self, pictures):
-            return [record | {"half": half} for record in pictures for half in (0, 1)]
+        def train_records(self, images):
+            return [record | {"half": half} for record in images for half in (0, 1)]
 
         def train_sample(self, record):
             # Samples without a shape: whoever groups them by it would fail.
             return {"half": record["half"], "image_id": record["image_id"]}
 
-        def test_records(self, dataset, pictures):
-            return [record | {"dataset": dataset} for record in pictures]
+        def test_records(self, dataset, images):
+            return [record | {"dataset": dataset} for record in images]
 
         def test_sample(self, record):
             return {"dataset": record["dataset"]}
 
-    monkeypatch.setattr("posecore.data.samples.VIEWS", dict(VIEWS))
-    register_view("halves")(Halves)
-    cfg.INPUT.VIEW = "halves"
+    monkeypatch.setattr("posecore.data.samples.SAMPLES", dict(SAMPLES))
+    register_samples("halves")(Halves)
+    cfg.INPUT.SAMPLES = "halves"
     batches = list(itertools.islice(build_train_loader(cfg, seed=0), 4))
     seen = {(sample["image_id"], sample["half"]) for batch in batches for sample in batch}
     assert seen == set(itertools.product((1, 2, 3, 4), (0, 1))), "an epoch is as long as the records"
@@ -61,15 +61,15 @@ def test_a_view_of_ones_own(cfg, monkeypatch):
 
 
 def test_unknown_views_are_named(cfg):
-    cfg.INPUT.VIEW = "crosp"
-    with pytest.raises(ValueError, match=r"INPUT\.VIEW must be one of 'pictures'.*not 'crosp'"):
-        build_view(cfg)
+    cfg.INPUT.SAMPLES = "crosp"
+    with pytest.raises(ValueError, match=r"INPUT\.SAMPLES must be one of 'images'.*not 'crosp'"):
+        build_samples(cfg)
 
 
-def test_pictures_are_the_same_from_a_dataset_and_from_memory(cfg):
-    view = build_view(cfg)
+def test_images_are_the_same_from_a_dataset_and_from_memory(cfg):
+    samples = build_samples(cfg)
     (batch, *_) = build_test_loader(cfg, "synthetic_train")
     record = load_dataset("synthetic_train", load_skeleton("coco_17"))[0]
-    sample = view.sample(read_rgb(record))
+    sample = samples.sample(read_rgb(record))
     assert torch.equal(sample["image"], batch[0]["image"])
     assert (sample["height"], sample["width"]) == (40, 48)

@@ -7,9 +7,9 @@ import pytest
 import scipy.io
 import yaml
 from detectron2.evaluation import inference_on_dataset
-from support import core_cfg
+from helpers.coco_annotations import instances
+from helpers.support import core_cfg
 from torch import nn
-from truths import instances
 
 from posecore.data import build_test_loader, load_dataset
 from posecore.data.synthetic import make_dataset
@@ -32,14 +32,14 @@ EVALUATORS = {
 
 
 class Knowing(nn.Module):
-    """Returns the truth of the pictures it is shown."""
+    """Returns the ground truth of the images it is shown."""
 
     def __init__(self, records):
         super().__init__()
         self.records = {record["image_id"]: record for record in records}
 
     def forward(self, batch):
-        return [{"instances": self._found(self.records[picture["image_id"]])} for picture in batch]
+        return [{"instances": self._found(self.records[image["image_id"]])} for image in batch]
 
     def _found(self, record):
         people = record["annotations"]
@@ -86,7 +86,7 @@ def kind(request):
 
 @pytest.fixture
 def cfg(kind, tmp_path):
-    """Four pictures of one person each, in the format that is asked for."""
+    """Four images of one person each, in the format that is asked for."""
     skeleton = SKELETONS[kind]
     scene = {"people": (1, 1), "cut": 0, "objects": 0, "skeleton": skeleton}
     path = make_dataset(tmp_path, num_images=4, size=(60, 80), name="drawn", **scene)

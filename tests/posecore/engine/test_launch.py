@@ -9,9 +9,9 @@ import textwrap
 import pytest
 import torch
 from detectron2.utils import comm
+from helpers.support import in_processes
 from hypothesis import given
 from hypothesis import strategies as st
-from support import in_processes
 
 from posecore.config.merge import UsageError
 from posecore.engine.launch import World, find_world, first_node, launch

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 import yaml
-from support import core_cfg
+from helpers.support import core_cfg
 
 from posecore.config.merge import UsageError, merge_config
 from posecore.engine.setup import set_up_process
@@ -69,7 +69,7 @@ def test_unknown_key_in_a_file(tmp_path):
         merge_config(core_cfg(), file)
 
 
-def test_missing_file_names_its_neighbours(tmp_path):
+def test_missing_file_names_its_neighbors(tmp_path):
     write(tmp_path / "directpose_r50.yaml")
     with pytest.raises(UsageError, match=r"directpose_r51.yaml does not exist; near it: directpose_r50.yaml"):
         merge_config(core_cfg(), tmp_path / "directpose_r51.yaml")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from support import core_cfg
+from helpers.support import core_cfg
 from torch import nn
 
 from posecore.engine.solver import (

@@ -1,15 +1,15 @@
-"""Whole trainings of a toy model on drawn pictures: what they leave behind, and how they go on."""
+"""Whole trainings of a toy model on drawn images: what they leave behind, and how they go on."""
 
 import json
 import math
 
 import pytest
 import torch
-import toy  # noqa: F401  (registers the model)
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from support import core_cfg, in_processes
+from helpers import toy_model  # noqa: F401  (registers the model)
+from helpers.support import core_cfg, in_processes
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.data.synthetic import make_dataset
@@ -18,12 +18,12 @@ from posecore.engine.trainer import Trainer
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """A definition of eight small pictures."""
+    """A definition of eight small images."""
     return make_dataset(tmp_path_factory.mktemp("data"), num_images=8, size=(48, 64), name="toy")
 
 
 def toy_cfg(dataset, output, *overrides):
-    """Eight iterations of two pictures; nothing random but the order."""
+    """Eight iterations of two images; nothing random but the order."""
     cfg = core_cfg(
         *("MODEL.META_ARCHITECTURE", "ToyPose", "OUTPUT_DIR", str(output), "SEED", 1),
         *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TRAIN", ("toy_train",)),
@@ -105,7 +105,7 @@ AUGMENTED = (
 
 @pytest.mark.parametrize("overrides", [(), AUGMENTED, ("SOLVER.OPTIMIZER", "ADAMW"), ("SEED", -1)])
 def test_interrupted_and_resumed_equals_uninterrupted(dataset, tmp_path, overrides):
-    """The same weights to the last bit: pictures, schedule, momentum and random numbers go on."""
+    """The same weights to the last bit: images, schedule, momentum and random numbers go on."""
     cfg = toy_cfg(dataset, tmp_path / "parted", *overrides)
     first = prepare(cfg)
     first.max_iter = 4
@@ -159,7 +159,7 @@ def test_metrics_of_another_training_are_set_aside(dataset, tmp_path):
 
 def test_epochs(dataset, tmp_path):
     trainer = prepare(toy_cfg(dataset, tmp_path, "SOLVER.MAX_EPOCH", 3))
-    assert trainer.max_iter == 12  # eight pictures, two at a time
+    assert trainer.max_iter == 12  # eight images, two at a time
 
 
 def break_after(trainer, iteration, value):
@@ -186,9 +186,9 @@ def test_nan_stops_the_training_and_is_not_saved(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_named(tmp_path, workers):
+def test_a_image_that_cannot_be_read_is_named(tmp_path, workers):
     definition = make_dataset(tmp_path, num_images=4, size=(48, 64), name="toy")
-    (tmp_path / "train" / "000003.jpg").write_bytes(b"no picture")
+    (tmp_path / "train" / "000003.jpg").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"000003\.jpg"):
         prepare(toy_cfg(definition, tmp_path / "out", "DATALOADER.NUM_WORKERS", workers)).train()
 

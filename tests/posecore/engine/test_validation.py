@@ -4,15 +4,15 @@ import json
 
 import pytest
 import torch
-import toy  # noqa: F401  (registers a model)
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
-from support import core_cfg, in_processes
+from helpers import toy_model  # noqa: F401  (registers a model)
+from helpers.support import core_cfg, in_processes
 from torch import nn
 
-from posecore.data import build_labelled_loader, build_test_loader, load_dataset
+from posecore.data import build_labeled_loader, build_test_loader, load_dataset
 from posecore.data.synthetic import make_dataset
 from posecore.engine.trainer import Trainer
 from posecore.engine.validation import check_validation, mean_losses, validation_losses
@@ -35,7 +35,7 @@ class Backbone(nn.Module):
 
 @META_ARCH_REGISTRY.register()
 class Brightness(PoseEstimator):
-    """Its losses are the mean brightness of the pictures, and how many persons each has."""
+    """Its losses are the mean brightness of the images, and how many persons each has."""
 
     @configurable
     def __init__(self, **parts):
@@ -78,7 +78,7 @@ def make_cfg(dataset, *overrides):
         *("MODEL.META_ARCHITECTURE", "Brightness", "TEST.LOSSES", True, "SEED", 1),
         *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TRAIN", ("toy_train",)),
         *("DATASETS.TEST", ("toy_train",), "DATALOADER.NUM_WORKERS", 0),
-        # What training does to pictures must not be seen here.
+        # What training does to images must not be seen here.
         *("INPUT.MIN_SIZE_TRAIN", (32,), "INPUT.ROTATION", 40.0, "INPUT.ROTATION_PROB", 1.0),
         *("INPUT.MIN_SIZE_TEST", 48, "SOLVER.IMS_PER_BATCH", 4),
         *overrides,
@@ -86,17 +86,17 @@ def make_cfg(dataset, *overrides):
 
 
 def persons(cfg):
-    pictures = load_dataset("toy_train", load_skeleton(cfg.DATASETS.SKELETON))
-    return [len(picture["annotations"]) for picture in pictures]
+    images = load_dataset("toy_train", load_skeleton(cfg.DATASETS.SKELETON))
+    return [len(image["annotations"]) for image in images]
 
 
 def test_means_are_over_samples_of_the_network_as_evaluation_has_it(dataset):
     cfg = make_cfg(dataset)
     model = build_model(cfg).train()
     losses = validation_losses(cfg, model)["toy_train"]
-    pictures = [sample["image"] for batch in build_test_loader(cfg, "toy_train") for sample in batch]
-    # Running statistics are those of a new norm; seven pictures in batches of four and three.
-    brightness = torch.stack(pictures).double().mean().item()
+    images = [sample["image"] for batch in build_test_loader(cfg, "toy_train") for sample in batch]
+    # Running statistics are those of a new norm; seven images in batches of four and three.
+    brightness = torch.stack(images).double().mean().item()
     assert losses["loss_bright"] == pytest.approx(brightness, rel=1e-4)
     assert losses["loss_people"] == pytest.approx(sum(persons(cfg)) / 7)
     assert all(module.training for module in model.modules())
@@ -110,26 +110,26 @@ def test_a_model_is_left_as_it_was_where_a_loss_fails():
     assert not any(module.training for module in model.modules())
 
 
-def test_labelled_samples_are_evaluations_with_persons(dataset):
+def test_labeled_samples_are_evaluations_with_persons(dataset):
     cfg = make_cfg(dataset)
-    batches = list(build_labelled_loader(cfg, "toy_train"))
+    batches = list(build_labeled_loader(cfg, "toy_train"))
     assert [len(batch) for batch in batches] == [4, 3]
-    labelled = [sample for batch in batches for sample in batch]
+    labeled = [sample for batch in batches for sample in batch]
     tested = [sample for batch in build_test_loader(cfg, "toy_train") for sample in batch]
-    for ours, theirs in zip(labelled, tested, strict=True):
+    for ours, theirs in zip(labeled, tested, strict=True):
         assert torch.equal(ours["image"], theirs["image"])
-    assert [len(sample["instances"]) for sample in labelled] == persons(cfg)
+    assert [len(sample["instances"]) for sample in labeled] == persons(cfg)
 
 
 def shares(definition):
     """The files that a process sees, and its losses."""
     cfg = make_cfg(definition)
-    batches = list(build_labelled_loader(cfg, "toy_train"))
+    batches = list(build_labeled_loader(cfg, "toy_train"))
     losses = validation_losses(cfg, build_model(cfg))["toy_train"]
     return {"files": [[sample["file_name"] for sample in batch] for batch in batches], "losses": losses}
 
 
-def test_two_processes_share_the_pictures(dataset):
+def test_two_processes_share_the_images(dataset):
     first, second = in_processes(shares, 2, str(dataset))
     assert [len(batch) for batch in first["files"]] == [2, 1]
     assert [len(batch) for batch in second["files"]] == [2, 1]

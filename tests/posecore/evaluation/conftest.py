@@ -4,7 +4,7 @@ import json
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from truths import DOG
+from helpers.coco_annotations import DOG
 
 from posecore.data import register
 

@@ -7,8 +7,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from support import in_processes
-from truths import CATEGORY, DOG, HALF, instances, perfect, pictures, random_results, random_truth
+from helpers.coco_annotations import (
+    CATEGORY,
+    DOG,
+    HALF,
+    images,
+    instances,
+    perfect,
+    random_ground_truth,
+    random_results,
+)
+from helpers.support import in_processes
 
 from posecore.data import register
 from posecore.evaluation import COCOPoseEvaluator
@@ -24,51 +33,51 @@ COCO = load_skeleton("coco_17")
 @pytest.mark.parametrize("seed", range(4))
 def test_hotcoco_equals_pycocotools(skeleton, task, seed):
     rng = np.random.default_rng(seed)
-    truth = random_truth(rng, skeleton)
-    results = random_results(rng, truth, skeleton)
-    ours = score(truth, results, task, skeleton.sigmas, "hotcoco")
-    theirs = score(truth, results, task, skeleton.sigmas, "pycocotools")
+    ground_truth = random_ground_truth(rng, skeleton)
+    results = random_results(rng, ground_truth, skeleton)
+    ours = score(ground_truth, results, task, skeleton.sigmas, "hotcoco")
+    theirs = score(ground_truth, results, task, skeleton.sigmas, "pycocotools")
     assert ours == pytest.approx(theirs, abs=1e-9, nan_ok=True)
     assert 0 < ours["AP"] < 100, "the random case must say something"
     assert len(ours) == 10
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
-def test_neither_truth_nor_results_are_modified(backend):
+def test_neither_ground_truth_nor_results_are_modified(backend):
     rng = np.random.default_rng(0)
-    truth = random_truth(rng, DOG)
-    results = random_results(rng, truth, DOG)
-    before = json.dumps([truth, results])
+    ground_truth = random_ground_truth(rng, DOG)
+    results = random_results(rng, ground_truth, DOG)
+    before = json.dumps([ground_truth, results])
     for task in METRICS:
-        score(truth, results, task, DOG.sigmas, backend)
-    assert json.dumps([truth, results]) == before
+        score(ground_truth, results, task, DOG.sigmas, backend)
+    assert json.dumps([ground_truth, results]) == before
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_the_skeletons_sigmas_are_used(backend):
     rng = np.random.default_rng(0)
-    truth = random_truth(rng, DOG)
-    results = random_results(rng, truth, DOG)
+    ground_truth = random_ground_truth(rng, DOG)
+    results = random_results(rng, ground_truth, DOG)
     strict, lenient = (
-        score(truth, results, "keypoints", [sigma * factor for sigma in DOG.sigmas], backend)["AP"]
+        score(ground_truth, results, "keypoints", [sigma * factor for sigma in DOG.sigmas], backend)["AP"]
         for factor in (0.3, 3)
     )
     assert strict < lenient
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
-def test_the_truth_itself_scores_full_marks_whatever_the_ids(backend):
-    truth = random_truth(np.random.default_rng(1), DOG)
+def test_the_ground_truth_itself_scores_full_marks_whatever_the_ids(backend):
+    ground_truth = random_ground_truth(np.random.default_rng(1), DOG)
     results = [
         {key: person[key] for key in ("image_id", "category_id", "keypoints")} | {"score": 1.0}
-        for person in truth["annotations"]
+        for person in ground_truth["annotations"]
         if person["num_keypoints"]
     ]
-    found = score(truth, results, "keypoints", DOG.sigmas, backend)
+    found = score(ground_truth, results, "keypoints", DOG.sigmas, backend)
     assert found["AP"] == found["AR"] == pytest.approx(100)
 
 
-def truth_of_one(**changes):
+def ground_truth_of_one(**changes):
     keypoints = [10, 20, 2, 50, 20, 2, 10, 90, 2, 30, 30, 2, 50, 90, 1]
     person = {"id": 1, "image_id": 1, "category_id": CATEGORY, "bbox": [10, 20, 40, 70], "area": 2000.0}
     person |= {"iscrowd": 0, "keypoints": keypoints, "num_keypoints": 5} | changes
@@ -80,27 +89,27 @@ def truth_of_one(**changes):
 
 
 def one_result(shift=0.0, **changes):
-    points = np.array(truth_of_one()["annotations"][0]["keypoints"], float)
+    points = np.array(ground_truth_of_one()["annotations"][0]["keypoints"], float)
     points[0::3] += shift
     return {"image_id": 1, "category_id": CATEGORY, "score": 0.9, "keypoints": points.tolist()} | changes
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 @pytest.mark.parametrize(
-    "changes", [{"iscrowd": 1}, {"num_keypoints": 0, "keypoints": [0] * 15}], ids=["crowd", "unlabelled"]
+    "changes", [{"iscrowd": 1}, {"num_keypoints": 0, "keypoints": [0] * 15}], ids=["crowd", "unlabeled"]
 )
 def test_who_is_not_wanted_does_not_count(backend, changes):
     """A pose on a crowd or on a person without keypoints is no false alarm; elsewhere it is."""
-    truth = random_truth(np.random.default_rng(2), DOG)
-    results = random_results(np.random.default_rng(2), truth, DOG)
-    extra = truth_of_one(**changes)["annotations"][0]
+    ground_truth = random_ground_truth(np.random.default_rng(2), DOG)
+    results = random_results(np.random.default_rng(2), ground_truth, DOG)
+    extra = ground_truth_of_one(**changes)["annotations"][0]
     person = {**extra, "image_id": 0, "id": 1000, "bbox": [0, 0, 500, 500], "area": 40000.0}
     # Without labels similarity is measured to the box, in which the pose must lie; a crowd is one too.
     found = one_result(image_id=0, score=2.0)
-    without = score(truth, results, "keypoints", DOG.sigmas, backend)["AP"]
-    with_pose = score(truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
-    truth["annotations"].append(person)
-    ignored = score(truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
+    without = score(ground_truth, results, "keypoints", DOG.sigmas, backend)["AP"]
+    with_pose = score(ground_truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
+    ground_truth["annotations"].append(person)
+    ignored = score(ground_truth, [*results, found], "keypoints", DOG.sigmas, backend)["AP"]
     assert ignored == pytest.approx(without)
     assert with_pose < without
 
@@ -108,13 +117,13 @@ def test_who_is_not_wanted_does_not_count(backend, changes):
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_nothing_found_is_zero(backend):
     for task, names in METRICS.items():
-        found = score(truth_of_one(), [], task, DOG.sigmas, backend)
+        found = score(ground_truth_of_one(), [], task, DOG.sigmas, backend)
         assert found == {name: 0.0 for name in names if name}
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
-def test_sizes_that_the_truth_does_not_have_are_nan(backend):
-    found = score(truth_of_one(), [one_result()], "keypoints", DOG.sigmas, backend)
+def test_sizes_that_the_ground_truth_does_not_have_are_nan(backend):
+    found = score(ground_truth_of_one(), [one_result()], "keypoints", DOG.sigmas, backend)
     assert found["AP"] == found["APm"] == pytest.approx(100)
     assert math.isnan(found["APl"])
     assert math.isnan(found["ARl"])
@@ -122,12 +131,12 @@ def test_sizes_that_the_truth_does_not_have_are_nan(backend):
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_boxes_in_the_results_do_not_change_the_score_of_poses(backend):
-    truth = random_truth(np.random.default_rng(3), DOG)
-    with_boxes = random_results(np.random.default_rng(3), truth, DOG)
+    ground_truth = random_ground_truth(np.random.default_rng(3), DOG)
+    with_boxes = random_results(np.random.default_rng(3), ground_truth, DOG)
     for result in with_boxes:
         result["bbox"][2] *= 5
     without = [{key: value for key, value in result.items() if key != "bbox"} for result in with_boxes]
-    a, b = (score(truth, r, "keypoints", DOG.sigmas, backend) for r in (with_boxes, without))
+    a, b = (score(ground_truth, r, "keypoints", DOG.sigmas, backend) for r in (with_boxes, without))
     assert a == b
 
 
@@ -163,56 +172,58 @@ def test_no_instances_no_results():
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_evaluator(dataset, tmp_path, backend):
-    truth = random_truth(np.random.default_rng(0), DOG)
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG, backend=backend, output_dir=tmp_path / "out")
+    ground_truth = random_ground_truth(np.random.default_rng(0), DOG)
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG, backend=backend, output_dir=tmp_path / "out")
     for _ in range(2):  # a reset forgets the first round
         evaluator.reset()
-        evaluator.process(pictures(truth), perfect(truth))
+        evaluator.process(images(ground_truth), perfect(ground_truth))
         metrics = evaluator.evaluate()
     assert metrics.keys() == {"keypoints"}
     assert metrics["keypoints"]["AP"] == pytest.approx(100)
     written = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
-    assert len(written) == sum(person["num_keypoints"] > 0 for person in truth["annotations"])
+    assert len(written) == sum(person["num_keypoints"] > 0 for person in ground_truth["annotations"])
     assert written[0].keys() == {"image_id", "category_id", "score", "keypoints"}
     assert written[0]["category_id"] == CATEGORY
-    labelled = [person for person in truth["annotations"] if person["num_keypoints"]]
-    points, own = (np.reshape(item["keypoints"], (-1, 3)) for item in (written[0], labelled[0]))
+    labeled = [person for person in ground_truth["annotations"] if person["num_keypoints"]]
+    points, own = (np.reshape(item["keypoints"], (-1, 3)) for item in (written[0], labeled[0]))
     np.testing.assert_allclose(points[own[:, 2] > 0], own[own[:, 2] > 0], atol=1e-4)
 
 
 def test_boxes_are_scored_on_request(dataset, tmp_path):
-    truth = truth_of_one()
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG, tasks=("keypoints", "bbox"), output_dir=tmp_path)
+    ground_truth = ground_truth_of_one()
+    evaluator = COCOPoseEvaluator(
+        dataset(ground_truth), DOG, tasks=("keypoints", "bbox"), output_dir=tmp_path
+    )
     keypoints = np.array(one_result()["keypoints"]).reshape(1, 5, 3) + HALF
     found = instances(keypoints, boxes=[[10.0, 20.0, 50.0, 90.0]])
-    evaluator.process(pictures(truth), [{"instances": found}])
+    evaluator.process(images(ground_truth), [{"instances": found}])
     metrics = evaluator.evaluate()
     assert metrics["bbox"]["AP"] == metrics["keypoints"]["AP"] == pytest.approx(100)
     assert json.loads((tmp_path / "coco_instances_results.json").read_text())[0]["bbox"] == [10, 20, 40, 70]
 
 
 def test_missing_areas_are_filled(dataset):
-    truth = random_truth(np.random.default_rng(0), DOG)
-    for person in truth["annotations"]:
+    ground_truth = random_ground_truth(np.random.default_rng(0), DOG)
+    for person in ground_truth["annotations"]:
         del person["area"], person["iscrowd"], person["num_keypoints"]
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
-    evaluator.process(pictures(truth), perfect(random_truth(np.random.default_rng(0), DOG)))
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG)
+    evaluator.process(images(ground_truth), perfect(random_ground_truth(np.random.default_rng(0), DOG)))
     assert evaluator.evaluate()["keypoints"]["AP"] == pytest.approx(100)
 
 
 def test_nothing_found_anywhere(dataset, caplog):
-    truth = random_truth(np.random.default_rng(0), DOG)
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
+    ground_truth = random_ground_truth(np.random.default_rng(0), DOG)
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG)
     nobody = instances(torch.zeros(0, 5, 3))
-    evaluator.process(pictures(truth), [{"instances": nobody} for _ in truth["images"]])
+    evaluator.process(images(ground_truth), [{"instances": nobody} for _ in ground_truth["images"]])
     assert set(evaluator.evaluate()["keypoints"].values()) == {0.0}
 
 
 def test_a_dataset_without_annotations_is_only_written(dataset, tmp_path, caplog):
-    truth = truth_of_one()
-    del truth["annotations"], truth["categories"]
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG, output_dir=tmp_path / "out")
-    evaluator.process(pictures(truth), [{"instances": instances(torch.rand(1, 5, 3))}])
+    ground_truth = ground_truth_of_one()
+    del ground_truth["annotations"], ground_truth["categories"]
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG, output_dir=tmp_path / "out")
+    evaluator.process(images(ground_truth), [{"instances": instances(torch.rand(1, 5, 3))}])
     with caplog.at_level(logging.WARNING, logger="posecore"):
         assert evaluator.evaluate() == {}
     assert "dogs has no annotations: nothing is scored" in caplog.text
@@ -223,25 +234,25 @@ def test_a_dataset_without_annotations_is_only_written(dataset, tmp_path, caplog
 @pytest.mark.parametrize("field", ["pred_keypoints", "scores", "pred_boxes"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_predictions_that_are_not_finite(dataset, field, value):
-    truth = truth_of_one()
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG, tasks=("keypoints", "bbox"))
+    ground_truth = ground_truth_of_one()
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG, tasks=("keypoints", "bbox"))
     found = instances(torch.rand(1, 5, 3))
     numbers = found.get(field).tensor if field == "pred_boxes" else found.get(field)
     numbers[0] = value
     with pytest.raises(ValueError, match=r"1.jpg: a predicted .* is not finite"):
-        evaluator.process(pictures(truth), [{"instances": found}])
+        evaluator.process(images(ground_truth), [{"instances": found}])
 
 
 def test_poses_of_another_skeleton(dataset):
-    truth = truth_of_one()
-    evaluator = COCOPoseEvaluator(dataset(truth), DOG)
+    ground_truth = ground_truth_of_one()
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG)
     with pytest.raises(ValueError, match=r"1.jpg: predicted poses have shape \(17, 3\), the skeleton has 5"):
-        evaluator.process(pictures(truth), [{"instances": instances(torch.rand(1, 17, 3))}])
+        evaluator.process(images(ground_truth), [{"instances": instances(torch.rand(1, 17, 3))}])
 
 
 def test_annotations_of_another_skeleton(dataset):
     with pytest.raises(ValueError, match=r"'dogs' has skeleton 'dog', .* 'coco_17'"):
-        COCOPoseEvaluator(dataset(truth_of_one()), COCO)
+        COCOPoseEvaluator(dataset(ground_truth_of_one()), COCO)
 
 
 @pytest.mark.parametrize(
@@ -258,19 +269,19 @@ def test_unknown_options(options, message):
 
 
 def evaluate_a_part(file):
-    """Each process takes every second picture."""
+    """Each process takes every second image."""
     from detectron2.utils import comm
 
     register("dogs", file, ".", DOG)
-    truth = random_truth(np.random.default_rng(0), DOG)
+    ground_truth = random_ground_truth(np.random.default_rng(0), DOG)
     evaluator = COCOPoseEvaluator("dogs", DOG)
     rank, size = comm.get_rank(), comm.get_world_size()
-    evaluator.process(pictures(truth)[rank::size], perfect(truth)[rank::size])
+    evaluator.process(images(ground_truth)[rank::size], perfect(ground_truth)[rank::size])
     return evaluator.evaluate()
 
 
 def test_predictions_of_all_processes_are_gathered(tmp_path):
-    (tmp_path / "dogs.json").write_text(json.dumps(random_truth(np.random.default_rng(0), DOG)))
+    (tmp_path / "dogs.json").write_text(json.dumps(random_ground_truth(np.random.default_rng(0), DOG)))
     main, other = in_processes(evaluate_a_part, 2, str(tmp_path / "dogs.json"))
     assert main["keypoints"]["AP"] == pytest.approx(100)
     assert other == {}

@@ -14,7 +14,7 @@ from posecore.evaluation.dataset_check import check_dataset
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Four pictures of one person each; a function may change the annotations before they are checked."""
+    """Four images of one person each; a function may change the annotations before they are checked."""
 
     def make(change=lambda content: None):
         scene = {"people": (1, 1), "cut": 0, "objects": 0}
@@ -38,7 +38,7 @@ def everybody(**fields):
     return change
 
 
-def normalise(content):
+def normalize(content):
     for person in content["annotations"]:
         keypoints = np.array(person["keypoints"]).reshape(-1, 3) / (80, 60, 1)
         person["keypoints"] = keypoints.clip(0).reshape(-1).tolist()
@@ -49,7 +49,7 @@ def never_label_the_nose(content):
         person["keypoints"][:3] = [0, 0, 0]
 
 
-def give_unlabelled_coordinates(content):
+def give_unlabeled_coordinates(content):
     content["annotations"][0]["keypoints"][:3] = [5, 5, 0]
 
 
@@ -66,7 +66,7 @@ def annotate_twice(content):
     content["annotations"] += [person | {"id": person["id"] + 100} for person in content["annotations"]]
 
 
-def crowd_one_picture(content):
+def crowd_one_image(content):
     person = content["annotations"][0]
     content["annotations"] += [person | {"id": 100 + index} for index in range(21)]
 
@@ -76,25 +76,25 @@ def test_good_data_is_good(dataset):
     assert (report.errors, report.warnings) == ([], [])
     facts = "\n".join(report.facts)
     assert "skeleton coco_17: 17 keypoints" in facts
-    assert "4 pictures, 0 of them without persons, at most 1 persons in one" in facts
-    assert "4 pictures opened" in facts
-    assert "AP of the truth as its own prediction: 100.0 %" in facts
+    assert "4 images, 0 of them without persons, at most 1 persons in one" in facts
+    assert "4 images opened" in facts
+    assert "AP of the ground truth as its own prediction: 100.0 %" in facts
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (never_label_the_nose, "keypoint 'nose' is never labelled"),
-        (give_unlabelled_coordinates, "1 of 4 persons have coordinates at keypoints with v = 0"),
-        (move_a_keypoint_out, "1 of 4 persons have labelled keypoints outside the picture; annotations 1"),
-        (move_the_boxes, "4 of 4 persons have boxes outside the picture; annotations 1, 2, 3, 4"),
+        (never_label_the_nose, "keypoint 'nose' is never labeled"),
+        (give_unlabeled_coordinates, "1 of 4 persons have coordinates at keypoints with v = 0"),
+        (move_a_keypoint_out, "1 of 4 persons have labeled keypoints outside the image; annotations 1"),
+        (move_the_boxes, "4 of 4 persons have boxes outside the image; annotations 1, 2, 3, 4"),
         (move_the_boxes, "4 of 4 persons have most keypoints outside their own box"),
         (everybody(bbox=[3, 3, 0, 9]), "4 of 4 persons have keypoints, but a box without a size"),
         (everybody(area=1), "4 of 4 persons have areas above the box's or below 2 % of it"),
         (everybody(area=99999), "4 of 4 persons have areas above"),
         (annotate_twice, "4 persons are annotated more than once; annotations [1, 101], [2, 102]"),
-        (crowd_one_picture, "1 pictures have more than 20 persons"),
-        (crowd_one_picture, "as its own prediction gets AP"),
+        (crowd_one_image, "1 images have more than 20 persons"),
+        (crowd_one_image, "as its own prediction gets AP"),
     ],
 )
 def test_warnings(dataset, change, message):
@@ -103,12 +103,12 @@ def test_warnings(dataset, change, message):
 
 
 def test_shares_instead_of_pixels(dataset):
-    assert "COCO's are pixels" in check_dataset(dataset(normalise)).errors[0]
+    assert "COCO's are pixels" in check_dataset(dataset(normalize)).errors[0]
 
 
-def test_nobody_is_labelled(dataset):
+def test_nobody_is_labeled(dataset):
     report = check_dataset(dataset(everybody(keypoints=[0] * 51, num_keypoints=0)))
-    assert report.errors == ["no person has a labelled keypoint"]
+    assert report.errors == ["no person has a labeled keypoint"]
 
 
 def test_no_annotations_at_all(dataset):
@@ -117,22 +117,22 @@ def test_no_annotations_at_all(dataset):
         check_dataset(dataset(lambda content: content.pop("annotations")))
 
 
-def test_missing_pictures_are_counted(dataset, tmp_path):
+def test_missing_images_are_counted(dataset, tmp_path):
     name = dataset()
     (tmp_path / "train" / "000002.jpg").unlink()
     (error,) = check_dataset(name).errors
-    assert "1 of 4 pictures do not exist" in error
+    assert "1 of 4 images do not exist" in error
     assert str(Path("train", "000002.jpg")) in error
 
 
-def test_broken_pictures_and_other_sizes_are_named(dataset, tmp_path):
+def test_broken_images_and_other_sizes_are_named(dataset, tmp_path):
     name = dataset()
-    (tmp_path / "train" / "000001.jpg").write_bytes(b"no picture")
+    (tmp_path / "train" / "000001.jpg").write_bytes(b"no image")
     cv2.imwrite(str(tmp_path / "train" / "000004.jpg"), np.zeros((9, 9, 3), np.uint8))
     first, last = check_dataset(name).errors
     assert "000001.jpg cannot be read" in first
     assert "000004.jpg is 9 wide and 9 high, but its annotation says 80 and 60" in last
-    assert check_dataset(name, num_pictures=0).errors == []
+    assert check_dataset(name, num_images=0).errors == []
 
 
 def test_real_data(shared, tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from truths import CATEGORY, DOG, random_results, random_truth
+from helpers.coco_annotations import CATEGORY, DOG, random_ground_truth, random_results
 
 from posecore.evaluation.coco import score
 from posecore.evaluation.errors import KINDS, classify, find_errors
@@ -19,62 +19,62 @@ SIGMAS = torch.tensor(DOG.sigmas, dtype=torch.float64)
 def dogs():
     """Two dogs far from each other, 10,000 square pixels each; (2, 5, 3)."""
     one = torch.tensor([[100, 100], [140, 180], [60, 180], [100, 140], [100, 220]], dtype=torch.float64)
-    labelled = torch.full((2, 5, 1), 2.0, dtype=torch.float64)
-    return torch.cat([torch.stack([one, one + 500]), labelled], dim=2)
+    labeled = torch.full((2, 5, 1), 2.0, dtype=torch.float64)
+    return torch.cat([torch.stack([one, one + 500]), labeled], dim=2)
 
 
-def kinds(pose, truth):
-    areas = torch.full((len(truth),), 1e4, dtype=torch.float64)
-    found = classify(pose, truth, areas, 0, SIGMAS, FLIPS)
+def kinds(pose, ground_truth):
+    areas = torch.full((len(ground_truth),), 1e4, dtype=torch.float64)
+    found = classify(pose, ground_truth, areas, 0, SIGMAS, FLIPS)
     return [KINDS[kind] if kind >= 0 else None for kind in found.tolist()]
 
 
 def at_similarity(value, k):
-    """How far from the truth a keypoint has this similarity."""
+    """How far from the ground truth a keypoint has this similarity."""
     return float(np.sqrt(-2 * np.log(value) * 1e4) * 2 * DOG.sigmas[k])
 
 
 def test_each_kind():
-    truth = dogs()
-    pose = truth[0, :, :2].clone()
-    assert kinds(pose, truth) == ["good"] * 5
+    ground_truth = dogs()
+    pose = ground_truth[0, :, :2].clone()
+    assert kinds(pose, ground_truth) == ["good"] * 5
     pose[0, 0] += at_similarity(0.84, 0)
     pose[3, 1] += at_similarity(0.51, 3)
-    assert kinds(pose, truth) == ["jitter", "good", "good", "jitter", "good"]
-    pose = truth[0, :, :2].clone()
-    pose[1] = truth[0, 2, :2]  # the other paw
-    pose[2] = truth[1, 1, :2]  # the other dog's other paw
-    pose[3] = truth[1, 3, :2]  # the other dog's back
-    pose[4] = truth[0, 0, :2]  # its own nose is not what a tail is confused with
-    assert kinds(pose, truth) == ["good", "inversion", "swap", "swap", "miss"]
+    assert kinds(pose, ground_truth) == ["jitter", "good", "good", "jitter", "good"]
+    pose = ground_truth[0, :, :2].clone()
+    pose[1] = ground_truth[0, 2, :2]  # the other paw
+    pose[2] = ground_truth[1, 1, :2]  # the other dog's other paw
+    pose[3] = ground_truth[1, 3, :2]  # the other dog's back
+    pose[4] = ground_truth[0, 0, :2]  # its own nose is not what a tail is confused with
+    assert kinds(pose, ground_truth) == ["good", "inversion", "swap", "swap", "miss"]
 
 
 def test_the_nearer_of_two_confusions():
-    truth = dogs()
-    truth[1, 2, :2] = truth[0, 2, :2] + 4
-    pose = truth[0, :, :2].clone()
-    pose[1] = truth[0, 2, :2] + 3
-    assert kinds(pose, truth)[1] == "swap"
-    pose[1] = truth[0, 2, :2] + 1
-    assert kinds(pose, truth)[1] == "inversion"
+    ground_truth = dogs()
+    ground_truth[1, 2, :2] = ground_truth[0, 2, :2] + 4
+    pose = ground_truth[0, :, :2].clone()
+    pose[1] = ground_truth[0, 2, :2] + 3
+    assert kinds(pose, ground_truth)[1] == "swap"
+    pose[1] = ground_truth[0, 2, :2] + 1
+    assert kinds(pose, ground_truth)[1] == "inversion"
 
 
-def test_what_is_not_labelled_is_no_error():
-    truth = dogs()
-    truth[0, 0] = 0
-    truth[1, 3] = 0
-    pose = truth[0, :, :2].clone()
+def test_what_is_not_labeled_is_no_error():
+    ground_truth = dogs()
+    ground_truth[0, 0] = 0
+    ground_truth[1, 3] = 0
+    pose = ground_truth[0, :, :2].clone()
     pose[3] = dogs()[1, 3, :2]
-    assert kinds(pose, truth) == [None, "good", "good", "miss", "good"]
+    assert kinds(pose, ground_truth) == [None, "good", "good", "miss", "good"]
 
 
-def test_nobody_else_in_the_picture():
-    truth = dogs()[:1]
-    assert kinds(truth[0, :, :2], truth) == ["good"] * 5
+def test_nobody_else_in_the_image():
+    ground_truth = dogs()[:1]
+    assert kinds(ground_truth[0, :, :2], ground_truth) == ["good"] * 5
 
 
 def scene():
-    """Two dogs in picture 1, nobody in picture 2."""
+    """Two dogs in image 1, nobody in image 2."""
     people = [
         {
             "id": index,
@@ -103,15 +103,17 @@ def found(person, value, **changes):
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
 def test_what_errors_cost(backend):
-    truth = scene()
-    first, second = truth["annotations"]
+    ground_truth = scene()
+    first, second = ground_truth["annotations"]
     turned = np.array(second["keypoints"]).reshape(5, 3)[FLIPS].ravel().tolist()
     stranger = {"image_id": 2, "category_id": CATEGORY, "score": 0.95, "keypoints": [10.0] * 15}
     results = [found(first, 0.9), found(second, 0.8, keypoints=turned), stranger]
-    before = json.dumps([truth, results])
-    errors = find_errors(truth, results, DOG, backend)
-    assert json.dumps([truth, results]) == before
-    assert errors.precision == pytest.approx(score(truth, results, "keypoints", DOG.sigmas, backend)["AP"])
+    before = json.dumps([ground_truth, results])
+    errors = find_errors(ground_truth, results, DOG, backend)
+    assert json.dumps([ground_truth, results]) == before
+    assert errors.precision == pytest.approx(
+        score(ground_truth, results, "keypoints", DOG.sigmas, backend)["AP"]
+    )
     assert {kind: counts.tolist() for kind, counts in errors.keypoints.items()} == {
         "good": [2, 1, 1, 2, 2],
         "jitter": [0] * 5,
@@ -128,37 +130,41 @@ def test_what_errors_cost(backend):
 
 
 def test_who_is_missed():
-    truth = scene()
-    errors = find_errors(truth, [found(truth["annotations"][0], 0.9)], DOG)
+    ground_truth = scene()
+    errors = find_errors(ground_truth, [found(ground_truth["annotations"][0], 0.9)], DOG)
     assert errors.num_missed == 1
     assert errors.precision + errors.gains["missed"] == pytest.approx(100)
 
 
 def test_scores_in_the_wrong_order():
-    truth = scene()
-    one = truth["annotations"][0]
+    ground_truth = scene()
+    one = ground_truth["annotations"][0]
     worse = found(one, 0.9)
     worse["keypoints"] = [number + 6 for number in one["keypoints"]]
-    errors = find_errors(truth, [worse, found(one, 0.1), found(truth["annotations"][1], 0.5)], DOG)
+    errors = find_errors(
+        ground_truth, [worse, found(one, 0.1), found(ground_truth["annotations"][1], 0.5)], DOG
+    )
     assert errors.num_background == 1, "of two poses of a dog one is too many"
     assert errors.gains["score"] > 0
 
 
-def test_the_truth_has_no_errors():
-    truth = random_truth(np.random.default_rng(0), COCO)
-    results = [found(p, 1.0, image_id=p["image_id"]) for p in truth["annotations"] if p["num_keypoints"]]
-    errors = find_errors(truth, results, COCO)
+def test_the_ground_truth_has_no_errors():
+    ground_truth = random_ground_truth(np.random.default_rng(0), COCO)
+    results = [
+        found(p, 1.0, image_id=p["image_id"]) for p in ground_truth["annotations"] if p["num_keypoints"]
+    ]
+    errors = find_errors(ground_truth, results, COCO)
     assert errors.precision == pytest.approx(100)
     assert errors.gains == pytest.approx(dict.fromkeys(errors.gains, 0))
-    labelled = sum(p["num_keypoints"] for p in truth["annotations"])
-    assert sum(int(counts.sum()) for counts in errors.keypoints.values()) == labelled
-    assert int(errors.keypoints["good"].sum()) == labelled
+    labeled = sum(p["num_keypoints"] for p in ground_truth["annotations"])
+    assert sum(int(counts.sum()) for counts in errors.keypoints.values()) == labeled
+    assert int(errors.keypoints["good"].sum()) == labeled
 
 
 def test_random_poses():
     rng = np.random.default_rng(1)
-    truth = random_truth(rng, COCO)
-    errors = find_errors(truth, random_results(rng, truth, COCO), COCO)
+    ground_truth = random_ground_truth(rng, COCO)
+    errors = find_errors(ground_truth, random_results(rng, ground_truth, COCO), COCO)
     assert all(
         int(counts.sum()) for kind, counts in errors.keypoints.items() if kind in ("good", "jitter", "miss")
     )
@@ -167,8 +173,8 @@ def test_random_poses():
 
 
 def test_nothing_found_and_nobody_there():
-    truth = scene()
-    errors = find_errors(truth, [], DOG)
+    ground_truth = scene()
+    errors = find_errors(ground_truth, [], DOG)
     assert (errors.precision, errors.num_missed, errors.num_background) == (0, 2, 0)
     assert set(errors.gains.values()) == {0}
     assert {len(counts) for counts in errors.keypoints.values()} == {5}

@@ -7,29 +7,29 @@ import math
 import numpy as np
 import pytest
 import scipy.io
+from helpers.coco_annotations import instances
+from helpers.support import in_processes
 from PIL import Image
-from support import in_processes
-from truths import instances
 
 from posecore.data import load_dataset, register
 from posecore.evaluation import MPIIEvaluator
-from posecore.evaluation.mpii import MPIITruth, assign_poses, pckh, read_mpii_truth
+from posecore.evaluation.mpii import MPIIGroundTruth, assign_poses, pckh, read_mpii_ground_truth
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 MPII = load_skeleton("mpii_16")
 
 
 def mpii_people(seed=0, count=6):
-    """Persons side by side in two pictures, in MPII's form; a fifth of their joints is missing."""
+    """Persons side by side in two images, in MPII's form; a fifth of their joints is missing."""
     rng = np.random.default_rng(seed)
     people = []
     for index in range(count):
-        centre = np.array([100.0 + 120 * (index // 2), 150.0])
-        joints = np.round(centre + rng.uniform(-60, 60, (16, 2)), 1)
+        center = np.array([100.0 + 120 * (index // 2), 150.0])
+        joints = np.round(center + rng.uniform(-60, 60, (16, 2)), 1)
         people.append(
             {
                 "image": f"{index % 2}.png",
-                "center": centre.tolist(),
+                "center": center.tolist(),
                 "scale": round(rng.uniform(0.6, 0.9), 3),
                 "joints": joints.tolist(),
                 "joints_vis": (rng.uniform(size=16) < 0.8).astype(int).tolist(),
@@ -51,7 +51,7 @@ def ground_truth(people, seed=0):
 
 @pytest.fixture
 def mpii(dataset, tmp_path):
-    """Registers persons with their pictures and ground truth; returns the name."""
+    """Registers persons with their images and ground truth; returns the name."""
 
     def add(people, matrices):
         for name in {person["image"] for person in people}:
@@ -93,7 +93,7 @@ def oracle(people, matrices, poses):
 
 
 def predictions(records, offsets, shuffled=False):
-    """What a top-down model returns: for each picture its persons' boxes with poses off by so much.
+    """What a top-down model returns: for each image its persons' boxes with poses off by so much.
 
     Args:
         offsets: (N, 16, 2), by the number of the annotation.
@@ -130,7 +130,7 @@ def test_the_table(mpii, tmp_path, shuffled):
     assert len(json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())) == len(people)
 
 
-def test_the_truth_gets_full_marks(mpii):
+def test_the_ground_truth_gets_full_marks(mpii):
     people = mpii_people(seed=1)
     name = mpii(people, ground_truth(people))
     evaluator = MPIIEvaluator(name, MPII)
@@ -187,9 +187,9 @@ def test_joints_that_nobody_has_and_other_skeletons():
     skeleton = Skeleton("arm", ("pelvis", "left_elbow", "right_elbow", "head_top", "tip"), (
         ("left_elbow", "right_elbow"),), (), (0.1,) * 5)  # fmt: skip
     present = np.array([[True, True, False, False, True]])
-    truth = MPIITruth(np.zeros((1, 5, 2)), present, np.array([10.0]))
+    ground_truth = MPIIGroundTruth(np.zeros((1, 5, 2)), present, np.array([10.0]))
     poses = np.array([[[99, 99], [-1, 4], [0, 0], [0, 0], [-1, 4.01]]], float)
-    table = pckh(poses, truth, skeleton.keypoints)
+    table = pckh(poses, ground_truth, skeleton.keypoints)
     assert table.keys() == {"Head", "Elbow", "Mean", "PCKh@0.1"}
     assert table["Elbow"] == 100, "half a head exactly is correct; the side that nobody has does not count"
     assert math.isnan(table["Head"])
@@ -214,9 +214,9 @@ def test_one_person_alone(tmp_path):
     matrices = {key: array[..., 0] for key, array in ground_truth(people).items()}
     matrices["jnt_missing"] = matrices["jnt_missing"][:, None]
     scipy.io.savemat(tmp_path / "gt.mat", matrices)
-    truth = read_mpii_truth(tmp_path / "gt.mat", 1, 16)
-    assert truth.joints.tolist() == [people[0]["joints"]]
-    assert truth.present.tolist() == [[v == 1 for v in people[0]["joints_vis"]]]
+    found = read_mpii_ground_truth(tmp_path / "gt.mat", 1, 16)
+    assert found.joints.tolist() == [people[0]["joints"]]
+    assert found.present.tolist() == [[v == 1 for v in people[0]["joints_vis"]]]
 
 
 @pytest.mark.parametrize(
@@ -232,19 +232,19 @@ def test_wrong_ground_truths_are_named(tmp_path, change, message):
     change(matrices)
     scipy.io.savemat(tmp_path / "gt.mat", matrices)
     with pytest.raises(ValueError, match=rf"gt\.mat:? {message}"):
-        read_mpii_truth(tmp_path / "gt.mat", 6, 16)
+        read_mpii_ground_truth(tmp_path / "gt.mat", 6, 16)
 
 
 def test_files_that_are_something_else(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"ground truth .*gt\.mat does not exist"):
-        read_mpii_truth(tmp_path / "gt.mat", 6, 16)
+        read_mpii_ground_truth(tmp_path / "gt.mat", 6, 16)
     (tmp_path / "gt.mat").write_text("no matrices")
     with pytest.raises(ValueError, match=r"gt\.mat is no MATLAB file that can be read"):
-        read_mpii_truth(tmp_path / "gt.mat", 6, 16)
+        read_mpii_ground_truth(tmp_path / "gt.mat", 6, 16)
 
 
 def evaluate_a_part(folder):
-    """The first process takes everything, the second has no picture."""
+    """The first process takes everything, the second has no image."""
     from pathlib import Path
 
     from detectron2.utils import comm
@@ -257,7 +257,7 @@ def evaluate_a_part(folder):
     return evaluator.evaluate()
 
 
-def test_two_processes_one_of_them_without_pictures(tmp_path):
+def test_two_processes_one_of_them_without_images(tmp_path):
     people = mpii_people()
     matrices, offsets = ground_truth(people), random_offsets(people)
     for name in ("0.png", "1.png"):

@@ -1,4 +1,4 @@
-"""The picture of predictions beside truth: who is in it, and that it is drawn whatever was found."""
+"""The image of predictions beside ground truth: who is in it, and that it is drawn whatever was found."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SKELETON = load_skeleton("coco_17")
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Three pictures, nobody in the last."""
+    """Three images, nobody in the last."""
     definition = make_dataset(tmp_path_factory.mktemp("data"), num_images=3, size=(48, 64), name="previews")
     (name,) = register_definitions([definition])
     records = load_dataset(name, SKELETON)
@@ -41,11 +41,11 @@ def draw(records, outputs, out_png):
     return np.asarray(Image.open(out_png))
 
 
-def test_every_picture_is_there_with_its_truth(records, tmp_path):
-    picture = draw(records, [found([0.9, 0.1]), found([]), found([0.5])], tmp_path / "new" / "a.png")
+def test_every_image_is_there_with_its_ground_truth(records, tmp_path):
+    image = draw(records, [found([0.9, 0.1]), found([]), found([0.5])], tmp_path / "new" / "a.png")
     cell = previews.SIDE * 48 // 64
-    assert picture.shape[0] > 2 * cell, "six drawings, four in a row"
-    assert picture.shape[1] > 4 * previews.SIDE
+    assert image.shape[0] > 2 * cell, "six drawings, four in a row"
+    assert image.shape[1] > 4 * previews.SIDE
 
 
 def test_without_annotations_only_predictions_are_drawn(records, tmp_path):
@@ -63,7 +63,7 @@ def test_unlikely_poses_are_not_drawn(records, tmp_path):
     assert not np.array_equal(some, nobody)
 
 
-def test_other_pictures_are_left_out_and_none_is_no_file(records, tmp_path):
+def test_other_images_are_left_out_and_none_is_no_file(records, tmp_path):
     previewer = Previews(records[:1], SKELETON, tmp_path / "a.png")
     previewer.process([{"image_id": records[1]["image_id"]}], [found([0.9])])
     previewer.evaluate()

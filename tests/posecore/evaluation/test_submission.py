@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from posecore.evaluation.submission import best_of_each_picture, check_results, write_submission
+from posecore.evaluation.submission import best_of_each_image, check_results, write_submission
 
 
 def pose(**changes: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_good_results_pass() -> None:
         ({"keypoints": [math.inf] * 15}, "no finite number"),
         ({"keypoints": [[1.0, 2.0, 0.5]] * 5}, "needs keypoints of 15 numbers"),
         ({"keypoints": [1.0] * 51}, "needs keypoints of 15 numbers: x, y and confidence of each of 5"),
-        ({"image_id": 6}, "has image_id 6, which no picture of the dataset has"),
+        ({"image_id": 6}, "has image_id 6, which no image of the dataset has"),
         ({"image_id": "7"}, "has image_id '7'"),
         ({"image_id": 7.0}, "has image_id 7.0"),
         ({"category_id": 2}, "has category_id 2; persons have 1"),
@@ -58,14 +58,14 @@ def test_results_are_a_list_of_some_poses(results: Any) -> None:
         check(results)
 
 
-def test_of_each_picture_the_best_remain() -> None:
+def test_of_each_image_the_best_remain() -> None:
     results = [
         pose(score=0.2, bbox=[1, 2, 3, 4]),
         pose(score=0.9),
         pose(image_id=5, score=0.1),
         pose(score=0.4),
     ]
-    kept = best_of_each_picture(results, limit=2)
+    kept = best_of_each_image(results, limit=2)
     assert [(result["image_id"], result["score"]) for result in kept] == [(7, 0.9), (7, 0.4), (5, 0.1)]
     assert all(result.keys() == pose().keys() for result in kept)
     assert "bbox" in results[0]

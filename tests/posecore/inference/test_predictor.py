@@ -5,13 +5,13 @@ import pytest
 import torch
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import Boxes, Instances
-from support import core_cfg
+from helpers.support import core_cfg
 from torch import nn
 from torch.testing import assert_close
 
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes
-from posecore.data.samples import Pictures, build_view
+from posecore.data.samples import Images, build_samples
 from posecore.inference.predictor import Predictor
 
 
@@ -32,10 +32,10 @@ class Echo(nn.Module):
         return results
 
 
-def test_pictures_are_resized_and_reordered_and_poses_come_back_in_them() -> None:
+def test_images_are_resized_and_reordered_and_poses_come_back_in_them() -> None:
     model = Echo()
     cfg = core_cfg("INPUT.MIN_SIZE_TEST", 40, "INPUT.MAX_SIZE_TEST", 100, "INPUT.FORMAT", "BGR")
-    predictor = Predictor(model, build_view(cfg))
+    predictor = Predictor(model, build_samples(cfg))
     image = np.zeros((20, 30, 3), dtype=np.uint8)
     image[:, :, 0] = 250  # red
     before = image.copy()
@@ -54,11 +54,11 @@ def test_the_model_sees_what_it_sees_in_evaluation(shared: Path) -> None:
     record = {"file_name": str(file), "image_id": 785, "height": image.shape[0], "width": image.shape[1]}
     expected = PoseMapper(cfg, is_train=False)(record)["image"]
     model = Echo()
-    Predictor(model, build_view(cfg))(image)
+    Predictor(model, build_samples(cfg))(image)
     assert torch.equal(model.batch[0]["image"], expected)
 
 
-class PersonByPerson(Pictures):
+class PersonByPerson(Images):
     """Samples with the boxes that they were made with."""
 
     needs_boxes = True
@@ -69,13 +69,13 @@ class PersonByPerson(Pictures):
 
 def test_boxes_come_from_the_caller_or_from_a_detector() -> None:
     image = np.zeros((20, 30, 3), dtype=np.uint8)
-    view, model = PersonByPerson.from_config(core_cfg()), Echo()
+    samples, model = PersonByPerson.from_config(core_cfg()), Echo()
     given = PersonBoxes(np.array([[1.0, 2, 3, 4]]), np.ones(1))
-    Predictor(model, view)(image, given)
+    Predictor(model, samples)(image, given)
     assert model.batch[0]["boxes"] is given
-    detector = Predictor(Echo(), build_view(core_cfg()))
-    Predictor(model, view, detector).batch([image, image[:7]])
+    detector = Predictor(Echo(), build_samples(core_cfg()))
+    Predictor(model, samples, detector).batch([image, image[:7]])
     assert [sample["boxes"].boxes.tolist() for sample in model.batch] == [[[0, 0, 30, 20]], [[0, 0, 30, 7]]]
     assert model.batch[0]["boxes"].scores.tolist() == [1]
     with pytest.raises(ValueError, match="give their boxes, or a detector"):
-        Predictor(model, view)(image)
+        Predictor(model, samples)(image)

@@ -14,10 +14,10 @@ def write(path: Path, value: int, size: tuple[int, int] = (12, 16)) -> None:
     cv2.imwrite(str(path), image)
 
 
-def test_a_folder_gives_its_pictures_by_name_and_rgb(tmp_path: Path) -> None:
+def test_a_folder_gives_its_images_by_name_and_rgb(tmp_path: Path) -> None:
     write(tmp_path / "b.png", 200)
     write(tmp_path / "inner" / "a.png", 100)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     frames = list(read_frames(tmp_path))
     assert [frame.name for frame in frames] == ["b.png", "inner/a.png"]
     assert frames[0].image[0, 0].tolist() == [0, 0, 200]

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from oracles import arrays, load_fill
+from helpers.oracles import arrays, load_fill
 
 from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
 
@@ -86,24 +86,24 @@ def test_steps_and_gradients_equal_the_official_numbers(official):
         torch.testing.assert_close(gradient, outputs[name], rtol=2e-5, atol=atol, msg=name)
 
 
-def small_case(references=1, queries=5, pictures=2, inside=False):
+def small_case(references=1, queries=5, images=2, inside=False):
     """Queries, reference points and a memory for layers of 8 channels on two levels."""
     shapes = [(5, 7), (3, 4)]
-    query = torch.randn(pictures, queries, 8)
-    points = torch.rand(pictures, queries, references, 2)
+    query = torch.randn(images, queries, 8)
+    points = torch.rand(images, queries, references, 2)
     points = 0.4 + 0.2 * points if inside else 1.4 * points - 0.2
-    memory = torch.randn(pictures, sum(height * width for height, width in shapes), 8)
+    memory = torch.randn(images, sum(height * width for height, width in shapes), 8)
     return query, points, memory, shapes
 
 
-def randomised(layer, scale=0.3):
+def randomized(layer, scale=0.3):
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter, std=scale)
     return layer
 
 
 def test_forms_share_parameters_and_agree_inside_the_maps():
-    one = randomised(EMSDeformAttention(8, heads=2, levels=2, points=3), scale=0.1)
+    one = randomized(EMSDeformAttention(8, heads=2, levels=2, points=3), scale=0.1)
     other = MSDeformAttention(8, heads=2, levels=2, points=3)
     other.load_state_dict(one.state_dict())
     inputs = small_case(inside=True)
@@ -113,7 +113,7 @@ def test_forms_share_parameters_and_agree_inside_the_maps():
 @pytest.mark.parametrize("form", FORMS)
 def test_a_query_may_have_several_reference_points(form):
     # Three reference points with two sampling points each are one reference point with six, moved.
-    several = randomised(form(8, heads=2, levels=2, points=2, references=3))
+    several = randomized(form(8, heads=2, levels=2, points=2, references=3))
     single = form(8, heads=2, levels=2, points=6)
     single.load_state_dict(several.state_dict())
     query, points, memory, shapes = small_case(references=3)
@@ -130,7 +130,7 @@ def test_a_query_may_have_several_reference_points(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_offsets_count_cells_of_each_level(form):
-    # The reference point is the centre of the first cell of each level; one cell further right and down.
+    # The reference point is the center of the first cell of each level; one cell further right and down.
     layer = form(8, heads=1, levels=2, points=1)
     with torch.no_grad():
         layer.value_proj.weight.copy_(torch.eye(8))
@@ -140,7 +140,7 @@ def test_offsets_count_cells_of_each_level(form):
     memory = torch.cat([fine.flatten(1, 2), coarse.flatten(1, 2)], dim=1)
     reference = torch.tensor([0.5 / 10, 0.5 / 8]).view(1, 1, 1, 2)
     result = layer(torch.zeros(1, 1, 8), reference, memory, [(8, 10), (5, 4)])
-    # On the coarse level that is 0.2 of a cell and 0.3125 of one; half a cell left of and above its centre.
+    # On the coarse level that is 0.2 of a cell and 0.3125 of one; half a cell left of and above its center.
     x, y = 4 * 0.05 - 0.5 + 1, 5 * 0.0625 - 0.5
     left, right = coarse[0, 0, 0], coarse[0, 0, 1]
     expected = (1 + y) * ((1 - x) * left + x * right)
@@ -163,7 +163,7 @@ def test_a_new_layer_looks_around_in_all_directions(form):
     )
 
 
-def test_released_initialisation_draws_every_matrix(shared):
+def test_official_initialization_draws_every_matrix(shared):
     layer = EMSDeformAttention(256, init="xavier")
     measured = {
         "sampling_offsets.weight": 0.0625,
@@ -179,7 +179,7 @@ def test_released_initialisation_draws_every_matrix(shared):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_empty_and_single_inputs(form):
-    layer = randomised(form(8, heads=4, levels=2, points=2))
+    layer = randomized(form(8, heads=4, levels=2, points=2))
     query, points, memory, shapes = small_case()
     result = layer(query, points, memory, shapes)
     torch.testing.assert_close(layer(query[1:], points[1:], memory[1:], shapes), result[1:])
@@ -192,7 +192,7 @@ def test_exports_with_open_sizes_of_maps(form):
     class OnMaps(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.attention = randomised(form(8, heads=2, levels=2, points=2))
+            self.attention = randomized(form(8, heads=2, levels=2, points=2))
 
         def forward(self, query, references, fine, coarse):
             memory = torch.cat([level.flatten(2) for level in (fine, coarse)], dim=2).transpose(1, 2)
@@ -211,7 +211,7 @@ def test_exports_with_open_sizes_of_maps(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_half_precision_leaves_reference_points_alone(form):
-    layer = randomised(form(8, heads=2, levels=2, points=2))
+    layer = randomized(form(8, heads=2, levels=2, points=2))
     inputs = small_case()
     exact = layer(*inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles import arrays
+from helpers.oracles import arrays
 from torch.testing import assert_close
 
 from posecore.layers.position import encode_cells, encode_points, sine_encoding

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles import arrays, load_fill
+from helpers.oracles import arrays, load_fill
 from torch.testing import assert_close
 
 from posecore.layers.upsample import aligned_upsample

@@ -12,7 +12,7 @@ class Backbone(nn.Module):
 
 
 class Recorder(PoseEstimator):
-    """Keeps what it is given; finds one pose in each picture."""
+    """Keeps what it is given; finds one pose in each image."""
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, torch.Tensor]:
         self.images, self.targets = images, targets
@@ -30,7 +30,7 @@ def recorder(shift: float = 0.0) -> Recorder:
 
 
 def pose(size: tuple[int, int]) -> Instances:
-    """A pose on a vertical line that leaves the picture on the right."""
+    """A pose on a vertical line that leaves the image on the right."""
     keypoints = torch.tensor([[[12.0, 4.0, 0.5], [12.0, 8.0, 0.25]]])
     return Instances(
         size,
@@ -41,7 +41,7 @@ def pose(size: tuple[int, int]) -> Instances:
     )
 
 
-def test_normalises_then_pads_with_zeros() -> None:
+def test_normalizes_then_pads_with_zeros() -> None:
     model = recorder().eval()
     images = [torch.full((3, 20, 33), 50, dtype=torch.uint8), torch.full((3, 31, 8), 10, dtype=torch.uint8)]
     model([{"image": image} for image in images])
@@ -63,7 +63,7 @@ def test_results_take_the_size_of_the_original_where_it_is_given() -> None:
     assert_close(other["instances"].pred_keypoints, expected)
 
 
-def test_keypoints_are_shifted_in_the_original_picture() -> None:
+def test_keypoints_are_shifted_in_the_original_image() -> None:
     image = torch.zeros(3, 16, 32)
     [result] = recorder(0.5).eval()([{"image": image, "height": 8, "width": 64}])
     expected = torch.tensor([[[24.5, 2.5, 0.5], [24.5, 4.5, 0.25]]])

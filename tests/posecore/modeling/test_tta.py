@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import toy
 from detectron2.structures import Boxes, Instances
-from support import core_cfg
+from helpers import toy_model
+from helpers.support import core_cfg
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -20,7 +20,7 @@ from posecore.data.synthetic import make_dataset
 from posecore.engine.evaluate import evaluate
 from posecore.inference.predictor import Predictor
 from posecore.modeling.estimator import rescale
-from posecore.modeling.tta import PoseEstimatorWithTTA, merge_by_box, merge_by_oks, mirror, with_tta
+from posecore.modeling.tta import PoseEstimatorWithTTA, flip_instances, merge_by_box, merge_by_oks, with_tta
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
@@ -47,9 +47,9 @@ def found(points: Tensor, scores: list[float], size: tuple[int, int]) -> Instanc
 
 
 class Seer(nn.Module):
-    """Sees how large a picture is and whether it is mirrored, and answers with the poses that it knows.
+    """Sees how large an image is and whether it is flipped, and answers with the poses that it knows.
 
-    A picture is bright on the left; its poses are shares of its height and width, and (M, K, 2).
+    An image is bright on the left; its poses are shares of its height and width, and (M, K, 2).
     """
 
     def __init__(self, poses: Tensor, scores: list[float], skeleton: Skeleton) -> None:
@@ -80,7 +80,7 @@ def seer(skeleton: Skeleton = DOG, people: int = 2) -> Seer:
     return Seer(poses, torch.linspace(0.9, 0.5, people).tolist(), skeleton)
 
 
-def picture(height: int, width: int) -> dict[str, Any]:
+def sized_image(height: int, width: int) -> dict[str, Any]:
     image = torch.randint(0, 100, (3, height, width), dtype=torch.uint8)
     image[:, :, : width // 2] += 100
     return {"image": image, "image_id": width, "height": height, "width": width}
@@ -102,11 +102,9 @@ def equal(a: Instances, b: Instances) -> bool:
 
 @pytest.mark.parametrize("merge", ["oks", "box"])
 @pytest.mark.parametrize("skeleton", SKELETONS, ids=lambda skeleton: skeleton.name)
-def test_all_variants_of_a_pose_become_the_one_in_the_original_picture(
-    skeleton: Skeleton, merge: str
-) -> None:
+def test_all_variants_of_a_pose_become_the_one_in_the_original_image(skeleton: Skeleton, merge: str) -> None:
     model = seer(skeleton)
-    batch = [picture(50, 80), picture(61, 45)]
+    batch = [sized_image(50, 80), sized_image(61, 45)]
     results = augmented(model, "TEST.AUG.MERGE", merge)(batch)
     assert model.sizes == [
         size
@@ -125,13 +123,13 @@ def test_all_variants_of_a_pose_become_the_one_in_the_original_picture(
 
 def test_sizes_and_mirror_are_those_of_the_configuration() -> None:
     model = seer()
-    augmented(model, "TEST.AUG.MAX_SIZE", 90, "TEST.AUG.FLIP", False)([picture(50, 80)])
+    augmented(model, "TEST.AUG.MAX_SIZE", 90, "TEST.AUG.FLIP", False)([sized_image(50, 80)])
     assert model.sizes == [(40, 64), (56, 90), (56, 90)]
 
 
-def test_several_pictures_are_what_they_are_one_by_one_and_stay_as_they_are() -> None:
+def test_several_images_are_what_they_are_one_by_one_and_stay_as_they_are() -> None:
     model = augmented(seer())
-    batch = [picture(50, 80), picture(61, 45), picture(40, 40)]
+    batch = [sized_image(50, 80), sized_image(61, 45), sized_image(40, 40)]
     before = [inputs["image"].clone() for inputs in batch]
     keys = [set(inputs) for inputs in batch]
     together = model(batch)
@@ -145,33 +143,33 @@ def test_several_pictures_are_what_they_are_one_by_one_and_stay_as_they_are() ->
 
 @pytest.mark.parametrize("merge", ["oks", "box"])
 def test_nobody_is_found(merge: str) -> None:
-    (result,) = augmented(seer(people=0), "TEST.AUG.MERGE", merge)([picture(50, 80)])
+    (result,) = augmented(seer(people=0), "TEST.AUG.MERGE", merge)([sized_image(50, 80)])
     assert result["instances"].pred_keypoints.shape == (0, 5, 3)
     assert result["instances"].pred_boxes.tensor.shape == (0, 4)
 
 
 def test_the_best_remain_within_the_limit() -> None:
     model = augmented(seer(people=9), "TEST.DETECTIONS_PER_IMAGE", 4, "TEST.AUG.NMS_THRESH", 0.99)
-    (result,) = model([picture(50, 80)])
+    (result,) = model([sized_image(50, 80)])
     assert_close(result["instances"].scores, torch.tensor([0.9, 0.85, 0.8, 0.75]))
 
 
-def test_without_height_and_width_poses_are_in_the_picture_given() -> None:
-    one = picture(50, 80)
+def test_without_height_and_width_poses_are_in_the_image_given() -> None:
+    one = sized_image(50, 80)
     model = augmented(seer())
     (expected,) = model([one])
     (result,) = model([{"image": one["image"]}])
     assert equal(result["instances"], expected["instances"])
 
 
-def test_a_mirrored_picture_gives_mirrored_poses_whatever_the_model() -> None:
-    model = toy.ToyPose(skeleton=load_skeleton("coco_17")).eval()
+def test_a_flipped_image_gives_flipped_poses_whatever_the_model() -> None:
+    model = toy_model.ToyPose(skeleton=load_skeleton("coco_17")).eval()
     # Of one size, so that no resize rounds; nothing is similar enough to be dropped.
     tta = augmented(model, "TEST.AUG.MIN_SIZES", (40,), "TEST.AUG.NMS_THRESH", 1.0)
-    one = {**picture(40, 70), "image": torch.randint(0, 256, (3, 40, 70)).float()}
+    one = {**sized_image(40, 70), "image": torch.randint(0, 256, (3, 40, 70)).float()}
     (straight,) = tta([one])
-    (mirrored,) = tta([{**one, "image": one["image"].flip(2)}])
-    back = mirror(mirrored["instances"], model.skeleton)[[1, 0]]
+    (flipped,) = tta([{**one, "image": one["image"].flip(2)}])
+    back = flip_instances(flipped["instances"], model.skeleton)[[1, 0]]
     assert len(back) == 2
     assert_close(back.pred_keypoints, straight["instances"].pred_keypoints)
     assert_close(back.pred_boxes.tensor, straight["instances"].pred_boxes.tensor)
@@ -189,7 +187,7 @@ def test_what_is_no_person_drops_nobody() -> None:
         return instances
 
     model.look = first_is_none
-    (result,) = augmented(model)([picture(50, 80)])
+    (result,) = augmented(model)([sized_image(50, 80)])
     assert_close(result["instances"].scores, torch.tensor([0.8]))
 
 
@@ -199,12 +197,12 @@ def test_mirroring_swaps_sides_and_twice_is_nothing(skeleton: Skeleton) -> None:
     points = torch.randint(0, 300, (3, skeleton.num_keypoints, 2)) / 4
     instances = found(points, [0.9, 0.8, 0.7], (60, 80))
     before = instances.pred_keypoints.clone()
-    mirrored = mirror(instances, skeleton)
+    flipped = flip_instances(instances, skeleton)
     left, right = (skeleton.keypoints.index(name) for name in skeleton.flip_pairs[0])
-    assert torch.equal(mirrored.pred_keypoints[:, left, 0], 80 - points[:, right, 0])
-    assert torch.equal(mirrored.pred_keypoints[:, left, 1:], instances.pred_keypoints[:, right, 1:])
-    assert torch.equal(mirrored.pred_boxes.tensor, enclosing_boxes(mirrored.pred_keypoints[..., :2]))
-    assert equal(mirror(mirrored, skeleton), instances)
+    assert torch.equal(flipped.pred_keypoints[:, left, 0], 80 - points[:, right, 0])
+    assert torch.equal(flipped.pred_keypoints[:, left, 1:], instances.pred_keypoints[:, right, 1:])
+    assert torch.equal(flipped.pred_boxes.tensor, enclosing_boxes(flipped.pred_keypoints[..., :2]))
+    assert equal(flip_instances(flipped, skeleton), instances)
     assert torch.equal(instances.pred_keypoints, before)
 
 
@@ -228,7 +226,7 @@ def test_of_one_variant_nothing_is_merged() -> None:
     same = torch.rand(1, 5, 2).expand(3, -1, -1)
     model = Seer(same, [0.3, 0.9, 0.6], DOG)
     tta = augmented(model, "TEST.AUG.MIN_SIZES", (50,), "TEST.AUG.FLIP", False)
-    one = picture(50, 80)
+    one = sized_image(50, 80)
     assert equal(tta([one])[0]["instances"], model([one])[0]["instances"])
 
 
@@ -257,13 +255,13 @@ def test_keys_that_do_not_exist() -> None:
 
 
 def test_models_of_cut_out_persons_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"TEST\.AUG\.ENABLED is for models that take whole pictures"):
+    with pytest.raises(ValueError, match=r"TEST\.AUG\.ENABLED is for models that take whole images"):
         augmented(seer())([{"crops": torch.zeros(2, 3, 64, 48)}])
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A definition of four small pictures, of another size than they are tested at."""
+    """A definition of four small images, of another size than they are tested at."""
     return make_dataset(tmp_path_factory.mktemp("data"), num_images=4, size=(48, 64), name="augmented")
 
 
@@ -281,7 +279,7 @@ def test_the_identity_alone_changes_nothing_in_an_evaluation(
     dataset: Path, tmp_path: Path, rounding: str
 ) -> None:
     size = ("INPUT.MIN_SIZE_TEST", 41, "TEST.AUG.MIN_SIZES", (41,), "INPUT.RESIZE_ROUNDING", rounding)
-    model = toy.ToyPose(skeleton=load_skeleton("coco_17")).eval()
+    model = toy_model.ToyPose(skeleton=load_skeleton("coco_17")).eval()
 
     def poses(output: Path, *overrides: Any) -> list[dict]:
         evaluate(toy_cfg(dataset, output, *size, *overrides), model)
@@ -293,7 +291,7 @@ def test_the_identity_alone_changes_nothing_in_an_evaluation(
     assert not model.training
 
 
-def test_pictures_reach_the_model_as_the_mapper_resizes_them(dataset: Path, tmp_path: Path) -> None:
+def test_images_reach_the_model_as_the_mapper_resizes_them(dataset: Path, tmp_path: Path) -> None:
     cfg = toy_cfg(dataset, tmp_path, "TEST.AUG.ENABLED", True, "TEST.AUG.FLIP", False)
     seen: list[Tensor] = []
 
@@ -316,9 +314,9 @@ def test_the_predictor_augments_too(dataset: Path, tmp_path: Path) -> None:
     predictor = Predictor.from_config(cfg)
     assert predictor.model.skeleton == load_skeleton("coco_17")
     image = np.random.randint(0, 256, (30, 50, 3), dtype=np.uint8)
-    straight, mirrored = predictor.batch([image, image[:, ::-1]])
+    straight, flipped = predictor.batch([image, image[:, ::-1]])
     assert len(straight) == 2
-    back = mirror(mirrored, predictor.model.skeleton)[[1, 0]]
+    back = flip_instances(flipped, predictor.model.skeleton)[[1, 0]]
     assert_close(back.pred_keypoints, straight.pred_keypoints, atol=1e-2, rtol=0)
 
 

@@ -6,9 +6,9 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.operators import DEVICES, TYPES, assert_all_close, needs_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operators import DEVICES, TYPES, assert_all_close, needs_cuda
 
 import posecore.ops
 from posecore.ops import keypoint_sample
@@ -18,13 +18,13 @@ FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def example(
-    pictures=2, groups=3, group_channels=4, height=5, width=7, rows=40, dtype=torch.float32, device="cpu"
+    num_images=2, groups=3, group_channels=4, height=5, width=7, rows=40, dtype=torch.float32, device="cpu"
 ):
-    """Maps, points on, around and beyond them, and a picture for each row."""
-    value = torch.randn(pictures, groups * group_channels, height, width, dtype=torch.float64)
+    """Maps, points on, around and beyond them, and an image for each row."""
+    value = torch.randn(num_images, groups * group_channels, height, width, dtype=torch.float64)
     size = torch.tensor([width, height], dtype=torch.float64)
     points = torch.rand(rows, groups, 2, dtype=torch.float64) * (size + 3) - 1.5
-    images = torch.randint(0, pictures, (rows,))
+    images = torch.randint(0, num_images, (rows,))
     point_type = torch.float64 if dtype == torch.float64 else torch.float32
     return value.to(device, dtype), points.to(device, point_type), images.to(device)
 
@@ -39,7 +39,7 @@ def with_gradients(function, value, points, images, weight=None):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_reads_between_the_centres_of_cells(device, memory_format):
+def test_reads_between_the_centers_of_cells(device, memory_format):
     # 10 * row + column makes the position readable in the value.
     value = (10 * torch.arange(3.0)[:, None] + torch.arange(4.0)).expand(1, 1, 3, 4)
     value = value.to(device).contiguous(memory_format=memory_format)
@@ -49,7 +49,7 @@ def test_reads_between_the_centres_of_cells(device, memory_format):
     assert result.squeeze(1).tolist() == [0, 23, 5.25, 0.75, 0, 0, 0, 7.5]
 
 
-def test_each_group_reads_its_own_channels_at_its_own_point_of_its_own_picture():
+def test_each_group_reads_its_own_channels_at_its_own_point_of_its_own_image():
     value = torch.arange(2 * 6 * 2 * 2.0).view(2, 6, 2, 2)
     points = torch.tensor([[[0.5, 0.5], [1.5, 1.5]], [[1.5, 0.5], [0.5, 1.5]]])
     result = keypoint_sample(value, points, torch.tensor([1, 0]))
@@ -60,7 +60,7 @@ def test_each_group_reads_its_own_channels_at_its_own_point_of_its_own_picture()
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pictures=st.integers(1, 3),
+    num_images=st.integers(1, 3),
     groups=st.integers(1, 4),
     group_channels=st.integers(1, 19),
     height=st.integers(1, 9),
@@ -69,9 +69,9 @@ def test_each_group_reads_its_own_channels_at_its_own_point_of_its_own_picture()
     dtype=st.sampled_from(TYPES),
     memory_format=st.sampled_from(FORMATS),
 )
-def test_equals_the_reference(pictures, groups, group_channels, height, width, rows, dtype, memory_format):
+def test_equals_the_reference(num_images, groups, group_channels, height, width, rows, dtype, memory_format):
     torch.manual_seed(0)
-    value, points, images = example(pictures, groups, group_channels, height, width, rows, dtype)
+    value, points, images = example(num_images, groups, group_channels, height, width, rows, dtype)
     value = value.contiguous(memory_format=memory_format)
     weight = torch.randn(rows, groups * group_channels).to(dtype)
     actual = with_gradients(keypoint_sample, value, points, images, weight)
@@ -218,7 +218,7 @@ def test_points_beyond_every_map_read_zero(device, memory_format, bad):
 def test_cells_around_the_map_are_zeros_whatever_lies_in_memory(device, memory_format):
     value = torch.full((1, 8, 3, 3), float("nan"), device=device).contiguous(memory_format=memory_format)
     value[:, :, 0, 0] = 1
-    # The second point is a whole cell left of the first column's centres: the column no longer counts.
+    # The second point is a whole cell left of the first column's centers: the column no longer counts.
     points = torch.tensor([[[0.25, 0.25]], [[-0.5, 1.5]]], device=device)
     images = torch.zeros(2, dtype=torch.int64, device=device)
     result, grad_value, grad_points = with_gradients(keypoint_sample, value, points, images)
@@ -230,7 +230,7 @@ def test_cells_around_the_map_are_zeros_whatever_lies_in_memory(device, memory_f
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize(
-    ("pictures", "groups", "group_channels", "height", "width", "rows"),
+    ("num_images", "groups", "group_channels", "height", "width", "rows"),
     [
         (2, 3, 4, 5, 6, 0),
         (0, 3, 4, 5, 6, 0),
@@ -241,8 +241,10 @@ def test_cells_around_the_map_are_zeros_whatever_lies_in_memory(device, memory_f
         (1, 2, 8, 0, 4, 5),
     ],
 )
-def test_empty_and_least_sizes(device, memory_format, pictures, groups, group_channels, height, width, rows):
-    value = torch.randn(pictures, groups * group_channels, height, width, device=device)
+def test_empty_and_least_sizes(
+    device, memory_format, num_images, groups, group_channels, height, width, rows
+):
+    value = torch.randn(num_images, groups * group_channels, height, width, device=device)
     value = value.contiguous(memory_format=memory_format)
     points = torch.rand(rows, groups, 2, device=device) * 3 - 1
     images = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -367,10 +369,10 @@ def test_refuses_what_does_not_fit(message):
 
 
 @pytest.mark.parametrize("image", [-1, 2])
-def test_refuses_pictures_that_do_not_exist(image):
-    value, points, images = example(pictures=2)
+def test_refuses_images_that_do_not_exist(image):
+    value, points, images = example(num_images=2)
     images[7] = image
-    with pytest.raises(IndexError, match=rf"images\[7\] is {image}, but value has 2 pictures"):
+    with pytest.raises(IndexError, match=rf"images\[7\] is {image}, but value has 2 num_images"):
         keypoint_sample(value, points, images)
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.operators import DEVICES, TYPES, assert_all_close, needs_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from operators import DEVICES, TYPES, assert_all_close, needs_cuda
 
 from posecore.ops import ms_deform_attn
 from posecore.ops.ms_deform_attn import ms_deform_attn_reference
@@ -15,7 +15,7 @@ SHAPES = [(5, 7), (3, 2), (1, 1)]
 
 def example(
     shapes=SHAPES,
-    pictures=2,
+    images=2,
     groups=2,
     channels=4,
     queries=6,
@@ -25,8 +25,8 @@ def example(
     device="cpu",
 ):
     """Levels, points on, around and beyond them, and weights of either sign."""
-    places = (pictures, queries, heads, len(shapes), points)
-    value = torch.randn(pictures, sum(h * w for h, w in shapes), groups, channels, dtype=torch.float64)
+    places = (images, queries, heads, len(shapes), points)
+    value = torch.randn(images, sum(h * w for h, w in shapes), groups, channels, dtype=torch.float64)
     locations = torch.rand(*places, 2, dtype=torch.float64) * 1.8 - 0.4
     weights = torch.randn(*places, dtype=torch.float64)
     precise = torch.float64 if dtype == torch.float64 else torch.float32
@@ -58,7 +58,7 @@ def test_reads_levels_where_locations_say(device):
     value = torch.cat([first.flatten(), torch.tensor([7.0])]).view(1, 9, 1, 1).to(device)
     cases = {
         # Both levels of one query: x, y, weight, x, y, weight -> result.
-        (0.125, 0.25, 1, 0.5, 0.5, 0): 100,  # the centre of the first cell
+        (0.125, 0.25, 1, 0.5, 0.5, 0): 100,  # the center of the first cell
         (0.875, 0.75, 1, 0.5, 0.5, 1): 113 + 7,
         (0.25, 0.5, 2, 0.5, 0.5, 0): 2 * 105.5,  # between four
         (0.0, 0.25, 1, 0.0, 0.5, 1): 50 + 3.5,  # on the left edge, half of what is read is outside
@@ -85,7 +85,7 @@ def test_heads_read_their_groups():
 @settings(max_examples=60, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=4),
-    pictures=st.integers(1, 3),
+    images=st.integers(1, 3),
     groups=st.integers(1, 3),
     heads_per_group=st.integers(1, 3),
     channels=st.integers(1, 37),
@@ -93,11 +93,11 @@ def test_heads_read_their_groups():
     points=st.integers(1, 5),
     dtype=st.sampled_from(TYPES),
 )
-def test_equals_the_reference(shapes, pictures, groups, heads_per_group, channels, queries, points, dtype):
+def test_equals_the_reference(shapes, images, groups, heads_per_group, channels, queries, points, dtype):
     torch.manual_seed(0)
     heads = groups * heads_per_group
-    inputs = example(shapes, pictures, groups, channels, queries, heads, points, dtype)
-    grad = torch.randn(pictures, queries, heads, channels).to(dtype)
+    inputs = example(shapes, images, groups, channels, queries, heads, points, dtype)
+    grad = torch.randn(images, queries, heads, channels).to(dtype)
     assert_all_close(with_gradients(ms_deform_attn, *inputs, grad), exact(*inputs, grad), dtype)
 
 
@@ -282,7 +282,7 @@ def test_levels_do_not_run_into_each_other(device):
     assert result.flatten().tolist() == [0.75 + 0.25 + 0.25] * 8
     assert grad_value[0, :, 0, 0].tolist() == [0] * 4 + [1.25] + [0] * 4
     assert grad_weights[0, 0, 0].tolist() == [[0] * 4, [6, 2, 2, 0], [0] * 4]
-    # Along the other axis these points are at a centre, from where it goes down to the zeros outside.
+    # Along the other axis these points are at a center, from where it goes down to the zeros outside.
     assert grad_locations[0, 0, 0, 1].tolist() == [[8, -6], [-8, -2], [-2, 8], [0, 0]]
 
 
@@ -291,7 +291,7 @@ def test_levels_do_not_run_into_each_other(device):
     "sizes",
     [
         {"queries": 0},
-        {"pictures": 0},
+        {"images": 0},
         {"channels": 0},
         {"points": 0},
         {"heads": 0},
@@ -299,7 +299,7 @@ def test_levels_do_not_run_into_each_other(device):
         {"shapes": [(0, 4), (2, 3)]},
         {"shapes": [(0, 0)]},
         {
-            "pictures": 1,
+            "images": 1,
             "groups": 1,
             "channels": 1,
             "queries": 1,

@@ -12,18 +12,18 @@ def test_enclosing_boxes_of_any_batch_shape():
     assert enclosing_boxes(torch.zeros(0, 17, 2)).shape == (0, 4)
 
 
-def test_keypoint_boxes_ignore_unlabelled_keypoints_and_add_the_margin():
+def test_keypoint_boxes_ignore_unlabeled_keypoints_and_add_the_margin():
     keypoints = torch.tensor([[[10.5, 20.5, 2], [30.5, 5.5, 1], [99.0, 99.0, 0]]])
     assert keypoint_boxes(keypoints, 1, (100, 200)).tolist() == [[9.5, 4.5, 31.5, 21.5]]
     assert keypoint_boxes(keypoints, 0, (100, 200)).tolist() == [[10.5, 5.5, 30.5, 20.5]]
 
 
-def test_keypoint_boxes_stay_in_the_picture():
+def test_keypoint_boxes_stay_in_the_image():
     keypoints = torch.tensor([[[0.5, 0.5, 2], [199.5, 99.5, 2.0]]])
     assert keypoint_boxes(keypoints, 1, (100, 200)).tolist() == [[0, 0, 200, 100]]
 
 
-def test_keypoints_beyond_the_picture_have_empty_boxes_at_its_rim():
+def test_keypoints_beyond_the_image_have_empty_boxes_at_its_rim():
     keypoints = torch.tensor([[[300.0, 50, 2]], [[50, -20, 2]]])
     assert keypoint_boxes(keypoints, 1, (100, 200)).tolist() == [[200, 49, 200, 51], [49, 0, 51, 0]]
 

@@ -14,14 +14,14 @@ def test_cells_cover_half_open_squares() -> None:
     assert cells.inside.all()
 
 
-def test_outside_or_not_labelled_has_no_cell() -> None:
+def test_outside_or_not_labeled_has_no_cell() -> None:
     keypoints = torch.tensor([[[-0.1, 4.0, 2.0], [4.0, 16.0, 2.0], [32.0, 4.0, 2.0], [4.0, 4.0, 0.0]]])
     assert not keypoint_cells(keypoints, (2, 4), 8).inside.any()
     assert keypoint_cells(keypoints[:0], (2, 4), 8).inside.shape == (0, 4)
 
 
 @given(x=st.floats(0, 79.9), y=st.floats(0, 47.9), stride=st.sampled_from([2, 4, 8, 16]))
-def test_the_cell_is_the_one_with_the_nearest_centre(x: float, y: float, stride: int) -> None:
+def test_the_cell_is_the_one_with_the_nearest_center(x: float, y: float, stride: int) -> None:
     size = (48 // stride, 80 // stride)
     cells = keypoint_cells(torch.tensor([[x, y, 2.0]]), size, stride)
     distance = max(
@@ -31,7 +31,7 @@ def test_the_cell_is_the_one_with_the_nearest_centre(x: float, y: float, stride:
     assert distance <= stride / 2 + 1e-4
 
 
-def test_the_nearest_cell_of_a_labelled_keypoint_is_on_the_map() -> None:
+def test_the_nearest_cell_of_a_labeled_keypoint_is_on_the_map() -> None:
     keypoints = torch.tensor([[[32.0, 16.0, 2.0], [-3.0, 4.0, 1.0], [9.0, 9.0, 2.0], [99.0, 99.0, 0.0]]])
     cells = nearest_cells(keypoints, (2, 4), 8)
     assert cells.columns.tolist() == [[3, 0, 1, 3]]

@@ -12,8 +12,8 @@ from pycocotools.cocoeval import COCOeval
 from posecore.structures.oks import oks, oks_nms
 
 
-def pycocotools_oks(poses, truth, areas, sigmas, visible):
-    """(A, B), by COCOeval on one picture."""
+def pycocotools_oks(poses, ground_truth, areas, sigmas, visible):
+    """(A, B), by COCOeval on one image."""
     coco = COCO()
     num_keypoints = len(sigmas)
     people = [
@@ -25,9 +25,9 @@ def pycocotools_oks(poses, truth, areas, sigmas, visible):
             "area": areas[index],
             "bbox": [0, 0, 1, 1],
             "num_keypoints": int(visible[index].sum()),
-            "keypoints": np.column_stack([truth[index], 2 * visible[index]]).reshape(-1).tolist(),
+            "keypoints": np.column_stack([ground_truth[index], 2 * visible[index]]).reshape(-1).tolist(),
         }
-        for index in range(len(truth))
+        for index in range(len(ground_truth))
     ]
     coco.dataset = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": people}
     results = [
@@ -50,20 +50,20 @@ def pycocotools_oks(poses, truth, areas, sigmas, visible):
 @pytest.mark.parametrize("num_keypoints", [1, 5, 17])
 def test_equals_pycocotools(num_keypoints):
     rng = np.random.default_rng(num_keypoints)
-    truth = rng.uniform(0, 200, (4, num_keypoints, 2))
-    poses = np.concatenate([truth, truth[:3]]) + rng.normal(0, 8, (7, num_keypoints, 2))
+    ground_truth = rng.uniform(0, 200, (4, num_keypoints, 2))
+    poses = np.concatenate([ground_truth, ground_truth[:3]]) + rng.normal(0, 8, (7, num_keypoints, 2))
     areas = rng.uniform(100, 20000, 4)
     sigmas = rng.uniform(0.02, 0.12, num_keypoints)
     visible = rng.random((4, num_keypoints)) < 0.7
     visible[:, 0] = True
-    expected = pycocotools_oks(poses, truth, areas, sigmas, visible)
-    ours = oks(*map(torch.from_numpy, (poses, truth, areas, sigmas, visible)))
+    expected = pycocotools_oks(poses, ground_truth, areas, sigmas, visible)
+    ours = oks(*map(torch.from_numpy, (poses, ground_truth, areas, sigmas, visible)))
     assert ours.shape == (7, 4)
     np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-9, atol=1e-12)
     assert expected.max() > 0.3
 
 
-def test_a_pose_agrees_with_itself_and_with_nobody_unlabelled():
+def test_a_pose_agrees_with_itself_and_with_nobody_unlabeled():
     pose = torch.rand(2, 3, 2) * 100
     visible = torch.tensor([[True, True, True], [False, False, False]])
     values = oks(pose, pose, torch.tensor([50.0, 50.0]), torch.full((3,), 0.05), visible)

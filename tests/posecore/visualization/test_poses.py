@@ -1,4 +1,4 @@
-"""Drawings: the right colours in the right places, and nothing else."""
+"""Drawings: the right colors in the right places, and nothing else."""
 
 import json
 
@@ -31,7 +31,7 @@ def detections(keypoints=POINTS, boxes=((5, 10, 95, 90),), scores=(0.75,)):
     return poses
 
 
-def truth(visibility):
+def ground_truth(visibility):
     poses = Instances((100, 120))
     keypoints = torch.tensor(POINTS)
     keypoints[:, 2] = torch.tensor(visibility)
@@ -44,7 +44,7 @@ def black():
     return np.zeros((100, 120, 3), dtype=np.uint8)
 
 
-def test_sides_and_limbs_have_their_colours():
+def test_sides_and_limbs_have_their_colors():
     drawn = draw_poses(black(), detections(), SKELETON, boxes=False)
     assert tuple(drawn[20, 50]) == MIDDLE
     assert tuple(drawn[80, 90]) == LEFT
@@ -53,7 +53,7 @@ def test_sides_and_limbs_have_their_colours():
     assert drawn[50, 30] == pytest.approx(RIGHT, abs=60)
 
 
-def test_points_are_pixel_centres():
+def test_points_are_pixel_centers():
     drawn = draw_poses(
         black(),
         detections(),
@@ -80,9 +80,9 @@ def test_uncertain_keypoints_are_left_out_with_their_limbs():
     assert not draw_poses(black(), detections(), SKELETON, threshold=0.95, boxes=False).any()
 
 
-def test_hidden_keypoints_of_the_truth_are_rings_and_unlabelled_ones_absent():
+def test_hidden_keypoints_of_the_ground_truth_are_rings_and_unlabeled_ones_absent():
     image = np.full((100, 120, 3), 128, dtype=np.uint8)
-    drawn = draw_poses(image, truth([2, 1, 0]), SKELETON, boxes=False)
+    drawn = draw_poses(image, ground_truth([2, 1, 0]), SKELETON, boxes=False)
     assert tuple(drawn[20, 50]) == MIDDLE
     assert drawn[80, 90].max() < 60
     assert (drawn[:, :40] == 128).all()
@@ -95,7 +95,7 @@ def test_boxes_and_scores():
     rows, columns = np.nonzero(changed)
     assert (rows.min(), rows.max()) == pytest.approx((3, 89.5), abs=4)  # the label is above the box
     assert (columns.min(), columns.max()) == pytest.approx((4.5, 94.5), abs=2)
-    assert draw_poses(black(), truth([2, 2, 2]), SKELETON).any()
+    assert draw_poses(black(), ground_truth([2, 2, 2]), SKELETON).any()
 
 
 def test_larger_persons_get_thicker_lines():
@@ -145,7 +145,7 @@ def test_heat_is_red_where_it_is_greatest_and_blue_where_least():
     assert marked[20, 30].tolist() == [230, 30, 30]
 
 
-def test_grid_places_pictures_of_several_sizes():
+def test_grid_places_images_of_several_sizes():
     red, blue = np.zeros((20, 30, 3), np.uint8), np.zeros((40, 10, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
     paper = grid([red, blue, red], columns=2)
@@ -159,13 +159,13 @@ def test_grid_places_pictures_of_several_sizes():
 
 def test_grid_captions():
     image = np.zeros((20, 90, 3), np.uint8)
-    plain, captioned = grid([image], 1), grid([image], 1, ["truth"])
+    plain, captioned = grid([image], 1), grid([image], 1, ["ground_truth"])
     assert captioned.shape[0] == plain.shape[0] + 20
     assert captioned[6:26].max() > 150
 
 
 def test_grid_of_nothing():
-    with pytest.raises(ValueError, match="at least one picture"):
+    with pytest.raises(ValueError, match="at least one image"):
         grid([], 2)
 
 

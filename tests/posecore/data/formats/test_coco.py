@@ -70,9 +70,9 @@ def person(**fields):
 
 
 def test_detectron2_dicts_sorted_by_id_with_half_a_pixel_more(write):
-    first, second = dataset_dicts(read_coco(write(), ARM), "pictures")
+    first, second = dataset_dicts(read_coco(write(), ARM), "images")
     assert first == {
-        "file_name": "pictures/a.jpg",
+        "file_name": "images/a.jpg",
         "image_id": 3,
         "height": 30,
         "width": 50,
@@ -93,8 +93,8 @@ def test_detectron2_dicts_sorted_by_id_with_half_a_pixel_more(write):
 
 def test_agrees_with_detectron2_on_coco(shared):
     json_file = shared / "data" / "coco" / "person_keypoints.json"
-    theirs = load_coco_json(str(json_file), "pictures")
-    ours = dataset_dicts(read_coco(json_file, load_skeleton("coco_17")), "pictures")
+    theirs = load_coco_json(str(json_file), "images")
+    ours = dataset_dicts(read_coco(json_file, load_skeleton("coco_17")), "images")
     assert [record["file_name"] for record in ours] == [record["file_name"] for record in theirs]
     for our, their in zip(ours, theirs, strict=True):
         for key in ("keypoints", "bbox", "iscrowd"):
@@ -107,7 +107,7 @@ def test_a_complete_file_causes_no_notice(write, caplog):
     assert not caplog.records
 
 
-def test_pictures_alone_have_no_annotations(write):
+def test_images_alone_have_no_annotations(write):
     content = read_coco(write(lambda content: content.pop("annotations")), ARM)
     assert "annotations" not in content
     assert all("annotations" not in record for record in dataset_dicts(content, ""))

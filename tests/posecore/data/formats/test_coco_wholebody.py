@@ -54,14 +54,14 @@ def test_parts_are_joined_in_the_skeletons_order(write, caplog):
 
 
 @pytest.mark.parametrize("part", ["foot", "face", "lefthand", "righthand"])
-def test_an_invalid_part_is_not_labelled(write, part):
+def test_an_invalid_part_is_not_labeled(write, part):
     path = write(lambda person: person.update({f"{part}_valid": False}))
     (person,) = read_wholebody(path, WHOLEBODY)["annotations"]
     assert set(split_parts(person["keypoints"])[f"{part}_kpts"]) == {0}
     assert person["num_keypoints"] == 133 - PARTS[f"{part}_kpts"]
 
 
-def test_shares_count_as_labelled(write):
+def test_shares_count_as_labeled(write):
     def change(person):
         person["face_kpts"][2:9:3] = [0.31, 0, 1]
 

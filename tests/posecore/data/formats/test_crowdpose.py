@@ -13,7 +13,7 @@ CROWDPOSE = load_skeleton("crowdpose_14")
 
 
 def content():
-    """One picture of one person, as CrowdPose has it: "head", no area, hidden keypoints not counted."""
+    """One image of one person, as CrowdPose has it: "head", no area, hidden keypoints not counted."""
     person = {"id": 5, "image_id": 9, "category_id": 1, "bbox": [10, 10, 40, 50], "iscrowd": 0}
     points = [[10 + 3 * k, 10 + 3 * k, (0, 1, 2)[k % 3]] for k in range(14)]
     person["keypoints"] = [number for x, y, v in points for number in ((x, y, v) if v else (0, 0, 0))]
@@ -71,6 +71,6 @@ def test_as_a_dataset(write, tmp_path):
     register("crowds", write(), tmp_path, CROWDPOSE, format="crowdpose")
     (record,) = load_dataset("crowds", CROWDPOSE)
     assert record["annotations"][0]["keypoints"][3:6] == [13.5, 13.5, 1]
-    report = check_dataset("crowds", num_pictures=0)
-    assert report.errors == [f"1 of 1 pictures do not exist: {tmp_path / '9.jpg'}"]
-    assert "AP of the truth as its own prediction: 100.0 %" in report.facts
+    report = check_dataset("crowds", num_images=0)
+    assert report.errors == [f"1 of 1 images do not exist: {tmp_path / '9.jpg'}"]
+    assert "AP of the ground truth as its own prediction: 100.0 %" in report.facts

@@ -15,7 +15,7 @@ MPII = load_skeleton("mpii_16")
 
 
 def people():
-    """Two persons in one picture and one in another; joint k of person n at (10 n + k, 20 + k), from 1."""
+    """Two persons in one image and one in another; joint k of person n at (10 n + k, 20 + k), from 1."""
     return [
         {
             "image": image,
@@ -30,7 +30,7 @@ def people():
 
 @pytest.fixture
 def write(tmp_path):
-    """Pictures of 100 x 80 and 60 x 90, and the persons after a change; returns the path."""
+    """Images of 100 x 80 and 60 x 90, and the persons after a change; returns the path."""
 
     def writer(change=lambda people: None):
         Image.new("RGB", (100, 80)).save(tmp_path / "b.jpg")
@@ -52,7 +52,7 @@ def test_persons(write, tmp_path, caplog):
     ]
     assert [(person["id"], person["image_id"]) for person in read["annotations"]] == [(1, 1), (2, 2), (3, 1)]
     person = read["annotations"][1]
-    assert person["keypoints"][:9] == [9, 19, 2, 0, 0, 0, 11, 21, 2], "from 0, and 0 where not labelled"
+    assert person["keypoints"][:9] == [9, 19, 2, 0, 0, 0, 11, 21, 2], "from 0, and 0 where not labeled"
     assert person["num_keypoints"] == 15
     # 200 * 0.25 wide around (30, 40 + 15 * 0.25), less the pixel that MPII counts from.
     assert person["bbox"] == [4, 17.75, 50, 50]
@@ -66,7 +66,7 @@ def test_as_a_dataset(write, tmp_path):
     assert second["annotations"][0]["keypoints"][:3] == [9.5, 19.5, 2]
     report = check_dataset("mpii")
     assert report.errors == []
-    assert "AP of the truth as its own prediction: 100.0 %" in report.facts
+    assert "AP of the ground truth as its own prediction: 100.0 %" in report.facts
 
 
 def test_a_test_set_has_no_joints(write, tmp_path):
@@ -101,10 +101,10 @@ def test_files_that_are_something_else(write, tmp_path, shared):
     with pytest.raises(ValueError, match=r"person_keypoints\.json is not in MPII's JSON form"):
         read_mpii(shared / "data" / "coco" / "person_keypoints.json", tmp_path, MPII)
     path = write(lambda people: people[0].update(image="gone.jpg"))
-    with pytest.raises(FileNotFoundError, match=r"picture .*gone\.jpg does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"image .*gone\.jpg does not exist"):
         read_mpii(path, tmp_path, MPII)
-    (tmp_path / "gone.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"picture .*gone\.jpg cannot be read"):
+    (tmp_path / "gone.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"image .*gone\.jpg cannot be read"):
         read_mpii(path, tmp_path, MPII)
 
 
@@ -123,9 +123,9 @@ def test_regions_are_those_of_the_official_code(shared):
     np.testing.assert_allclose(boxes[:, 2:] * 1.25, golden["mpii.scale"] * 200, rtol=1e-5)
 
 
-def test_real_pictures(shared):
+def test_real_images(shared):
     folder = shared / "data" / "mpii"
     register("mpii_five", folder / "annotations.json", folder, MPII, format="mpii")
     report = check_dataset("mpii_five")
     assert report.errors == []
-    assert "5 pictures opened" in report.facts
+    assert "5 images opened" in report.facts

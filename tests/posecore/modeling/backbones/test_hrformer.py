@@ -48,7 +48,7 @@ def test_fusion_of_two_branches() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (50, 33)])
-def test_every_weight_of_every_size_of_picture_is_trained(height: int, width: int) -> None:
+def test_every_weight_of_every_size_of_image_is_trained(height: int, width: int) -> None:
     backbone = HRFormer(TINY, drop_path=0.0)
     maps = backbone(torch.randn(2, 3, height, width))
     for (name, shape), feature in zip(backbone.output_shape().items(), maps.values(), strict=True):
@@ -71,7 +71,7 @@ def test_drop_path_rises_over_the_stages() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_parameters_are_those_of_the_released_models(shared, size: str) -> None:
+def test_parameters_are_those_of_the_official_models(shared, size: str) -> None:
     """Their models' counts, less what surrounds the backbone: it differs in the neck's convolutions alone."""
     rows = json.loads((shared / "oracles/poseur/flops.json").read_text())["rows"]
     manifest = json.loads((shared / "oracles/poseur/manifest_hrformer_tiny.json").read_text())["state"]

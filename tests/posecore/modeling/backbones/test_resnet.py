@@ -5,7 +5,7 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
-from support import core_cfg
+from helpers.support import core_cfg
 from torch.testing import assert_close
 
 import posecore.modeling.backbones  # noqa: F401  (registers them)
@@ -26,9 +26,9 @@ def test_as_in_torchvision(dilation: int) -> None:
     missing = ours.load_state_dict(weights, strict=False).missing_keys
     assert not missing
     assert ours.output_shape()["res5"] == ShapeSpec(channels=2048, stride=32 // dilation)
-    picture = torch.randn(1, 3, 75, 93)
-    expected = torch.nn.Sequential(*list(theirs.children())[:-2])(picture)
-    assert_close(ours(picture)["res5"], expected, rtol=1e-4, atol=1e-4)
+    image = torch.randn(1, 3, 75, 93)
+    expected = torch.nn.Sequential(*list(theirs.children())[:-2])(image)
+    assert_close(ours(image)["res5"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_dilated_stage_that_nobody_reads_is_not_there() -> None:

@@ -18,7 +18,7 @@ def test_threshold_is_on_the_probability_and_ranking_on_the_score() -> None:
     assert chosen.counts == [4]
 
 
-def test_pictures_are_chosen_from_one_by_one() -> None:
+def test_images_are_chosen_from_one_by_one() -> None:
     torch.manual_seed(0)
     probability, scores = torch.rand(3, 8), torch.rand(3, 8)
     probability[1] = 0
@@ -31,7 +31,7 @@ def test_pictures_are_chosen_from_one_by_one() -> None:
     assert batch.queries.images.tolist() == [i for i, count in enumerate(batch.counts) for _ in range(count)]
 
 
-def test_a_picture_may_have_a_limit_of_its_own() -> None:
+def test_a_image_may_have_a_limit_of_its_own() -> None:
     scores = torch.tensor(
         [[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.4, 0.6], [0.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.6, 0.8]]
     )
@@ -42,7 +42,7 @@ def test_a_picture_may_have_a_limit_of_its_own() -> None:
     assert chosen.counts == [3, 3]
 
 
-def test_survivors_are_compared_as_far_as_they_are_on_the_picture() -> None:
+def test_survivors_are_compared_as_far_as_they_are_on_the_image() -> None:
     boxes = torch.tensor([[-50.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
     found = survivors((40, 25), torch.tensor([0.5, 0.9, 0.7]), boxes, Decoding(nms_thresh=0.5, limit=10))
     assert found.index.tolist() == [1, 2]

@@ -9,7 +9,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 def sample(
     seed: int, num_people: int, size: tuple[int, int] = (96, 128), num_keypoints: int = 17
 ) -> dict[str, Any]:
-    """One picture of noise with persons at random places; some keypoints are not labelled.
+    """One image of noise with persons at random places; some keypoints are not labeled.
 
     Args:
         size: height and width.
@@ -22,7 +22,7 @@ def sample(
     visible = torch.randint(0, 3, (num_people, num_keypoints, 1), generator=rng)
     return {
         "image": torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=rng),
-        "file_name": f"picture{seed}.jpg",
+        "file_name": f"image{seed}.jpg",
         "instances": Instances(
             size,
             gt_boxes=Boxes(torch.cat([low, low + extent], dim=1)),

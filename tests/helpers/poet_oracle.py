@@ -1,4 +1,4 @@
-"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
 
 import json
 import re
@@ -7,16 +7,16 @@ from pathlib import Path
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
-from oracles import arrays, load_fill
 from torch import Tensor
 
+from helpers.oracles import arrays, load_fill
 from poet import POET
 from poet.codec import PoseCodec
 from poet.convert_weights import convert
 from poet.head import Predictions
 from posecore.config import get_cfg
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "poet"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "poet"
 
 
 def build(config: str, *overrides: object) -> POET:
@@ -40,7 +40,7 @@ def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
 
 
 def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json") -> dict[str, Tensor]:
-    """A released state dict with the values of a case."""
+    """A official state dict with the values of a case."""
     fill = load_fill(shared)
     gains = [(re.compile(rule["pattern"]), rule["gain"]) for rule in case["parameters"]["gains"]]
     state = {}
@@ -57,7 +57,7 @@ class Case:
     Args:
         shared: the folder of shared data.
         name: of the case.
-        manifest: of the released state dict.
+        manifest: of the official state dict.
     """
 
     def __init__(self, shared: Path, name: str, manifest: str = "manifest_r50.json") -> None:
@@ -68,7 +68,7 @@ class Case:
         self.state = official_state(shared, self.facts, manifest)
 
     def model(self, config: str = "official/R_50.yaml") -> POET:
-        """For pictures that are normalised already."""
+        """For images that are normalized already."""
         unchanged = ("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0])
         queries = ("MODEL.POET.NUM_QUERIES", self.facts["num_queries"])
         model = build(config, *unchanged, *queries)
@@ -76,7 +76,7 @@ class Case:
         return model.eval()
 
     def batch(self) -> list[dict]:
-        """The pictures, and the sizes that their poses are wanted in."""
+        """The images, and the sizes that their poses are wanted in."""
         return [
             {
                 "image": torch.from_numpy(self.fill.normal(entry["name"], entry["shape"])),
@@ -111,7 +111,7 @@ def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions:
 
 
 def people(annotations: Tensor, size: tuple[int, int]) -> Instances:
-    """(P, K, 3) annotations in the pixels of a picture of (height, width); boxes are the whole picture."""
+    """(P, K, 3) annotations in the pixels of an image of (height, width); boxes are the whole image."""
     count = len(annotations)
     return Instances(
         size,

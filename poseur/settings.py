@@ -27,7 +27,7 @@ class Scoring:
     Attributes:
         keypoints: their scores, of their scales.
         persons: their scores, of their boxes' and keypoints'.
-        fusion: of a crop's result with that of its mirror image; None for no flip test.
+        fusion: of a crop's result with that of its flipped image; None for no flip test.
         oks_nms_thresh: OKS above which the lesser of two poses goes; from 1 on none does.
         crops_at_once: the most that go through the network together.
     """

@@ -6,17 +6,17 @@ THRESHOLDS = np.arange(10) * 0.05 + 0.5
 
 
 def similarity(pose, person, sigmas):
-    """OKS; a person without labelled keypoints is the box, made three times as wide and high."""
+    """OKS; a person without labeled keypoints is the box, made three times as wide and high."""
     pose, own = (np.reshape(item["keypoints"], (-1, 3)) for item in (pose, person))
     x, y, width, height = person["bbox"]
-    labelled = own[:, 2] > 0
-    if labelled.any():
-        offsets = (pose - own)[labelled, :2]
+    labeled = own[:, 2] > 0
+    if labeled.any():
+        offsets = (pose - own)[labeled, :2]
     else:
         low, high = np.array([x - width, y - height]), np.array([x + 2 * width, y + 2 * height])
         offsets = np.maximum(low - pose[:, :2], 0) + np.maximum(pose[:, :2] - high, 0)
-        labelled[:] = True
-    spread = 2 * (person["area"] + np.spacing(1)) * (2 * np.array(sigmas)[labelled]) ** 2
+        labeled[:] = True
+    spread = 2 * (person["area"] + np.spacing(1)) * (2 * np.array(sigmas)[labeled]) ** 2
     return np.exp(-(offsets**2).sum(1) / spread).mean()
 
 
@@ -25,7 +25,7 @@ def wanted(person):
 
 
 def outcomes(people, poses, sigmas, threshold):
-    """Score and what became of each of the 20 best poses of a picture: hit, wrong, or of no account."""
+    """Score and what became of each of the 20 best poses of an image: hit, wrong, or of no account."""
     free = [True] * len(people)
     for pose in sorted(poses, key=lambda pose: -pose["score"])[:20]:
         chosen = None
@@ -45,28 +45,28 @@ def outcomes(people, poses, sigmas, threshold):
             yield pose["score"], "hit" if wanted(people[chosen]) else "of no account"
 
 
-def precision_and_recall(truth, results, sigmas, threshold):
+def precision_and_recall(ground_truth, results, sigmas, threshold):
     """Average precision over COCO's 101 recalls, and recall, in percent, at one similarity."""
     people, poses, found = {}, {}, []
-    for group, items in ((people, truth["annotations"]), (poses, results)):
+    for group, items in ((people, ground_truth["annotations"]), (poses, results)):
         for item in items:
             group.setdefault(item["image_id"], []).append(item)
-    for image in truth["images"]:
+    for image in ground_truth["images"]:
         found += outcomes(people.get(image["id"], []), poses.get(image["id"], []), sigmas, threshold)
     found = sorted((item for item in found if item[1] != "of no account"), key=lambda item: -item[0])
     hits = np.cumsum([what == "hit" for _, what in found])
-    recall = hits / sum(map(wanted, truth["annotations"]))
+    recall = hits / sum(map(wanted, ground_truth["annotations"]))
     precision = hits / np.arange(1, len(hits) + 1)
     heights = [precision[recall >= level - 1e-12].max(initial=0) for level in np.linspace(0, 1, 101)]
     return 100 * np.mean(heights), 100 * recall[-1]
 
 
-def coco_metrics(truth, results, sigmas):
+def coco_metrics(ground_truth, results, sigmas):
     """AP, AP50, AP75, AR, AR50, AR75; NaN where nobody is wanted."""
     names = ("AP", "AR")
-    if not any(map(wanted, truth["annotations"])):
+    if not any(map(wanted, ground_truth["annotations"])):
         return {name + at: np.nan for name in names for at in ("", "50", "75")}
-    values = [precision_and_recall(truth, results, sigmas, threshold) for threshold in THRESHOLDS]
+    values = [precision_and_recall(ground_truth, results, sigmas, threshold) for threshold in THRESHOLDS]
     metrics = dict(zip(names, np.mean(values, axis=0), strict=True))
     for at, index in (("50", 0), ("75", 5)):
         metrics |= {name + at: value for name, value in zip(names, values[index], strict=True)}

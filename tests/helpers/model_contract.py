@@ -1,4 +1,4 @@
-"""What every model that reads whole pictures must do; each method's tests call these on its models."""
+"""What every model that reads whole images must do; each method's tests call these on its models."""
 
 import copy
 import importlib
@@ -14,12 +14,12 @@ import torch
 import yaml
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from people import sample
-from support import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
+from helpers.image_samples import sample
+from helpers.support import in_processes
 from posecore.engine.validation import mean_losses
 
 STAR = {
@@ -99,8 +99,8 @@ def losses_after(
     return {name: history[-1][name] / first for name, first in history[0].items()}
 
 
-def batches_are_their_pictures(model: nn.Module, batch: list[dict], count: int) -> None:
-    """A batch gives what its pictures give one by one, ``count`` detections each."""
+def batches_are_their_images(model: nn.Module, batch: list[dict], count: int) -> None:
+    """A batch gives what its images give one by one, ``count`` detections each."""
     alone = [detections(model, [inputs])[0] for inputs in batch]
     for ours, own in zip(detections(model, batch), alone, strict=True):
         assert len(ours) == count
@@ -109,11 +109,11 @@ def batches_are_their_pictures(model: nn.Module, batch: list[dict], count: int) 
         assert_close(ours.pred_boxes.tensor, own.pred_boxes.tensor, atol=1e-3, rtol=1e-4)
 
 
-def poses_are_in_the_original_picture(model: nn.Module) -> tuple[Instances, Instances]:
-    """Detections scale with the original picture's size, which is what they are returned in.
+def poses_are_in_the_original_image(model: nn.Module) -> tuple[Instances, Instances]:
+    """Detections scale with the original image's size, which is what they are returned in.
 
     Returns:
-        Those of a picture of 90 x 121 and of the same that was made from 180 x 363.
+        Those of an image of 90 x 121 and of the same that was made from 180 x 363.
     """
     inputs = sample(0, 1, (90, 121))
     small = detections(model, [inputs])[0]
@@ -127,23 +127,23 @@ def poses_are_in_the_original_picture(model: nn.Module) -> tuple[Instances, Inst
 
 
 def trains_and_predicts(
-    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labelled: list[dict], inputs: dict
+    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labeled: list[dict], inputs: dict
 ) -> Instances:
-    """A step on labelled samples, and what is found in a picture then.
+    """A step on labeled samples, and what is found in an image then.
 
     Args:
         awake: makes a model find something in evaluation.
     """
-    sum(model.train()(labelled).values()).backward()
+    sum(model.train()(labeled).values()).backward()
     return detections(awake(model), [inputs])[0]
 
 
 def half_precision_trains_and_predicts(
-    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labelled: list[dict], inputs: dict
+    model: nn.Module, awake: Callable[[nn.Module], nn.Module], labeled: list[dict], inputs: dict
 ) -> None:
     """Under autocast losses and poses are in full precision, and everything is finite; arguments as above."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = model.train()(labelled)
+        losses = model.train()(labeled)
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -155,7 +155,7 @@ def half_precision_trains_and_predicts(
 
 
 def nobody_is_found(model: nn.Module) -> None:
-    """An FCOS whose threshold nobody passes returns empty results for every picture."""
+    """An FCOS whose threshold nobody passes returns empty results for every image."""
     model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
     none = detections(model.eval(), [sample(0, 1), sample(1, 1)])
     assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
@@ -187,7 +187,7 @@ def inputs_stay(model: nn.Module) -> None:
         assert torch.equal(now["instances"].gt_keypoints.tensor, then["instances"].gt_keypoints.tensor)
 
 
-def hard_pictures() -> list[dict]:
+def hard_images() -> list[dict]:
     """A crowd, persons of one pixel, persons without visible keypoints, keypoints on the border, nobody."""
     crowd, dots, hidden, border, nobody = (sample(i, n) for i, n in enumerate((40, 6, 4, 3, 0)))
     people = dots["instances"]
@@ -198,7 +198,7 @@ def hard_pictures() -> list[dict]:
     return [crowd, dots, hidden, border, nobody]
 
 
-def hard_pictures_train_in_half_precision(
+def hard_images_train_in_half_precision(
     model: nn.Module, *, lr: float, clip: Callable[[list[nn.Parameter]], Any]
 ) -> None:
     """Every loss and gradient stays finite.
@@ -209,7 +209,7 @@ def hard_pictures_train_in_half_precision(
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-4)
-    trains_in_half_precision(model, hard_pictures(), optimizer, clip)
+    trains_in_half_precision(model, hard_images(), optimizer, clip)
 
 
 def trains_in_half_precision(
@@ -240,7 +240,7 @@ def trains_in_half_precision(
 
 
 def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[str, dict[str, Any]]:
-    """Losses and gradients of one step on pictures with so many persons, all or this process's share.
+    """Losses and gradients of one step on images with so many persons, all or this process's share.
 
     Args:
         oracle: the module whose ``tiny(*overrides)`` makes the model.

@@ -1,4 +1,4 @@
-"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
 
 import json
 from functools import cached_property
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.modeling import build_model
-from oracles import arrays, load_fill
 from torch import Tensor
 from torch.testing import assert_close
 
+from helpers.oracles import arrays, load_fill
 from posecore.config import get_cfg
 from poseur import Poseur
 from poseur.convert_weights import convert
 
 # Of float32, after the sums of a whole network.
 ROUNDING = 1e-6
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "poseur"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "poseur"
 
 
 def build(config: str, *overrides: object) -> Poseur:
@@ -40,7 +40,7 @@ def tiny(*overrides: object, config: str = "R_50_256x192.yaml") -> Poseur:
 
 
 def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tensor]:
-    """A released state dict with the values of a case.
+    """A official state dict with the values of a case.
 
     Args:
         manifest: as in ``manifest_res50.json``: "res50".
@@ -95,7 +95,7 @@ class Case:
         return torch.from_numpy(self.fill.normal(name, shape, *scale))
 
     def image(self) -> Tensor:
-        """Two crops, already normalised."""
+        """Two crops, already normalized."""
         return self.normal(self.facts["image"]["name"], tuple(self.facts["image"]["shape"]))
 
     def model(self, config: str, *overrides: object) -> Poseur:

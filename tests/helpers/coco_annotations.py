@@ -17,15 +17,15 @@ CATEGORY = 7
 HALF = np.array([0.5, 0.5, 0])  # from COCO's coordinates to continuous pixels
 
 
-def random_truth(rng, skeleton, pictures=12):
-    """Persons of all sizes, crowds, persons without keypoints, pictures without persons."""
+def random_ground_truth(rng, skeleton, num_images=12):
+    """Persons of all sizes, crowds, persons without keypoints, images without persons."""
     people = []
-    for image_id in range(1, pictures):  # nobody in picture 0
+    for image_id in range(1, num_images):  # nobody in image 0
         for _ in range(rng.integers(0, 7)):
             width, height = rng.uniform(8, 200, 2)
             x, y = rng.uniform(0, 400, 2)
             points = rng.uniform(0, 1, (skeleton.num_keypoints, 3)) * (width, height, 1) + (x, y, 0)
-            kind = rng.choice(["person", "crowd", "unlabelled"], p=[0.7, 0.15, 0.15])
+            kind = rng.choice(["person", "crowd", "unlabeled"], p=[0.7, 0.15, 0.15])
             seen = rng.integers(0, 3, skeleton.num_keypoints) * (kind == "person")
             points = np.where(seen[:, None] > 0, np.round(points), 0)
             points[:, 2] = seen
@@ -41,15 +41,15 @@ def random_truth(rng, skeleton, pictures=12):
                     "num_keypoints": int((seen > 0).sum()),
                 }
             )
-    images = [{"id": i, "file_name": f"{i}.jpg", "height": 600, "width": 640} for i in range(pictures)]
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 600, "width": 640} for i in range(num_images)]
     categories = [{"id": CATEGORY, "name": skeleton.name, "keypoints": list(skeleton.keypoints)}]
     return {"images": images, "categories": categories, "annotations": people}
 
 
-def random_results(rng, truth, skeleton):
+def random_results(rng, ground_truth, skeleton):
     """Each person found none to three times, more or less well, and poses where nobody is."""
     results = []
-    for person in truth["annotations"]:
+    for person in ground_truth["annotations"]:
         for _ in range(rng.integers(0, 4)):
             blur = rng.choice([0.5, 3, 20])
             corner, size = np.array(person["bbox"]).reshape(2, 2)
@@ -61,7 +61,7 @@ def random_results(rng, truth, skeleton):
             results.append(
                 {"image_id": person["image_id"], "keypoints": points.ravel().tolist(), "bbox": box}
             )
-    for image in truth["images"]:
+    for image in ground_truth["images"]:
         points = rng.uniform(0, 600, (skeleton.num_keypoints, 3)).ravel().tolist()
         results.append({"image_id": image["id"], "keypoints": points, "bbox": [0.0, 0.0, 600.0, 600.0]})
     # Rounded scores, so that there are ties.
@@ -78,21 +78,21 @@ def instances(keypoints, scores=None, boxes=None):
     return found
 
 
-def pictures(truth):
-    return [{"image_id": image["id"], "file_name": image["file_name"]} for image in truth["images"]]
+def images(ground_truth):
+    return [{"image_id": image["id"], "file_name": image["file_name"]} for image in ground_truth["images"]]
 
 
-def perfect(truth):
-    """What a perfect model returns for each picture: the truth in continuous pixels.
+def perfect(ground_truth):
+    """What a perfect model returns for each image: the ground truth in continuous pixels.
 
-    Keypoints that are not labelled are in the middle of the box.
+    Keypoints that are not labeled are in the middle of the box.
     """
-    num_keypoints = len(truth["categories"][0]["keypoints"])
+    num_keypoints = len(ground_truth["categories"][0]["keypoints"])
     outputs = []
-    for image in truth["images"]:
+    for image in ground_truth["images"]:
         people = [
             person
-            for person in truth["annotations"]
+            for person in ground_truth["annotations"]
             if person["image_id"] == image["id"] and person["num_keypoints"]
         ]
         keypoints = [np.array(person["keypoints"], float).reshape(-1, 3) + HALF for person in people]

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.modeling import build_model
-from oracles import load_fill
 from torch import Tensor
 
 from directpose import DirectPose
 from directpose.convert_weights import convert
+from helpers.oracles import load_fill
 from posecore.config import get_cfg
 from posecore.modeling.fcos.locations import Locations, make_locations
 from posecore.modeling.fcos.queries import Queries
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)
-# One picture of 256 x 320.
+# One image of 256 x 320.
 HEAD_SIZES = ((32, 40), (16, 20), (8, 10), (4, 5), (2, 3))
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "directpose"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "directpose"
 
 
 def build(config: str, *overrides: object) -> DirectPose:

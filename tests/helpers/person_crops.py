@@ -9,7 +9,7 @@ SIZE = (64, 48)
 
 
 def crop(seed: int, visible: bool = True, num_keypoints: int = 17) -> dict[str, Any]:
-    """A training sample: a crop of noise with a person at random; some keypoints are not labelled.
+    """A training sample: a crop of noise with a person at random; some keypoints are not labeled.
 
     Args:
         visible: False labels none at all.
@@ -18,7 +18,7 @@ def crop(seed: int, visible: bool = True, num_keypoints: int = 17) -> dict[str, 
     height, width = SIZE
     points = torch.rand(num_keypoints, 2, generator=rng) * torch.tensor([width, height])
     labels = torch.randint(0, 3, (num_keypoints, 1), generator=rng) * visible
-    return picture(seed, 1) | {
+    return image(seed, 1) | {
         "instances": Instances(
             SIZE,
             gt_boxes=Boxes(torch.tensor([[4.0, 4.0, 40.0, 60.0]])),
@@ -28,8 +28,8 @@ def crop(seed: int, visible: bool = True, num_keypoints: int = 17) -> dict[str, 
     }
 
 
-def picture(seed: int, num_people: int) -> dict[str, Any]:
-    """A picture of 100 x 120 with the crops of its persons, whose boxes are 30 x 40."""
+def image(seed: int, num_people: int) -> dict[str, Any]:
+    """An image of 100 x 120 with the crops of its persons, whose boxes are 30 x 40."""
     rng = torch.Generator().manual_seed(seed)
     corners = torch.rand(num_people, 2, generator=rng) * torch.tensor([90.0, 60.0])
     scale = torch.tensor([40 / SIZE[1], 55 / SIZE[0]])
@@ -41,5 +41,5 @@ def picture(seed: int, num_people: int) -> dict[str, Any]:
         "box_scores": torch.rand(num_people, generator=rng),
         "height": 100,
         "width": 120,
-        "file_name": f"picture{seed}.jpg",
+        "file_name": f"image{seed}.jpg",
     }

@@ -1,4 +1,4 @@
-"""The shared numbers of the released code; our models, tiny or with the weights that the numbers are of."""
+"""The shared numbers of the official code; our models, tiny or with the weights that the numbers are of."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,20 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
-from oracles import arrays, load_fill
 from torch import Tensor, nn
 
-from inspose import InsPoseReleased
+from helpers.oracles import arrays, load_fill
+from inspose import InsPoseOfficial
 from inspose.convert_weights import convert
 from posecore.config import get_cfg
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "inspose"
-RELEASED = "official/R_50_3x.yaml"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "inspose"
+OFFICIAL = "official/R_50_3x.yaml"
 TINY = (
     *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
     *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.INSPOSE.CONVS_DIM", 16),
     *("MODEL.INSPOSE.NUM_CONVS", 1, "MODEL.INSPOSE.DISK_CHANNELS", 16, "MODEL.INSPOSE.HEATMAP_CHANNELS", 16),
-    *("MODEL.INSPOSE.RELEASED.KEYPOINT_CHANNELS", 32, "MODEL.INSPOSE.RELEASED.TRUNK_CHANNELS", 16),
+    *("MODEL.INSPOSE.OFFICIAL.KEYPOINT_CHANNELS", 32, "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS", 16),
 )
 
 
@@ -34,8 +34,8 @@ def load(config: str, *overrides: Any) -> CfgNode:
     return cfg
 
 
-def released_cfg(*overrides: Any) -> CfgNode:
-    return load(RELEASED, *overrides)
+def official_cfg(*overrides: Any) -> CfgNode:
+    return load(OFFICIAL, *overrides)
 
 
 def build(config: str, *overrides: Any) -> nn.Module:
@@ -49,7 +49,7 @@ def tiny(*overrides: Any, config: str = "R_50_36ep.yaml") -> nn.Module:
 
 
 def official_state(shared: Path) -> dict[str, Tensor]:
-    """A released state dict with made-up values."""
+    """A official state dict with made-up values."""
     fill = load_fill(shared)
     entries = json.loads((shared / "oracles/inspose/manifest.json").read_text())["state_dict"]
     return {
@@ -58,9 +58,9 @@ def official_state(shared: Path) -> dict[str, Tensor]:
     }
 
 
-def released_model(shared: Path) -> InsPoseReleased:
-    """Our model with those weights, for pictures that are normalised already."""
-    model = build(RELEASED, "MODEL.PIXEL_MEAN", [0.0] * 3, "MODEL.PIXEL_STD", [1.0] * 3)
+def official_model(shared: Path) -> InsPoseOfficial:
+    """Our model with those weights, for images that are normalized already."""
+    model = build(OFFICIAL, "MODEL.PIXEL_MEAN", [0.0] * 3, "MODEL.PIXEL_STD", [1.0] * 3)
     model.load_state_dict(convert(official_state(shared)))
     return model
 
@@ -110,7 +110,7 @@ def count_networks(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 
 def people(folder: Path, kind: str, image: int, size: tuple[int, int]) -> Instances:
-    """The persons of one picture of the training case."""
+    """The persons of one image of the training case."""
     values = arrays(folder / "inputs.npz")
     boxes = values[f"{kind}.img{image}.boxes_xyxy"]
     return Instances(

@@ -1,4 +1,4 @@
-"""The shared numbers of the released code, and our model loaded with the weights they were made with."""
+"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
 
 import json
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 from detectron2.modeling import build_model
-from oracles import arrays, load_fill
 from torch import Tensor
 
 from fcpose import FCPose
 from fcpose.convert_weights import convert
+from helpers.oracles import arrays, load_fill
 from posecore.config import get_cfg
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "fcpose"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fcpose"
 
 
 def build(config: str, *overrides: object) -> FCPose:
@@ -37,7 +37,7 @@ def tiny(*overrides: object, config: str = "R_50_1x.yaml") -> FCPose:
 
 
 def official_state(shared: Path, case: dict) -> dict[str, Tensor]:
-    """A released state dict with the values of a case."""
+    """A official state dict with the values of a case."""
     fill = load_fill(shared)
     state = {}
     for entry in json.loads((shared / "oracles/fcpose/manifest.json").read_text())["entries"]:

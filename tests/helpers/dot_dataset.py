@@ -1,4 +1,4 @@
-"""Persons who are three coloured dots, and models that find them without training."""
+"""Persons who are three colored dots, and models that find them without training."""
 
 import json
 
@@ -30,21 +30,21 @@ def make_cfg(*overrides):
     """Crops for the CPU, of annotated boxes."""
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2])
-    cfg.merge_from_list(["INPUT.VIEW", "crops", "INPUT.BOXES", "annotated", "INPUT.FORMAT", "RGB"])
+    cfg.merge_from_list(["INPUT.SAMPLES", "person_crops", "INPUT.BOXES", "annotated", "INPUT.FORMAT", "RGB"])
     cfg.merge_from_list(["INPUT.CROPS.SIZE", SIZE, *overrides])
     return cfg
 
 
 def dots_cfg(folder):
-    """A configuration of crops from two pictures, which are written to the folder as dataset "dots".
+    """A configuration of crops from two images, which are written to the folder as dataset "dots".
 
-    The first has a person with a dot at each of three keypoints, a crowd, somebody unlabelled, two whose
+    The first has a person with a dot at each of three keypoints, a crowd, somebody unlabeled, two whose
     boxes are partly and wholly outside, and somebody without an area; the second is black and has nobody.
     """
     rows, columns = np.mgrid[:110, :150]
     spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
-    picture = (250 * np.stack(spots, axis=-1)).round().astype(np.uint8)
-    cv2.imwrite(str(folder / "1.png"), picture[..., ::-1])
+    image = (250 * np.stack(spots, axis=-1)).round().astype(np.uint8)
+    cv2.imwrite(str(folder / "1.png"), image[..., ::-1])
     cv2.imwrite(str(folder / "2.png"), np.zeros((60, 50, 3), np.uint8))
     three = [value for point in (LEFT, RIGHT, CHIN) for value in (*point, 2)]
     one, none = three[:3] + [0] * 6, [0] * 9
@@ -63,9 +63,9 @@ def dots_cfg(folder):
     ]
     category = {"id": 1, "name": "person", "keypoints": HANDS["keypoints"]}
     content = {"images": images, "annotations": people, "categories": [category]}
-    (folder / "truth.json").write_text(json.dumps(content))
+    (folder / "ground_truth.json").write_text(json.dumps(content))
     (folder / "hands.yaml").write_text(yaml.safe_dump(HANDS))
-    definition = {"name": "dots", "annotations": "truth.json", "images": ".", "skeleton": "hands.yaml"}
+    definition = {"name": "dots", "annotations": "ground_truth.json", "images": ".", "skeleton": "hands.yaml"}
     (folder / "dots.yaml").write_text(yaml.safe_dump(definition))
     return make_cfg(
         *("DATASETS.DEFINITIONS", (str(folder / "dots.yaml"),), "DATASETS.TRAIN", ("dots",)),
@@ -75,7 +75,7 @@ def dots_cfg(folder):
 
 @META_ARCH_REGISTRY.register()
 class DotPose(nn.Module):
-    """Keypoint k of three is where channel k of a crop has its centre of mass."""
+    """Keypoint k of three is where channel k of a crop has its center of mass."""
 
     @configurable
     def __init__(self, *, skeleton: Skeleton) -> None:

@@ -1,4 +1,4 @@
-"""A model that trains in milliseconds: it reads one pose from the average colours of a picture's quarters."""
+"""A model that trains in milliseconds: it reads one pose from the average colors of an image's quarters."""
 
 import torch
 from detectron2.config import configurable
@@ -25,8 +25,8 @@ class ToyPose(nn.Module):
         return {"skeleton": load_skeleton(cfg.DATASETS.SKELETON)}
 
     def forward(self, batched_inputs):
-        colours = [nn.functional.adaptive_avg_pool2d(x["image"] / 255, 2).flatten() for x in batched_inputs]
-        points = self.regress(torch.stack(colours)).sigmoid().unflatten(1, (-1, 2))  # shares of the picture
+        colors = [nn.functional.adaptive_avg_pool2d(x["image"] / 255, 2).flatten() for x in batched_inputs]
+        points = self.regress(torch.stack(colors)).sigmoid().unflatten(1, (-1, 2))  # shares of the image
         if self.training:
             pairs = zip(points, batched_inputs, strict=True)
             return {"loss_points": torch.stack([self.loss(own, x) for own, x in pairs]).mean()}
@@ -36,9 +36,9 @@ class ToyPose(nn.Module):
         people = sample["instances"]
         if len(people) == 0:
             return 0 * points.sum()
-        truth = people.gt_keypoints.tensor[0]
-        error = (points - truth[:, :2] / torch.tensor(people.image_size[::-1])).abs().sum(1)
-        return (error * (truth[:, 2] > 0)).mean()
+        ground_truth = people.gt_keypoints.tensor[0]
+        error = (points - ground_truth[:, :2] / torch.tensor(people.image_size[::-1])).abs().sum(1)
+        return (error * (ground_truth[:, 2] > 0)).mean()
 
     def result(self, points, sample):
         size = sample["height"], sample["width"]

@@ -1,4 +1,4 @@
-"""INPUT.VIEW "crops": training sees one person per sample, evaluation all persons of a picture at once."""
+"""INPUT.SAMPLES "person_crops": training sees one person per sample, evaluation all persons of an image at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,34 +12,34 @@ from torch import Tensor
 from posecore.config.options import choice
 from posecore.data.mapper import as_tensor, read_rgb
 from posecore.data.person_boxes import PersonBoxes
-from posecore.data.samples import View, register_view
+from posecore.data.samples import Samples, register_samples
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import PixelChange, RegionChange, build_pixel_changes, build_region_changes
-from poseur.boxes import BoxSource, TruthBoxes, build_box_source
+from poseur.boxes import BoxSource, GroundTruthBoxes, build_box_source
 from poseur.crops import CONTINUOUS, CropGeometry, Region, transform
 
 
-@register_view("crops")
-class Crops(View):
+@register_samples("person_crops")
+class PersonCropSamples(Samples):
     """Crops of persons.
 
     A sample has ``crops`` (M, 3, h, w) uint8, ``crop_to_image`` (M, 2, 3), which takes points of a crop to
-    continuous pixels of the picture, ``boxes`` (M, 4), those of the persons in the picture, and
-    ``box_scores`` (M,); height and width of the picture; where it comes from a dataset file_name and
+    continuous pixels of the image, ``boxes`` (M, 4), those of the persons in the image, and
+    ``box_scores`` (M,); height and width of the image; where it comes from a dataset file_name and
     image_id. In training M = 1, and ``instances`` has one person in pixels of its crop: gt_keypoints
-    (1, K, 3), v = 0 and x = y = 0 where a keypoint is not labelled or outside the crop, gt_boxes and
+    (1, K, 3), v = 0 and x = y = 0 where a keypoint is not labeled or outside the crop, gt_boxes and
     gt_classes, 0. In evaluation M may be 0.
 
     Args:
         geometry: how crops are cut.
-        skeleton: tells how mirrored crops swap the keypoints.
-        truth: boxes of the annotations, from which training crops are cut.
+        skeleton: tells how flipped crops swap the keypoints.
+        ground_truth: boxes of the annotations, from which training crops are cut.
         source: boxes of evaluation.
         region_changes: augmentation of what a training crop shows, in this order.
         pixel_changes: augmentation of its pixels.
         image_format: order of the crops' channels, "BGR" or "RGB".
-        min_keypoints: labelled keypoints that a training person must have; one is needed anyway.
+        min_keypoints: labeled keypoints that a training person must have; one is needed anyway.
         min_score: boxes with a lower score are not cut out in evaluation.
     """
 
@@ -51,7 +51,7 @@ class Crops(View):
         *,
         geometry: CropGeometry,
         skeleton: Skeleton,
-        truth: TruthBoxes,
+        ground_truth: GroundTruthBoxes,
         source: BoxSource,
         region_changes: Sequence[RegionChange],
         pixel_changes: Sequence[PixelChange],
@@ -63,7 +63,7 @@ class Crops(View):
             raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
         self._geometry = geometry
         self._skeleton = skeleton
-        self._truth = truth
+        self._ground_truth = ground_truth
         self._source = source
         self._region_changes = region_changes
         self._pixel_changes = pixel_changes
@@ -72,7 +72,7 @@ class Crops(View):
         self._min_score = min_score
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Crops":
+    def from_config(cls, cfg: CfgNode) -> "PersonCropSamples":
         node = cfg.INPUT.CROPS
         if len(node.SIZE) != 2 or min(node.SIZE) < 1:
             raise ValueError(f"INPUT.CROPS.SIZE must be height and width, in pixels, not {node.SIZE}")
@@ -82,12 +82,12 @@ class Crops(View):
             first_pixel=choice(cfg, "INPUT.CROPS.COORDINATES", {"continuous": CONTINUOUS, "indices": 0.0}),
         )
         skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        truth = TruthBoxes(cfg.INPUT.BOXES, geometry, node.CLIP_BOXES)
+        ground_truth = GroundTruthBoxes(cfg.INPUT.BOXES, geometry, node.CLIP_BOXES)
         return cls(
             geometry=geometry,
             skeleton=skeleton,
-            truth=truth,
-            source=build_box_source(cfg, truth),
+            ground_truth=ground_truth,
+            source=build_box_source(cfg, ground_truth),
             region_changes=build_region_changes(cfg, skeleton),
             pixel_changes=build_pixel_changes(cfg),
             image_format=cfg.INPUT.FORMAT,
@@ -95,17 +95,17 @@ class Crops(View):
             min_score=node.MIN_SCORE,
         )
 
-    def train_records(self, pictures: list[dict]) -> list[dict]:
+    def train_records(self, images: list[dict]) -> list[dict]:
         return [
-            _origin(picture) | {"annotation": person, "box": box}
-            for picture in pictures
-            for person, box in self._truth.people(picture)
+            _origin(image) | {"annotation": person, "box": box}
+            for image in images
+            for person, box in self._ground_truth.people(image)
             if person["num_keypoints"] >= self._min_keypoints
         ]
 
-    def test_records(self, dataset: str, pictures: list[dict]) -> list[dict]:
-        found = self._source(dataset, pictures)
-        return [_origin(picture) | {"people": own} for picture, own in zip(pictures, found, strict=True)]
+    def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
+        found = self._source(dataset, images)
+        return [_origin(image) | {"people": own} for image, own in zip(images, found, strict=True)]
 
     def check(self, dataset: str) -> None:
         self._source.check(dataset)
@@ -113,7 +113,7 @@ class Crops(View):
     def train_sample(self, record: dict) -> dict[str, Any]:
         return self._person(record, self._region_changes, self._pixel_changes)
 
-    def labelled_sample(self, record: dict) -> dict[str, Any]:
+    def labeled_sample(self, record: dict) -> dict[str, Any]:
         return self._person(record, (), ())
 
     def test_sample(self, record: dict) -> dict[str, Any]:
@@ -144,8 +144,8 @@ class Crops(View):
         for change in region_changes:
             region = change(region, keypoints)
         crop = self._geometry.cut(image, region)
-        for recolour in pixel_changes:
-            crop = recolour(crop)
+        for recolor in pixel_changes:
+            crop = recolor(crop)
         boxes = PersonBoxes(record["box"][None], np.ones(1))
         return {
             **_origin(record),
@@ -166,12 +166,12 @@ class Crops(View):
         }
 
     def _instances(self, box: np.ndarray, keypoints: np.ndarray, region: Region) -> Instances:
-        """The person of a training crop: box (4,) and keypoints (K, 3) in the picture."""
+        """The person of a training crop: box (4,) and keypoints (K, 3) in the image."""
         affine = self._geometry.image_to_crop(region)
         points = transform(keypoints[:, :2], affine)
-        labelled = self._geometry.inside(points) & (keypoints[:, 2] > 0)
-        moved = np.concatenate([points, keypoints[:, 2:]], axis=1) * labelled[:, None]
-        if region.mirrored:
+        labeled = self._geometry.inside(points) & (keypoints[:, 2] > 0)
+        moved = np.concatenate([points, keypoints[:, 2:]], axis=1) * labeled[:, None]
+        if region.flipped:
             moved = moved[list(self._skeleton.flip_indices)]
         corners = transform(box[[[0, 1], [2, 1], [2, 3], [0, 3]]], affine)
         boxes = Boxes(enclosing_boxes(torch.from_numpy(corners)).float()[None])

@@ -7,7 +7,7 @@ from torch import nn
 
 from posecore.config import get_cfg
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs/poseur/rcnn"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/poseur/rcnn"
 TINY = (
     *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
     *("MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", 0),
