@@ -1,49 +1,75 @@
-"""What sums over a batch are divided by, where several processes have a part of the batch each.
+"""Losses of a training batch before normalization, and their reduction over all processes.
 
-A normalizer is a total over all processes: with the gradients averaged over processes, as
-DistributedDataParallel does, W processes then compute what one would on the joined batch, whatever
-each of them holds.
+Each model describes each of its losses by a :class:`LossTerm`: a sum over the local batch and the count that
+this sum is divided by. :func:`reduce_losses` turns all terms of a step into losses. It is the only exchange
+between processes that losses need.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from detectron2.utils import comm
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Term:
-    """A loss before it is divided.
+class LossTerm:
+    """One loss of the local batch before it is normalized.
 
     Attributes:
-        total: scalar with gradient.
-        count: scalar, what to divide it by.
+        total: scalar with gradient, the sum over the local batch.
+        count: the local part of the normalizer, a number or a scalar: positive locations, labeled
+            keypoints, a sum of weights.
+        weight: factor of the loss.
+        min_count: the least value that the sum of the counts over all processes is taken for.
     """
 
     total: Tensor
-    count: Tensor
+    count: Tensor | float
+    weight: float = 1.0
+    min_count: float = 1.0
+
+
+def reduce_losses(terms: Mapping[str, LossTerm]) -> dict[str, Tensor]:
+    """Normalizes all losses of a step, in one exchange between the processes.
+
+    A normalizer is max(sum of counts over all processes, ``min_count``) / number of processes. With
+    gradients averaged over processes, as DistributedDataParallel does, several processes then compute what
+    one process computes on the joined batch, whatever each of them holds.
+
+    Args:
+        terms: name -> term, at least one, with the same names in every process.
+
+    Returns:
+        name -> weight * total / normalizer, a scalar with gradient.
+    """
+    device = next(iter(terms.values())).total.device
+    with torch.no_grad():
+        counts = torch.stack(
+            [torch.as_tensor(term.count, dtype=torch.float32, device=device) for term in terms.values()]
+        )
+    world_size = comm.get_world_size()
+    if world_size > 1:
+        dist.all_reduce(counts)
+    least = counts.new_tensor([term.min_count for term in terms.values()])
+    normalizers = counts.maximum(least) / world_size
+    return {
+        name: term.weight * term.total / normalizer
+        for (name, term), normalizer in zip(terms.items(), normalizers, strict=True)
+    }
+
+
+# ---- To go when every method ends in reduce_losses. ----
+
+Term = LossTerm
 
 
 def mean_over_processes(
     totals: Mapping[str, Tensor | float], *, floor: float = 1.0, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Normalizers for losses that are sums over the local batch, in one exchange.
-
-    Args:
-        totals: name -> local count or sum of weights.
-        floor: the least that a total over all processes counts as.
-        device: of the result.
-
-    Returns:
-        name -> max(total over processes, floor) / number of processes, a float32 scalar without gradient.
-    """
-    with torch.no_grad():
-        values = torch.stack(
-            [torch.as_tensor(total, dtype=torch.float32, device=device) for total in totals.values()]
-        )
-    world_size = comm.get_world_size()
-    if world_size > 1:
-        torch.distributed.all_reduce(values)
-    return dict(zip(totals, values.clamp(min=floor) / world_size, strict=True))
+    """name -> max(total over processes, floor) / number of processes."""
+    one = torch.ones((), device=device)
+    terms = {name: LossTerm(one, total, min_count=floor) for name, total in totals.items()}
+    return {name: 1 / loss for name, loss in reduce_losses(terms).items()}
