@@ -11,34 +11,34 @@ from torch import Tensor
 
 # Prefix of an implementation -> (pattern behind the prefix, name here); the first that fits counts.
 _AUTHORS = (
-    (r"rpn\.head\.cls_tower\.(\d+)", r"head.towers.cls.\1"),
-    (r"rpn\.head\.kps_tower\.(\d+)", r"head.towers.keypoint.\1"),
-    (r"rpn\.head\.kps_bases", r"keypoints.locator"),
-    (r"rpn\.head\.sample_features_conv\.(\d+)", r"keypoints.sampler.\1"),
-    (r"rpn\.head\.kps_offsets\.(\d+)\.kps_offsets", r"keypoints.predictors.\1"),
-    (r"rpn\.head\.cls_logits", r"head.predictors.cls.conv"),
-    (r"rpn\.head\.centerness", r"head.predictors.centerness.conv"),
-    (r"heatmaps\.deeplab\.seg_head\.(\d+)", r"heatmap.tower.\1"),
-    (r"heatmaps\.deeplab\.heatmaps", r"heatmap.predictor"),
+    (r"rpn\.head\.cls_tower\.(\d+)", r"detector.head.towers.cls.\1"),
+    (r"rpn\.head\.kps_tower\.(\d+)", r"keypoint_branch.tower.\1"),
+    (r"rpn\.head\.kps_bases", r"keypoint_branch.locator"),
+    (r"rpn\.head\.sample_features_conv\.(\d+)", r"keypoint_branch.sampler.\1"),
+    (r"rpn\.head\.kps_offsets\.(\d+)\.kps_offsets", r"keypoint_branch.predictors.\1"),
+    (r"rpn\.head\.cls_logits", r"detector.head.predictions.cls.conv"),
+    (r"rpn\.head\.centerness", r"detector.head.predictions.centerness.conv"),
+    (r"heatmaps\.deeplab\.seg_head\.(\d+)", r"heatmap_branch.tower.\1"),
+    (r"heatmaps\.deeplab\.heatmaps", r"heatmap_branch.predictor"),
 )
 _GLUON_HEAD = r"proposal_generator\.directpose_head\."
 _GLUON = (
-    (_GLUON_HEAD + r"cls_tower\.(\d+)", r"head.towers.cls.\1"),
-    (_GLUON_HEAD + r"kpt_tower\.(\d+)", r"head.towers.keypoint.\1"),
-    (_GLUON_HEAD + r"bbox_tower\.(\d+)", r"head.towers.box.\1"),
-    (_GLUON_HEAD + r"locator", r"keypoints.locator"),
-    (_GLUON_HEAD + r"sampler\.(\d+)", r"keypoints.sampler.\1"),
-    (_GLUON_HEAD + r"predictor\.(\d+)\.kpt_predictor", r"keypoints.predictors.\1"),
-    (_GLUON_HEAD + r"cls_logits", r"head.predictors.cls.conv"),
-    (_GLUON_HEAD + r"ctrness", r"head.predictors.centerness.conv"),
-    (_GLUON_HEAD + r"bbox_pred", r"head.predictors.ltrb.conv"),
-    (_GLUON_HEAD + r"hm_tower\.(\d+)", r"heatmap.tower.\1"),
-    (_GLUON_HEAD + r"hm_pred", r"heatmap.predictor"),
+    (_GLUON_HEAD + r"cls_tower\.(\d+)", r"detector.head.towers.cls.\1"),
+    (_GLUON_HEAD + r"kpt_tower\.(\d+)", r"keypoint_branch.tower.\1"),
+    (_GLUON_HEAD + r"bbox_tower\.(\d+)", r"detector.head.towers.box.\1"),
+    (_GLUON_HEAD + r"locator", r"keypoint_branch.locator"),
+    (_GLUON_HEAD + r"sampler\.(\d+)", r"keypoint_branch.sampler.\1"),
+    (_GLUON_HEAD + r"predictor\.(\d+)\.kpt_predictor", r"keypoint_branch.predictors.\1"),
+    (_GLUON_HEAD + r"cls_logits", r"detector.head.predictions.cls.conv"),
+    (_GLUON_HEAD + r"ctrness", r"detector.head.predictions.centerness.conv"),
+    (_GLUON_HEAD + r"bbox_pred", r"detector.head.predictions.ltrb.conv"),
+    (_GLUON_HEAD + r"hm_tower\.(\d+)", r"heatmap_branch.tower.\1"),
+    (_GLUON_HEAD + r"hm_pred", r"heatmap_branch.predictor"),
 )
 _NAMES = [(re.compile(theirs + r"\.(\w+)$"), ours) for theirs, ours in _AUTHORS + _GLUON]
 # gluon-cv keeps one factor per level, each a parameter of its own; here they are one vector.
 _SCALE = re.compile(_GLUON_HEAD + r"scales\.(\d+)\.scale$")
-_SCALES = "head.predictors.ltrb.scales"
+_SCALES = "detector.head.predictions.ltrb.scales"
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,153 +1,194 @@
-"""The model: FCOS whose box branch is a keypoint branch.
+"""The model DirectPose: FCOS whose box branch is a keypoint branch.
 
-Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints.
+Letters: N images, P positive locations, Q selected locations, M candidates, K keypoints.
 """
 
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
-from directpose.build import model_parts
-from directpose.losses import heatmap_loss, heatmap_targets, keypoint_errors, keypoint_weights
-from posecore.layers.heatmap_branch import HeatmapBranch
+from directpose.kpalign import KPAlign
+from directpose.losses import HEATMAP_TARGETS, KEYPOINT_LOSSES, HeatmapTargets, KeypointLoss, heatmap_loss
+from directpose.naive import NaiveKeypointBranch
+from posecore.config.options import choice
 from posecore.layers.precision import full_precision
-from posecore.modeling.fcos.decode import boxes_at, select, survivors
-from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
-from posecore.modeling.fcos.head import FCOSHead
-from posecore.modeling.fcos.losses import detection_losses, detection_totals
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.modeling.losses import mean_over_processes
+from posecore.layers.tower import Tower
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
+from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.fcos.decode import clip_boxes
+from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
+from posecore.modeling.fcos.head import (
+    FCOSHead,
+    PredictionConv,
+    box_prediction,
+    centerness_prediction,
+    class_prediction,
+)
+from posecore.modeling.fcos.locations import SelectedLocations
+from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors
+from posecore.modeling.heatmap_branch import HeatmapBranch
+from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.skeleton import Skeleton, load_skeleton
+
+# The values of MODEL.DIRECTPOSE.HEAD.
+KEYPOINT_BRANCHES: dict[str, type[KPAlign] | type[NaiveKeypointBranch]] = {
+    "kpalign": KPAlign,
+    "naive": NaiveKeypointBranch,
+}
 
 
 @META_ARCH_REGISTRY.register()
-class DirectPose(FCOSEstimator):
+class DirectPose(PoseEstimator):
     """Direct end-to-end multi-person pose estimation (arXiv 1911.07451).
 
     Args:
-        keypoints: from the maps of the tower "keypoint", locations and queries to (Q, K, 2).
-        heatmap: the auxiliary branch of section 3.3, or None.
-        heatmap_one_per_cell: one keypoint type per heatmap cell.
-        heatmap_weight: of the heatmap loss.
-        smooth_keypoints: smooth L1, persons weighted by their keypoints, instead of L1.
-        box_scales_keypoints: the factors of the predictor "ltrb" multiply the keypoints too.
-        detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "keypoint" and
-            the predictors "cls" and "centerness"; a predictor "ltrb" adds boxes (section 4.2).
+        backbone: from images to the named maps of the pyramid.
+        skeleton: the keypoints of a person.
+        detector: FCOS with the predictions "cls" and "centerness"; a prediction "ltrb" adds boxes (section
+            4.2), which non-maximum suppression then acts on.
+        keypoint_branch: from the maps of the pyramid to keypoints at selected locations.
+        keypoint_loss: of these.
+        heatmap_branch: the auxiliary branch of section 3.3, or None.
+        heatmap_targets: of that branch.
+        heatmap_weight: weight of its loss.
+        box_scales_keypoints: the factors per level of the prediction "ltrb" multiply the keypoints too.
+        pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
-
-    head: FCOSHead
 
     @configurable
     def __init__(
         self,
         *,
-        keypoints: nn.Module,
-        heatmap: HeatmapBranch | None,
-        heatmap_one_per_cell: bool = False,
-        heatmap_weight: float = 4.0,
-        smooth_keypoints: bool = False,
-        box_scales_keypoints: bool = False,
-        **detector: Any,
+        backbone: Backbone,
+        skeleton: Skeleton,
+        detector: FCOSDetector,
+        keypoint_branch: KPAlign | NaiveKeypointBranch,
+        keypoint_loss: KeypointLoss,
+        heatmap_branch: HeatmapBranch | None,
+        heatmap_targets: HeatmapTargets,
+        heatmap_weight: float,
+        box_scales_keypoints: bool,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
     ) -> None:
-        super().__init__(**detector)
-        self.keypoints = keypoints
-        self.heatmap = heatmap
-        self.heatmap_one_per_cell = heatmap_one_per_cell
+        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.detector = detector
+        self.keypoint_branch = keypoint_branch
+        self.keypoint_loss = keypoint_loss
+        self.heatmap_branch = heatmap_branch
+        self.heatmap_targets = heatmap_targets
         self.heatmap_weight = heatmap_weight
-        self.smooth_keypoints = smooth_keypoints
         self.box_scales_keypoints = box_scales_keypoints
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        fcos, node = cfg.MODEL.FCOS, cfg.MODEL.DIRECTPOSE
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        backbone = build_backbone(cfg)
+        in_channels = backbone.output_shape()[fcos.IN_FEATURES[0]].channels
+        towers = {"cls": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM)}
+        predictions: dict[str, PredictionConv] = {
+            "cls": class_prediction("cls", fcos.CHANNELS, fcos.PRIOR_PROB),
+            "centerness": centerness_prediction("cls", fcos.CHANNELS),
+        }
+        if node.BOX_BRANCH:
+            towers["box"] = Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM)
+            predictions["ltrb"] = box_prediction("box", fcos.CHANNELS, len(fcos.IN_FEATURES))
+        heatmap_branch = None
+        if node.HEATMAP_LEVEL:
+            heatmap_branch = HeatmapBranch(
+                node.HEATMAP_LEVEL,
+                in_channels,
+                node.HEATMAP_CHANNELS,
+                skeleton.num_keypoints,
+                norm=node.HEATMAP_NORM,
+                prior_prob=fcos.PRIOR_PROB,
+            )
+        branch = choice(cfg, "MODEL.DIRECTPOSE.HEAD", KEYPOINT_BRANCHES)
+        return {
+            "backbone": backbone,
+            "skeleton": skeleton,
+            "detector": FCOSDetector.from_config(cfg, backbone, FCOSHead(towers, predictions)),
+            "keypoint_branch": branch.from_config(cfg, skeleton, in_channels),
+            "keypoint_loss": choice(cfg, "MODEL.DIRECTPOSE.KEYPOINT_LOSS", KEYPOINT_LOSSES),
+            "heatmap_branch": heatmap_branch,
+            "heatmap_targets": choice(cfg, "MODEL.DIRECTPOSE.HEATMAP_LABELS", HEATMAP_TARGETS),
+            "heatmap_weight": node.HEATMAP_WEIGHT,
+            "box_scales_keypoints": node.BOX_SCALES_KEYPOINTS,
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+        }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls, loss_centerness and loss_keypoint; loss_box and loss_heatmap where there are such."""
-        how = self.how_to_train
+        """loss_cls, loss_centerness and loss_keypoint; loss_box and loss_heatmap with these branches."""
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        ground_truth = make_targets(dense.locations, targets, self.skeleton.num_keypoints, how)
-        labeled = ground_truth.positives.keypoints[..., 2] > 0
-        weights = keypoint_weights(ground_truth.centerness, labeled, count_keypoints=self.smooth_keypoints)
-        heatmaps = self._heatmap_targets(features, targets)
-        normalizers = mean_over_processes(
-            {
-                **detection_totals(ground_truth, how),
-                "loss_keypoint": weights.sum(),
-                "loss_heatmap": heatmaps.sum(),
-            },
-            device=self.device,
-        )
-        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
-        errors = self._keypoint_errors(dense, ground_truth.positives, labeled)
-        losses["loss_keypoint"] = (errors * weights).sum() / normalizers["loss_keypoint"]
-        if self.heatmap is not None:
-            logits = full_precision(self.heatmap(features[self.heatmap.level]))
-            losses["loss_heatmap"] = self.heatmap_weight * heatmap_loss(
-                logits, heatmaps, normalizers["loss_heatmap"], alpha=how.focal_alpha, gamma=how.focal_gamma
-            )
-        return losses
+        predictions = self.detector(features)
+        detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
+        terms = self.detector.loss_terms(predictions, detection_targets)
+        terms["loss_keypoint"] = self._keypoint_term(predictions, detection_targets)
+        if self.heatmap_branch is not None:
+            terms["loss_heatmap"] = self._heatmap_term(self.heatmap_branch, features, targets)
+        return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by score, class probability times centerness; the keypoints' third value is 1."""
-        how = self.how_to_decode
-        dense = self.dense(self.backbone(images.tensor))
-        locations = dense.locations
-        probability = dense.maps["cls"][..., 0].sigmoid()
-        scores = probability * dense.maps["centerness"][..., 0].sigmoid()
-        candidates = select(probability, scores, locations, how)
-        queries = candidates.queries
-        points, strides = locations.points[queries.index], locations.strides[queries.index]
-        found = points[:, None] + self._offsets(dense, queries) * strides[:, None, None]
-        if "ltrb" in dense.maps:
-            boxes = boxes_at(dense.maps["ltrb"], locations, queries)
-        else:
-            boxes = enclosing_boxes(found)
-        keypoints = torch.cat([found, torch.ones_like(found[..., :1])], dim=-1)
-        parts = (values.split(candidates.counts) for values in (candidates.scores, boxes, keypoints))
+        """Poses with score class probability times centerness; the keypoints' third value is 1."""
+        predictions = self.detector(self.backbone(images.tensor))
+        probability = predictions.probability("cls")
+        scores = probability * predictions.probability("centerness")
+        candidates = self.detector.select(predictions, probability, scores)
+        selected, locations = candidates.locations, predictions.locations
+        points, strides = locations.points[selected.index], locations.strides[selected.index]
+        positions = points[:, None] + self.offsets(predictions, selected) * strides[:, None, None]
+        with_boxes = "ltrb" in predictions.maps
+        boxes = predictions.boxes_at(selected) if with_boxes else enclosing_boxes(positions)
+        keypoints = torch.cat([positions, torch.ones_like(positions[..., :1])], dim=-1)
+        parts = (values.split(candidates.counts) for values in (boxes, candidates.scores, keypoints))
         return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
 
-    def _offsets(self, dense: Dense, queries: Queries) -> Tensor:
-        """(Q, K, 2) keypoints relative to the queries' locations, in cells of their level."""
-        offsets = self.keypoints(dense.towers["keypoint"], dense.locations, queries)
+    def offsets(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
+        """(Q, K, 2) keypoints relative to the selected locations, in cells of their level."""
+        offsets = self.keypoint_branch(predictions.features, predictions.locations, selected)
         if self.box_scales_keypoints:
-            scales: Tensor = self.head.predictors["ltrb"].scales  # type: ignore[assignment]
-            offsets = offsets * scales[dense.locations.levels[queries.index], None, None]
+            levels = predictions.locations.levels[selected.index]
+            offsets = offsets * predictions.scales["ltrb"][levels, None, None]
         return offsets
 
-    def _keypoint_errors(self, dense: Dense, positives: Positives, labeled: Tensor) -> Tensor:
-        """(P,) mean error of the labeled keypoints, in cells."""
-        offsets = self._offsets(dense, positives.queries)
-        targets = positives.keypoints[..., :2] - positives.points[:, None]
-        targets = targets / positives.strides[:, None, None]
-        return keypoint_errors(offsets, targets, labeled, smooth=self.smooth_keypoints)
+    def _keypoint_term(self, predictions: DensePredictions, targets: DetectionTargets) -> LossTerm:
+        positives = targets.positives
+        offsets = self.offsets(predictions, positives.locations)
+        gt_offsets = positives.keypoints[..., :2] - positives.points[:, None]
+        gt_offsets = gt_offsets / positives.strides[:, None, None]
+        labeled = positives.keypoints[..., 2] > 0
+        return self.keypoint_loss(offsets, gt_offsets, labeled, targets.centerness)
 
-    def _heatmap_targets(self, features: dict[str, Tensor], targets: list[Instances]) -> Tensor:
-        """(N, K, H, W) at the level of the heatmap branch; empty without one."""
-        if self.heatmap is None:
-            return torch.empty(0, device=self.device)
-        level = self.heatmap.level
-        return heatmap_targets(
+    def _heatmap_term(
+        self, branch: HeatmapBranch, features: dict[str, Tensor], targets: list[Instances]
+    ) -> LossTerm:
+        """The focal loss of the auxiliary heatmaps."""
+        feature = features[branch.level]
+        heatmaps = self.heatmap_targets(
             keypoint_tensors(targets, self.skeleton.num_keypoints),
-            (features[level].shape[-2], features[level].shape[-1]),
-            self.strides[self.in_features.index(level)],
-            one_per_cell=self.heatmap_one_per_cell,
+            (feature.shape[2], feature.shape[3]),
+            self.backbone.output_shape()[branch.level].stride,
+        )
+        settings = self.detector.training_settings
+        return heatmap_loss(
+            full_precision(branch(feature)),
+            heatmaps,
+            alpha=settings.focal_alpha,
+            gamma=settings.focal_gamma,
+            weight=self.heatmap_weight,
         )
 
     def _detections(
-        self, image_size: tuple[int, int], scores: Tensor, boxes: Tensor, keypoints: Tensor
+        self, image_size: tuple[int, int], boxes: Tensor, scores: Tensor, keypoints: Tensor
     ) -> Instances:
-        """What survives of one image's candidates: (M,) scores, (M, 4) boxes and (M, K, 3) keypoints."""
-        kept = survivors(image_size, scores, boxes, self.how_to_decode)
-        return Instances(
-            image_size,
-            pred_boxes=kept.boxes,
-            scores=scores[kept.index],
-            pred_classes=torch.zeros_like(kept.index),
-            pred_keypoints=keypoints[kept.index],
-        )
+        """The candidates of one image that suppression keeps; (M, 4), (M,) and (M, K, 3)."""
+        clipped = clip_boxes(boxes, image_size)
+        kept = self.detector.suppress(clipped.tensor, scores)
+        return make_detections(image_size, clipped[kept], scores[kept], keypoints[kept])

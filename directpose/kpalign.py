@@ -1,31 +1,33 @@
-"""Keypoint Alignment: predict each keypoint from features sampled near it (section 3.2).
+"""KPAlign, the keypoint branch that predicts each keypoint from features sampled near it (section 3.2).
 
-Letters beyond the usual: Q queries (locations asked for), G keypoint groups, c channels of a group's
-features, l the level of a query, l' the level it samples, s = stride(l) / stride(l').
+:class:`KPAlign` has a tower and three parts. The *locator*, a 3x3 convolution, predicts for each location and
+group of keypoints where to sample: b, in cells of l. The *sampler* reads features there, bilinearly. The
+*predictor*, a 1x1 convolution per group, turns them into keypoints relative to where they were sampled.
 
-KPAlign has three parts. The *locator*, a 3x3 convolution, says for each location and group where to
-look: b, in cells of l. The *sampler* reads features there, bilinearly. The *predictor*, a 1x1
-convolution per group, turns them into keypoints relative to where they were read.
+Letters: N images, R locations, Q selected locations, K keypoints, G groups of keypoints, C channels of the
+tower, l the level of a location, l' the level that it samples, s = stride(l) / stride(l').
 
 Two identities make this cheap. The predictor is linear and so is bilinear sampling, so projecting the
-whole map first and reading 2 numbers per keypoint equals reading c numbers per group and projecting
-them; the bias comes after the sampling, because what is read outside the map is zero. And a keypoint
-depends on its own location alone, so only the locations that matter are computed: those with a person
-in training, those with a score at test time.
+whole map first and sampling 2 numbers per keypoint equals sampling the features of a group and projecting
+them; the bias is added after the sampling, because what is sampled outside the map is zero. And a keypoint
+depends on its own location alone, so only the selected locations are computed: those with a person in
+training, those with a score in inference.
 """
 
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from posecore.config.options import choice
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower, init_conv
 from posecore.modeling.fcos.head import flatten_levels
-from posecore.modeling.fcos.locations import Locations
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import Locations, SelectedLocations
 from posecore.ops import keypoint_sample
+from posecore.structures.skeleton import Skeleton
 
 # MODEL.DIRECTPOSE.SAMPLE_FROM: (level, group) -> the level whose map the sampler reads.
 SAMPLE_FROM: dict[str, Callable[[int, int], int]] = {
@@ -52,20 +54,22 @@ class NoLocator(nn.Module):
 
 
 class KPAlign(nn.Module):
-    """Locator, sampler and predictor.
+    """Tower, locator, sampler and predictor.
 
     Args:
-        channels: of the keypoint tower, all groups together.
+        tower: from the maps of the pyramid (N, C', H, W) to (N, C, H, W).
+        channels: C, all groups together.
         groups: for each of the G groups the indices of its keypoints; together they are 0..K-1.
-        separate: whether each group has its own ``channels / G`` of the tower's channels.
+        separate: whether each group has its own C / G channels.
         sample_from: (level, group) -> level that is sampled.
-        aligner: False fixes all sampling positions to the location itself.
-        norm: of the convolution between the tower and what is sampled.
+        aligner: False samples all groups at the location itself.
+        norm: norm of the convolution between the tower and the map that is sampled.
     """
 
     def __init__(
         self,
         *,
+        tower: nn.Module,
         channels: int,
         groups: Sequence[Sequence[int]],
         separate: bool,
@@ -75,14 +79,15 @@ class KPAlign(nn.Module):
     ) -> None:
         super().__init__()
         conv_groups = len(groups) if separate else 1
+        self.tower = tower
         self.separate = separate
         self.sample_from = sample_from
         self.locator: nn.Module = NoLocator(len(groups))
         if aligner:
             self.locator = init_conv(nn.Conv2d(channels, 2 * len(groups), 3, padding=1, groups=conv_groups))
         self.sampler = Tower(channels, channels, 1, norm, groups=conv_groups, first_groups=conv_groups)
-        # The predictors keep PyTorch's uniform initial weights, as in the authors' code: the keypoints
-        # must not all start at the point where their features were read.
+        # The predictors keep PyTorch's uniform initial weights, as in the official code: the keypoints
+        # must not all start at the point where their features were sampled.
         self.predictors = nn.ModuleList(
             nn.Conv2d(channels // conv_groups, 2 * len(group), kernel_size=1) for group in groups
         )
@@ -96,23 +101,49 @@ class KPAlign(nn.Module):
         self.register_buffer("group_of", group_of, persistent=False)
         self.register_buffer("place", order.argsort(), persistent=False)
 
-    def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
-        """The keypoints at the queries, in full precision also under autocast.
+    @classmethod
+    def from_config(cls, cfg: CfgNode, skeleton: Skeleton, in_channels: int) -> "KPAlign":
+        """Reads MODEL.DIRECTPOSE and the tower's size in MODEL.FCOS.
 
         Args:
-            tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
+            in_channels: C' of the pyramid.
+        """
+        fcos, node = cfg.MODEL.FCOS, cfg.MODEL.DIRECTPOSE
+        single = tuple((keypoint,) for keypoint in range(skeleton.num_keypoints))
+        groups = choice(
+            cfg, "MODEL.DIRECTPOSE.GROUPS", {"skeleton": skeleton.group_indices, "keypoints": single}
+        )
+        separate = node.SEPARATE_FEATURES
+        channels = node.GROUP_CHANNELS * len(groups) if separate else fcos.CHANNELS
+        tower_groups = len(groups) if separate else 1
+        return cls(
+            tower=Tower(in_channels, channels, fcos.NUM_CONVS, fcos.NORM, groups=tower_groups),
+            channels=channels,
+            groups=groups,
+            separate=separate,
+            sample_from=choice(cfg, "MODEL.DIRECTPOSE.SAMPLE_FROM", SAMPLE_FROM),
+            aligner=node.ALIGNER,
+            norm=fcos.NORM,
+        )
+
+    def forward(self, features: list[Tensor], locations: Locations, selected: SelectedLocations) -> Tensor:
+        """The keypoints at Q selected locations, in full precision also under autocast.
+
+        Args:
+            features: the pyramid, one (N, C', H_l, W_l) per level.
             locations: the R locations of these levels.
-            queries: Q of the N * R locations.
+            selected: Q of the N * R locations.
 
         Returns:
             (Q, K, 2) positions relative to the location, in cells of its level (equation 2).
         """
-        sampler_maps = [self.sampler(tower_map) for tower_map in tower_maps]
-        with torch.autocast(tower_maps[0].device.type, enabled=False):
-            located = flatten_levels([self.locator(full_precision(tower_map)) for tower_map in tower_maps])
-            located = located[queries.images, queries.index].unflatten(1, (-1, 2))[:, self.group_of]
+        towers = [self.tower(feature) for feature in features]
+        sampler_maps = [self.sampler(tower) for tower in towers]
+        with torch.autocast(features[0].device.type, enabled=False):
+            located = flatten_levels([self.locator(full_precision(tower)) for tower in towers])
+            located = located[selected.images, selected.index].unflatten(1, (-1, 2))[:, self.group_of]
             projected = [self._project(full_precision(sampler_map)) for sampler_map in sampler_maps]
-            return located + self._predict(projected, located, locations, queries)
+            return located + self._predict(projected, located, locations, selected)
 
     def _project(self, sampler_map: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 2K, H, W): x and y per keypoint in the skeleton's order, without bias."""
@@ -122,16 +153,16 @@ class KPAlign(nn.Module):
         return F.conv2d(sampler_map, weight[:, :, None, None])
 
     def _predict(
-        self, projected: list[Tensor], located: Tensor, locations: Locations, queries: Queries
+        self, projected: list[Tensor], located: Tensor, locations: Locations, selected: SelectedLocations
     ) -> Tensor:
-        """(Q, K, 2) keypoints relative to where they were read, in cells of the query's level."""
+        """(Q, K, 2) keypoints relative to where they were sampled, in cells of the location's level."""
         biases = [predictor.bias for predictor in self.predictors]
         bias = torch.cat(biases).unflatten(0, (-1, 2))[self.place]  # type: ignore[arg-type]
-        levels = locations.levels[queries.index]
+        levels = locations.levels[selected.index]
         predicted = torch.zeros_like(located)
         for level, stride in enumerate(locations.level_strides):
             rows = (levels == level).nonzero()[:, 0]
-            images, centers = queries.images[rows], locations.points[queries.index[rows]] / stride
+            images, centers = selected.images[rows], locations.points[selected.index[rows]] / stride
             for source, keypoints in self._sources(level):
                 ratio = stride // locations.level_strides[source]
                 points = sampling_points(centers[:, None], located[rows], ratio)
@@ -149,7 +180,7 @@ class KPAlign(nn.Module):
 
 
 def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
-    """Where on the sampled map a location looks.
+    """The points of the sampled map at which a location samples.
 
     Args:
         centers: (..., 2) centers of the locations, in cells of their level.
@@ -158,7 +189,7 @@ def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
 
     Returns:
         (..., 2) points in cells of the sampled map. A location's center goes to the index
-        s * j + floor(s / 2), as in both published codes; for s = 2 that is half a fine cell to the right
+        s * j + floor(s / 2), as in both official codes; for s = 2 that is half a fine cell to the right
         and below of where it lies, a constant that the predictor learns and that trained weights hold.
     """
     return ratio * (centers - 0.5 + offsets) + ratio // 2 + 0.5

@@ -1,76 +1,114 @@
-"""The losses of DirectPose beyond FCOS's own, as functions of tensors.
+"""The losses of DirectPose beyond those of FCOS: keypoint regression and auxiliary heatmaps.
 
-P positive locations, K keypoints. Normalizers come from ``posecore.modeling.losses.mean_over_processes``.
+Letters: N images, G persons of one image, P positive locations, K keypoints, H and W the size of a heatmap.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import sigmoid_focal_loss
 
+from posecore.modeling.fcos.losses import focal_loss
+from posecore.modeling.losses import LossTerm
 from posecore.structures.heatmaps import keypoint_cells
 
 # Where smooth L1 turns from square to linear, in cells.
 SMOOTH_L1_BETA = 1 / 9
 
+# From (P, K, 2) offsets and targets in cells, (P, K) labeled and (P,) centerness to the loss term.
+KeypointLoss = Callable[[Tensor, Tensor, Tensor, Tensor], LossTerm]
 
-def keypoint_errors(offsets: Tensor, targets: Tensor, labeled: Tensor, *, smooth: bool) -> Tensor:
-    """The mean error of each location over its labeled keypoints and over x and y.
+
+def l1_loss(offsets: Tensor, targets: Tensor, labeled: Tensor, centerness: Tensor) -> LossTerm:
+    """L1, the mean over each location's labeled keypoints, locations weighted by their centerness.
+
+    Locations without a labeled keypoint weigh nothing. As in the official code of the paper.
 
     Args:
         offsets: (P, K, 2) predictions in cells of the location's level.
-        targets: (P, K, 2) in the same cells.
+        targets: (P, K, 2) in the same cells; may be anything where not labeled.
         labeled: (P, K) bool.
-        smooth: smooth L1 instead of L1.
+        centerness: (P,) targets.
+    """
+    errors = mean_keypoint_errors(offsets, targets, labeled, beta=0.0)
+    weights = centerness * labeled.any(dim=1)
+    return LossTerm((errors * weights).sum(), weights.sum())
+
+
+def smooth_l1_loss(offsets: Tensor, targets: Tensor, labeled: Tensor, centerness: Tensor) -> LossTerm:
+    """Smooth L1 where a location also weighs by its number of labeled keypoints, as in gluon-cv.
+
+    Arguments as in :func:`l1_loss`.
+    """
+    errors = mean_keypoint_errors(offsets, targets, labeled, beta=SMOOTH_L1_BETA)
+    weights = centerness * labeled.sum(dim=1)
+    return LossTerm((errors * weights).sum(), weights.sum())
+
+
+# The values of MODEL.DIRECTPOSE.KEYPOINT_LOSS.
+KEYPOINT_LOSSES: dict[str, KeypointLoss] = {"l1": l1_loss, "smooth_l1": smooth_l1_loss}
+
+
+def mean_keypoint_errors(offsets: Tensor, targets: Tensor, labeled: Tensor, *, beta: float) -> Tensor:
+    """The mean (smooth) L1 error of each location over its labeled keypoints and over x and y.
+
+    Args:
+        offsets, targets, labeled: see :func:`l1_loss`.
+        beta: error below which the loss is square; 0 for L1.
 
     Returns:
         (P,); 0 where nothing is labeled.
     """
-    # Unlabeled targets may be anything, so they are replaced, not multiplied away.
+    # Targets that are not labeled may be NaN, so they are replaced, not multiplied by zero.
     targets = torch.where(labeled[..., None], targets, offsets.detach())
-    beta = SMOOTH_L1_BETA if smooth else 0.0
     errors = F.smooth_l1_loss(offsets, targets, reduction="none", beta=beta).mean(dim=-1)
     return errors.sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
 
 
-def keypoint_weights(centerness: Tensor, labeled: Tensor, *, count_keypoints: bool) -> Tensor:
-    """What each location's keypoint error weighs: its centerness, and nothing without a label.
-
-    Args:
-        centerness: (P,) targets.
-        labeled: (P, K) bool.
-        count_keypoints: whether a location weighs by its number of labeled keypoints, too.
-    """
-    count = labeled.sum(dim=1)
-    return centerness * (count if count_keypoints else (count > 0))
+# From per image (G, K, 3) keypoints, (H, W) and the pixels per cell to (N, K, H, W) float32 targets.
+HeatmapTargets = Callable[[list[Tensor], tuple[int, int], int], Tensor]
 
 
-def heatmap_targets(
-    keypoints: list[Tensor], size: tuple[int, int], stride: int, *, one_per_cell: bool
-) -> Tensor:
-    """Binary maps with a one in the cell nearest to each labeled keypoint (section 3.3).
+def heatmaps_per_type(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
+    """Binary heatmaps with a one in the cell nearest to each labeled keypoint (section 3.3).
 
     Args:
         keypoints: per image (G, K, 3), at least (0, K, 3).
-        size: (H, W) of the maps.
+        size: (H, W) of the heatmaps.
         stride: pixels per cell.
-        one_per_cell: a cell keeps only the last type written to it, persons in order and types within
-            a person, as the authors' code has it; otherwise each type has its own map.
 
     Returns:
         (N, K, H, W) float32.
     """
-    num_keypoints = keypoints[0].shape[1]
-    targets = keypoints[0].new_zeros(len(keypoints), num_keypoints, *size)
-    for target, persons in zip(targets, keypoints, strict=True):
+    heatmaps = keypoints[0].new_zeros(len(keypoints), keypoints[0].shape[1], *size)
+    for heatmap, persons in zip(heatmaps, keypoints, strict=True):
+        cells = keypoint_cells(persons, size, stride)
+        _, types = cells.inside.nonzero(as_tuple=True)
+        heatmap[types, cells.rows[cells.inside], cells.columns[cells.inside]] = 1
+    return heatmaps
+
+
+def heatmaps_one_per_cell(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
+    """The same where a cell keeps only the last type written to it, as in the official code.
+
+    Types are written person by person. Arguments as in :func:`heatmaps_per_type`.
+    """
+    heatmaps = keypoints[0].new_zeros(len(keypoints), keypoints[0].shape[1], *size)
+    for heatmap, persons in zip(heatmaps, keypoints, strict=True):
         cells = keypoint_cells(persons, size, stride)
         _, types = cells.inside.nonzero(as_tuple=True)
         rows, columns = cells.rows[cells.inside], cells.columns[cells.inside]
-        if one_per_cell:
-            last = _last_of_each(rows * size[1] + columns)
-            types, rows, columns = types[last], rows[last], columns[last]
-        target[types, rows, columns] = 1
-    return targets
+        last = _last_of_each(rows * size[1] + columns)
+        heatmap[types[last], rows[last], columns[last]] = 1
+    return heatmaps
+
+
+# The values of MODEL.DIRECTPOSE.HEATMAP_LABELS.
+HEATMAP_TARGETS: dict[str, HeatmapTargets] = {
+    "per_type": heatmaps_per_type,
+    "one_per_cell": heatmaps_one_per_cell,
+}
 
 
 def _last_of_each(values: Tensor) -> Tensor:
@@ -80,8 +118,6 @@ def _last_of_each(values: Tensor) -> Tensor:
     return position.new_zeros(len(unique)).scatter_reduce(0, which, position, "amax", include_self=False)
 
 
-def heatmap_loss(
-    logits: Tensor, targets: Tensor, normalizer: Tensor, *, alpha: float, gamma: float
-) -> Tensor:
-    """Focal loss of (N, K, H, W) logits, summed and divided."""
-    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / normalizer
+def heatmap_loss(logits: Tensor, heatmaps: Tensor, *, alpha: float, gamma: float, weight: float) -> LossTerm:
+    """Focal loss of (N, K, H, W) logits, normalized by the number of ones in the heatmaps."""
+    return LossTerm(focal_loss(logits, heatmaps, alpha=alpha, gamma=gamma), heatmaps.sum(), weight)

@@ -1,38 +1,52 @@
-"""The naive head (section 3.1): one convolution regresses every keypoint from the location itself."""
+"""The naive keypoint branch (section 3.1): one convolution regresses all keypoints from the location itself."""
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from posecore.layers.precision import full_precision
-from posecore.layers.tower import init_conv
+from posecore.layers.tower import Tower, init_conv
 from posecore.modeling.fcos.head import flatten_levels
-from posecore.modeling.fcos.locations import Locations
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import Locations, SelectedLocations
+from posecore.structures.skeleton import Skeleton
 
 
-class NaiveKeypoints(nn.Module):
-    """A 3x3 convolution to 2K numbers.
+class NaiveKeypointBranch(nn.Module):
+    """A tower and a 3x3 convolution to 2K numbers.
 
     Args:
-        channels: of the keypoint tower.
+        tower: from the maps of the pyramid (N, C, H, W) to (N, C', H, W).
+        channels: C'.
         num_keypoints: K.
     """
 
-    def __init__(self, channels: int, num_keypoints: int) -> None:
+    def __init__(self, tower: nn.Module, channels: int, num_keypoints: int) -> None:
         super().__init__()
+        self.tower = tower
         self.conv = init_conv(nn.Conv2d(channels, 2 * num_keypoints, 3, padding=1))
 
-    def forward(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Tensor:
-        """The keypoints at the queries, in full precision also under autocast.
+    @classmethod
+    def from_config(cls, cfg: CfgNode, skeleton: Skeleton, in_channels: int) -> "NaiveKeypointBranch":
+        """Reads the tower's size in MODEL.FCOS; ``in_channels`` are those of the pyramid."""
+        fcos = cfg.MODEL.FCOS
+        return cls(
+            tower=Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
+            channels=fcos.CHANNELS,
+            num_keypoints=skeleton.num_keypoints,
+        )
+
+    def forward(self, features: list[Tensor], locations: Locations, selected: SelectedLocations) -> Tensor:
+        """The keypoints at Q selected locations, in full precision also under autocast.
 
         Args:
-            tower_maps: the keypoint tower, one (N, C, H_l, W_l) per level.
+            features: one (N, C, H_l, W_l) per level.
             locations: the R locations of these levels.
-            queries: Q of the N * R locations.
+            selected: Q of the N * R locations.
 
         Returns:
             (Q, K, 2) positions relative to the location, in cells of its level.
         """
-        with torch.autocast(tower_maps[0].device.type, enabled=False):
-            offsets = flatten_levels([self.conv(full_precision(tower_map)) for tower_map in tower_maps])
-        return offsets[queries.images, queries.index].unflatten(1, (-1, 2))
+        towers = [self.tower(feature) for feature in features]
+        with torch.autocast(features[0].device.type, enabled=False):
+            offsets = flatten_levels([self.conv(full_precision(tower)) for tower in towers])
+        return offsets[selected.images, selected.index].unflatten(1, (-1, 2))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posecore.layers.tower import Tower
+from posecore.modeling.losses import LossTerm
 from posecore.structures.heatmaps import gaussian_heatmaps, keypoint_cells
 
 # Standard deviation of the predictors' initial weights.
@@ -94,6 +95,6 @@ def _gaussians(persons: Tensor, size: tuple[int, int], stride: int, shape: Gauss
     return gaussian_heatmaps(cells, size, shape.sigma, shape.reach)
 
 
-def auxiliary_loss(logits: Tensor, targets: Tensor, normalizer: Tensor) -> Tensor:
-    """Sum of squared errors of (N, K, H, W) maps, divided."""
-    return (logits - targets).square().sum() / normalizer
+def auxiliary_loss(logits: Tensor, heatmaps: Tensor, weight: float) -> LossTerm:
+    """Squared errors of (N, K, H, W) maps, normalized by the sum of the squared target heatmaps."""
+    return LossTerm((logits - heatmaps).square().sum(), heatmaps.square().sum(), weight)

@@ -17,10 +17,10 @@ def _names() -> dict[str, str]:
     for theirs, ours in (("cls_tower", "cls"), ("bbox_tower", "box")):
         for layer in (0, 1, 3, 4, 6, 7, 9, 10):
             for leaf in ("weight", "bias"):
-                names[f"{_DETECTOR}.{theirs}.{layer}.{leaf}"] = f"head.towers.{ours}.{layer}.{leaf}"
+                names[f"{_DETECTOR}.{theirs}.{layer}.{leaf}"] = f"detector.head.towers.{ours}.{layer}.{leaf}"
     for theirs, ours in (("cls_logits", "cls"), ("bbox_pred", "ltrb"), ("ctrness", "centerness")):
         for leaf in ("weight", "bias"):
-            names[f"{_DETECTOR}.{theirs}.{leaf}"] = f"head.predictors.{ours}.conv.{leaf}"
+            names[f"{_DETECTOR}.{theirs}.{leaf}"] = f"detector.head.predictions.{ours}.conv.{leaf}"
     blocks = {f"refine.{level}": (f"basis.refine.{level}", 0) for level in range(3)}
     blocks |= {f"tower.{block}": ("basis.tower", 3 * block) for block in range(4)}
     blocks |= {f"seg_head.{block}": ("auxiliary.tower", 3 * block) for block in range(2)}
@@ -62,7 +62,9 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         raise ValueError(f"{len(unknown)} tensors have names that no FCPose checkpoint has: {unknown[:5]}")
 
     converted = backbone | {ours: heads[theirs] for theirs, ours in _SAME.items()}
-    converted["head.predictors.ltrb.scales"] = torch.cat([heads[name].reshape(1) for name in _SCALES])
+    converted["detector.head.predictions.ltrb.scales"] = torch.cat(
+        [heads[name].reshape(1) for name in _SCALES]
+    )
     converted["keypoint_head.ranges"] = heads[_RANGES]
     # One linear layer on 3x3 patches is a 3x3 convolution.
     channels = heads[f"{_DETECTOR}.bbox_pred.weight"].shape[1]

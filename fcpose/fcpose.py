@@ -1,152 +1,211 @@
-"""The model: FCOS, a keypoint head generated at every detection, and offsets that refine its peaks.
+"""The model FCPose: FCOS, a keypoint head generated at every detection, and offsets that refine its peaks.
 
-Letters: N images, R locations over all levels, P positive locations, Q of them that train keypoints, M
-candidates, K keypoints, H and W the size of the map F.
+Letters: N images, R locations, P positive locations, Q of them that train keypoints, M candidates or
+detections, K keypoints, H and W the size of the heatmaps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from fcpose.auxiliary import AuxiliaryHeatmaps, auxiliary_loss, auxiliary_targets
 from fcpose.basis import Basis, SharedMaps
-from fcpose.build import model_parts
-from fcpose.losses import KeypointBatch, KeypointLoss
+from fcpose.losses import HEATMAP_LOSSES, KeypointBatch, KeypointLoss
+from fcpose.refinement import (
+    REFINEMENTS,
+    GeneratedOffsetReader,
+    SharedOffsetReader,
+    coordinate_ranges,
+)
 from fcpose.sampling import sample_positives
+from posecore.config.options import choice
 from posecore.layers.precision import full_precision
-from posecore.modeling.fcos.decode import boxes_at, clipped, select, suppress
-from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
-from posecore.modeling.fcos.losses import detection_losses, detection_totals
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.modeling.keypoint_network import KeypointNetworks
-from posecore.modeling.losses import mean_over_processes
+from posecore.layers.tower import Tower
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
+from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.fcos.decode import clip_boxes
+from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
+from posecore.modeling.fcos.head import FCOSHead, box_prediction, centerness_prediction, class_prediction
+from posecore.modeling.fcos.locations import SelectedLocations
+from posecore.modeling.fcos.targets import Positives, keypoint_tensors
+from posecore.modeling.keypoint_network import KeypointNetworks, Peaks
+from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.heatmaps import cell_centers, only_labeled
+from posecore.structures.skeleton import Skeleton, load_skeleton
+
+# From the peaks of Q persons to the (Q, K) confidences of their keypoints.
+KeypointScore = Callable[[Peaks], Tensor]
+
+# The values of MODEL.FCPOSE.KEYPOINT_SCORE.
+KEYPOINT_SCORES: dict[str, KeypointScore] = {
+    "probability": lambda peaks: peaks.probability,
+    "logit": lambda peaks: peaks.logits,
+}
 
 
 @META_ARCH_REGISTRY.register()
-class FCPose(FCOSEstimator):
+class FCPose(PoseEstimator):
     """Fully convolutional multi-person pose estimation with dynamic convolutions (arXiv 2105.14185).
 
     Args:
+        backbone: from images to the named maps of the pyramid.
+        skeleton: the keypoints of a person.
+        detector: FCOS with the towers "cls" and "box" and the predictions "cls", "ltrb" and "centerness".
         basis_features: names of the levels that the map F is made of, finest first.
         basis: from these levels to the tower of F.
         bases: from that tower to F.
-        offsets: from the finest level and that tower to (N, K, 2, H', W'), pixels, H' and W' being the size
-            of the heatmaps.
-        keypoint_head: generates heads at locations and applies them to F.
-        refinement: from these maps, the detector's, queries and (Q, K, n) cells to (Q, K, n, 2) offsets.
-        auxiliary: heatmaps of all persons together, in training; or None.
-        auxiliary_weight: of each of their two losses.
+        offsets: from the finest level and that tower to (N, K, 2, H, W), pixels.
+        offset_reader: from shared maps, predictions, selected locations and (Q, K, n) cells to (Q, K, n, 2).
+        keypoint_head: generates keypoint heads at locations and applies them to F.
         keypoint_losses: name -> the loss and its weight.
+        keypoint_score: confidence of keypoints, their third value.
         max_positives: locations of a batch that train keypoints.
-        keypoint_logits: a keypoint's third value is the logit of its cell, not its probability.
-        detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "box" and the
-            predictors "cls", "ltrb" and "centerness".
+        auxiliary: heatmaps of all persons together, in training; or None.
+        auxiliary_weight: weight of each of their two losses.
+        pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
     @configurable
     def __init__(
         self,
         *,
+        backbone: Backbone,
+        skeleton: Skeleton,
+        detector: FCOSDetector,
         basis_features: list[str],
         basis: Basis,
         bases: nn.Module,
         offsets: nn.Module,
+        offset_reader: SharedOffsetReader | GeneratedOffsetReader,
         keypoint_head: KeypointNetworks,
-        refinement: nn.Module,
-        auxiliary: AuxiliaryHeatmaps | None,
-        auxiliary_weight: float = 0.2,
         keypoint_losses: Mapping[str, tuple[KeypointLoss, float]],
-        max_positives: int = 50,
-        keypoint_logits: bool = False,
-        **detector: Any,
+        keypoint_score: KeypointScore,
+        max_positives: int,
+        auxiliary: AuxiliaryHeatmaps | None,
+        auxiliary_weight: float,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
     ) -> None:
-        super().__init__(**detector)
+        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.detector = detector
         self.basis_features = basis_features
         self.basis = basis
         self.bases = bases
         self.offsets = offsets
+        self.offset_reader = offset_reader
         self.keypoint_head = keypoint_head
-        self.refinement = refinement
+        self.keypoint_losses = keypoint_losses
+        self.keypoint_score = keypoint_score
+        self.max_positives = max_positives
         self.auxiliary = auxiliary
         self.auxiliary_weight = auxiliary_weight
-        self.keypoint_losses = keypoint_losses
-        self.max_positives = max_positives
-        self.keypoint_logits = keypoint_logits
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        fcos, node = cfg.MODEL.FCOS, cfg.MODEL.FCPOSE
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        num_keypoints = skeleton.num_keypoints
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        in_channels = shapes[fcos.IN_FEATURES[0]].channels
+        stride = shapes[node.IN_FEATURES[0]].stride
+        head = FCOSHead(
+            towers={
+                "cls": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
+                "box": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
+            },
+            predictions={
+                "cls": class_prediction("cls", fcos.CHANNELS, fcos.PRIOR_PROB),
+                "ltrb": box_prediction("box", fcos.CHANNELS, len(fcos.IN_FEATURES)),
+                "centerness": centerness_prediction("box", fcos.CHANNELS),
+            },
+        )
+        build_refinement = choice(cfg, "MODEL.FCPOSE.REFINEMENT", REFINEMENTS)
+        refinement = build_refinement(cfg, in_channels, num_keypoints, stride)
+        heatmap_loss = choice(cfg, "MODEL.FCPOSE.HEATMAP_LOSS", HEATMAP_LOSSES)
+        keypoint_losses = {"loss_heatmap": (heatmap_loss, node.HEATMAP_WEIGHT)}
+        if refinement.offset_loss is not None:
+            keypoint_losses["loss_offset"] = (refinement.offset_loss, node.OFFSET_WEIGHT)
+        return {
+            "backbone": backbone,
+            "skeleton": skeleton,
+            "detector": FCOSDetector.from_config(cfg, backbone, head),
+            "basis_features": list(node.IN_FEATURES),
+            "basis": Basis(in_channels, node.CONVS_DIM, len(node.IN_FEATURES), node.NUM_CONVS, node.NORM),
+            "bases": nn.Conv2d(node.CONVS_DIM, node.CHANNELS, 1),
+            "offsets": refinement.offsets,
+            "offset_reader": refinement.offset_reader,
+            "keypoint_head": KeypointNetworks(
+                fcos.CHANNELS,
+                (node.CHANNELS, *[node.WIDTH] * (node.DEPTH - 1), num_keypoints),
+                kernel_size=node.CONTROLLER_KERNEL,
+                ranges=coordinate_ranges(cfg),
+                stride=stride,
+                resize=refinement.resize,
+                heatmap_stride=refinement.heatmap_stride,
+            ),
+            "keypoint_losses": keypoint_losses,
+            "keypoint_score": choice(cfg, "MODEL.FCPOSE.KEYPOINT_SCORE", KEYPOINT_SCORES),
+            "max_positives": node.MAX_POSITIVES,
+            "auxiliary": (
+                AuxiliaryHeatmaps(node.CONVS_DIM, num_keypoints, node.NORM) if node.AUXILIARY else None
+            ),
+            "auxiliary_weight": node.AUXILIARY_WEIGHT,
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+        }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls, loss_box, loss_centerness, loss_heatmap; loss_offset and the auxiliary ones if any."""
-        how, num_keypoints = self.how_to_train, self.skeleton.num_keypoints
+        """loss_cls, loss_centerness, loss_box, loss_heatmap; loss_offset and the auxiliary ones if any."""
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        shared = self._shared(features)
-        ground_truth = make_targets(dense.locations, targets, num_keypoints, how)
-        people = [only_labeled(person) for person in keypoint_tensors(targets, num_keypoints)]
-        batch = self._keypoint_batch(dense, shared, ground_truth.positives, people)
-        terms = {name: loss(batch) for name, (loss, _) in self.keypoint_losses.items()}
-        auxiliary = self._auxiliary(shared, people)
-        normalizers = mean_over_processes(
-            {
-                **detection_totals(ground_truth, how),
-                **{name: term.count for name, term in terms.items()},
-                **{name: heatmaps.square().sum() for name, (_, heatmaps) in auxiliary.items()},
-            },
-            device=self.device,
-        )
-        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
-        for name, (_, weight) in self.keypoint_losses.items():
-            losses[name] = weight * terms[name].total / normalizers[name]
-        for name, (logits, heatmaps) in auxiliary.items():
-            losses[name] = self.auxiliary_weight * auxiliary_loss(logits, heatmaps, normalizers[name])
-        return losses
+        predictions = self.detector(features)
+        shared = self._shared_maps(features)
+        detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
+        people = [only_labeled(person) for person in keypoint_tensors(targets, self.skeleton.num_keypoints)]
+        terms = self.detector.loss_terms(predictions, detection_targets)
+        batch = self._keypoint_batch(predictions, shared, detection_targets.positives, people)
+        for name, (loss, weight) in self.keypoint_losses.items():
+            terms[name] = replace(loss(batch), weight=weight)
+        if self.auxiliary is not None:
+            terms |= self._auxiliary_terms(self.auxiliary, shared, people)
+        return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
         """Poses by score, the root of class probability times centerness.
 
-        Duplicates are dropped by their boxes before any keypoint is sought.
+        Duplicates are suppressed by their boxes before any keypoint is computed.
         """
-        how = self.how_to_decode
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        shared = self._shared(features)
-        probability = dense.maps["cls"][..., 0].sigmoid()
-        scores = (probability * dense.maps["centerness"][..., 0].sigmoid()).sqrt()
-        candidates = select(probability, scores, dense.locations, how)
-        boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)
-        parts = (
-            values.split(candidates.counts) for values in (candidates.queries.index, candidates.scores, boxes)
-        )
+        predictions = self.detector(features)
+        shared = self._shared_maps(features)
+        probability = predictions.probability("cls")
+        scores = (probability * predictions.probability("centerness")).sqrt()
+        candidates = self.detector.select(predictions, probability, scores)
+        boxes = predictions.boxes_at(candidates.locations)
         results = []
-        for image, (size, index, own_scores, own_boxes) in enumerate(
-            zip(images.image_sizes, *parts, strict=True)
-        ):
-            kept = suppress(own_boxes, own_scores, threshold=how.nms_thresh, limit=how.limit)
-            # What lies beside the image or in the padding is no person of it.
-            kept = kept[clipped(own_boxes[kept], size).nonempty()]
-            where = Queries(torch.full_like(kept, image), index[kept])
+        rows = candidates.locations.by_image(len(images))
+        for image, (size, own) in enumerate(zip(images.image_sizes, rows, strict=True)):
+            kept = self.detector.suppress(boxes[own], candidates.scores[own])
+            # A box beside the image, in its padding, is no person of it.
+            kept = kept[clip_boxes(boxes[own][kept], size).nonempty()]
             results.append(
-                Instances(
+                make_detections(
                     size,
-                    pred_boxes=clipped(own_boxes[kept], size),
-                    scores=own_scores[kept],
-                    pred_classes=torch.zeros_like(kept),
-                    pred_keypoints=self._keypoints(dense, shared, where, image),
+                    clip_boxes(boxes[own][kept], size),
+                    candidates.scores[own][kept],
+                    self._keypoints(predictions, shared, candidates.locations[own][kept], image),
                 )
             )
         return results
 
-    def _shared(self, features: dict[str, Tensor]) -> SharedMaps:
+    def _shared_maps(self, features: dict[str, Tensor]) -> SharedMaps:
         levels = [features[name] for name in self.basis_features]
         merged = self.basis.merge(levels)
         tower = self.basis.tower(merged)
@@ -155,49 +214,49 @@ class FCPose(FCOSEstimator):
             return SharedMaps(merged, self.bases(tower), self.offsets(finest, tower))
 
     def _keypoint_batch(
-        self, dense: Dense, shared: SharedMaps, positives: Positives, people: list[Tensor]
+        self, predictions: DensePredictions, shared: SharedMaps, positives: Positives, people: list[Tensor]
     ) -> KeypointBatch:
         """The heatmaps of the positives that train keypoints, and their ground truth."""
-        queries = positives.queries
-        at = queries.images, queries.index
-        logits = {name: dense.maps[name][at][:, 0] for name in ("cls", "centerness")}
-        confidence = logits["cls"].sigmoid() * logits["centerness"].sigmoid()
+        at = positives.locations.images, positives.locations.index
+        confidence = predictions.probability("cls")[at] * predictions.probability("centerness")[at]
         sample = sample_positives(positives.persons, confidence.detach(), limit=self.max_positives)
-        chosen = Queries(queries.images[sample.index], queries.index[sample.index])
-        heads = self.keypoint_head.generate(dense.towers["box"], dense.locations, chosen)
-        heatmaps = [
-            self.keypoint_head(bases, heads[chosen.images == image])
-            for image, bases in enumerate(shared.bases)
+        selected = positives.locations[sample.index]
+        heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
+        heatmaps = [  # positives, and so the selected ones, are sorted by image
+            self.keypoint_head(bases, heads[own])
+            for bases, own in zip(shared.bases, selected.by_image(len(shared.bases)), strict=True)
         ]
         return KeypointBatch(
-            logits=torch.cat(heatmaps),  # positives, and so the chosen ones, come image by image
+            logits=torch.cat(heatmaps),
             weights=sample.weights,
-            images=chosen.images,
+            images=selected.images,
             boxes=positives.boxes[sample.index],
             keypoints=only_labeled(positives.keypoints[sample.index]),
             offsets=shared.offsets,
-            read_offsets=partial(self.refinement, shared, dense, chosen),
+            read_offsets=partial(self.offset_reader, shared, predictions, selected),
             people=people,
             stride=self.keypoint_head.heatmap_stride,
         )
 
-    def _auxiliary(self, shared: SharedMaps, people: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-        """Loss name -> (logits, targets); nothing without the branch."""
-        if self.auxiliary is None:
-            return {}
-        logits = self.auxiliary(shared.merged)
+    def _auxiliary_terms(
+        self, auxiliary: AuxiliaryHeatmaps, shared: SharedMaps, people: list[Tensor]
+    ) -> dict[str, LossTerm]:
+        """loss_auxiliary_coarse and loss_auxiliary_fine."""
+        logits = auxiliary(shared.merged)
         height, width = shared.merged.shape[2:]
-        targets = auxiliary_targets(people, (height, width), self.keypoint_head.stride)
+        heatmaps = auxiliary_targets(people, (height, width), self.keypoint_head.stride)
+        pairs = {"coarse": (logits.coarse, heatmaps.coarse), "fine": (logits.fine, heatmaps.fine)}
         return {
-            "loss_auxiliary_coarse": (full_precision(logits.coarse), targets.coarse),
-            "loss_auxiliary_fine": (full_precision(logits.fine), targets.fine),
+            f"loss_auxiliary_{name}": auxiliary_loss(full_precision(own), target, self.auxiliary_weight)
+            for name, (own, target) in pairs.items()
         }
 
-    def _keypoints(self, dense: Dense, shared: SharedMaps, where: Queries, image: int) -> Tensor:
+    def _keypoints(
+        self, predictions: DensePredictions, shared: SharedMaps, selected: SelectedLocations, image: int
+    ) -> Tensor:
         """(M, K, 3) keypoints of one image's M detections: x and y in pixels, confidence."""
-        heads = self.keypoint_head.generate(dense.towers["box"], dense.locations, where)
+        heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
         centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)
-        points = centers + self.refinement(shared, dense, where, peaks.cells[..., None])[:, :, 0]
-        confidence = peaks.logits if self.keypoint_logits else peaks.probability
-        return torch.cat([points, confidence[..., None]], dim=-1)
+        offsets = self.offset_reader(shared, predictions, selected, peaks.cells[..., None])[:, :, 0]
+        return torch.cat([centers + offsets, self.keypoint_score(peaks)[..., None]], dim=-1)

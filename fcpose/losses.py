@@ -3,8 +3,6 @@
 Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, H and W the size of the
 heatmaps, which is that of F unless they are enlarged.
 
-Each loss is a sum and a count that it is to be divided by. The count is exchanged with other processes
-first, by ``posecore.modeling.losses.mean_over_processes``.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.losses import Term
+from posecore.modeling.losses import LossTerm
 from posecore.structures.heatmaps import (
     Cells,
     cell_centers,
@@ -65,20 +63,20 @@ class KeypointBatch:
         return self.logits.shape[2], self.logits.shape[3]
 
 
-KeypointLoss = Callable[[KeypointBatch], Term]
+KeypointLoss = Callable[[KeypointBatch], LossTerm]
 
 
-def heatmap_cross_entropy(batch: KeypointBatch) -> Term:
+def heatmap_cross_entropy(batch: KeypointBatch) -> LossTerm:
     """Cross-entropy of the softmax over cells with each labeled keypoint's cell (equation 3).
 
     The mean is over labeled keypoints; the positives of a person share its weight.
     """
     weights = (batch.keypoints[..., 2] > 0) * batch.weights[:, None]
     losses = cell_cross_entropy(batch.logits, batch.keypoints, batch.stride)
-    return Term((losses * weights).sum(), weights.sum())
+    return LossTerm((losses * weights).sum(), weights.sum())
 
 
-def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
+def upsampled_cross_entropy(batch: KeypointBatch) -> LossTerm:
     """As in the official code: over cells four times finer; keypoints without a cell there do not count.
 
     The sum over a person's keypoints is divided by K, whatever is labeled, and the mean is over persons.
@@ -87,10 +85,10 @@ def upsampled_cross_entropy(batch: KeypointBatch) -> Term:
     cells = _fine_cells(batch)
     index = torch.where(cells.inside, cells.rows * logits.shape[3] + cells.columns, 0)
     losses = (cross_entropy_at(logits, index) * cells.inside).sum(dim=1) / index.shape[1]
-    return Term((losses * batch.weights).sum(), batch.weights.sum())
+    return LossTerm((losses * batch.weights).sum(), batch.weights.sum())
 
 
-def squared_offset_error(batch: KeypointBatch) -> Term:
+def squared_offset_error(batch: KeypointBatch) -> LossTerm:
     """Mean squared error of the offsets around each labeled keypoint, in cells.
 
     The nine cells within one of the keypoint's own, as far as they are on the map, are to point at it.
@@ -105,10 +103,10 @@ def squared_offset_error(batch: KeypointBatch) -> Term:
         ground_truth = persons[who, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
         total = total + ((found - ground_truth) / batch.stride).square().mean(dim=1).sum()
         count = count + len(who)
-    return Term(total, count)
+    return LossTerm(total, count)
 
 
-def squared_own_offset_error(batch: KeypointBatch) -> Term:
+def squared_own_offset_error(batch: KeypointBatch) -> LossTerm:
     """As :func:`squared_offset_error`, of the offsets that each sampled positive has for its own person.
 
     The positives of a person share its weight.
@@ -117,10 +115,10 @@ def squared_own_offset_error(batch: KeypointBatch) -> Term:
     ground_truth = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
     errors = ((batch.read_offsets(cells) - ground_truth) / batch.stride).square().mean(dim=-1)
     weights = supervised * batch.weights[:, None, None]
-    return Term((errors * weights).sum(), weights.sum())
+    return LossTerm((errors * weights).sum(), weights.sum())
 
 
-def expected_distance(batch: KeypointBatch) -> Term:
+def expected_distance(batch: KeypointBatch) -> LossTerm:
     """As in the official code: how far the cells' refined positions are from the ground truth, averaged by the heatmap.
 
     A distance d counts tanh(6 d / s) with s half the sum of the box's sides. The heatmap's softmax gets
@@ -136,7 +134,18 @@ def expected_distance(batch: KeypointBatch) -> Term:
     saturated = torch.tanh(DISTANCE_SLOPE * distance / sides[:, None, None])
     expected = (probability * saturated).sum(dim=2) * _fine_cells(batch).inside
     losses = expected.sum(dim=1) * batch.weights / DISTANCE_NORMALIZER
-    return Term(losses.sum(), batch.weights.sum())
+    return LossTerm(losses.sum(), batch.weights.sum())
+
+
+# The values of MODEL.FCPOSE.HEATMAP_LOSS and of MODEL.FCPOSE.OFFSET_LOSS.
+HEATMAP_LOSSES: dict[str, KeypointLoss] = {
+    "cells": heatmap_cross_entropy,
+    "upsampled": upsampled_cross_entropy,
+}
+OFFSET_LOSSES: dict[str, KeypointLoss] = {
+    "squared": squared_offset_error,
+    "expected_distance": expected_distance,
+}
 
 
 def _cells_around(keypoints: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:

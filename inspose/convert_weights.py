@@ -46,9 +46,9 @@ def _pyramid() -> dict[str, str]:
 
 
 def _heads() -> dict[str, str]:
-    units = {f"cls_convs.{i}": ("head.cls.tower", i) for i in range(4)}
-    units |= {f"ctrl_convs.{i}": ("head.controller.tower", i) for i in range(4)}
-    units |= {f"kpt_convs.{i}": ("head.keypoint_tower", i) for i in range(4)}
+    units = {f"cls_convs.{i}": ("detector.head.cls.tower", i) for i in range(4)}
+    units |= {f"ctrl_convs.{i}": ("detector.head.controller.tower", i) for i in range(4)}
+    units |= {f"kpt_convs.{i}": ("detector.head.keypoint_tower", i) for i in range(4)}
     units |= {f"shared_convs.{i}": ("keypoint_features.0", i) for i in range(4)}
     units |= {"shared_convs.4": ("keypoint_features.1", 0)}
     units |= {f"hm_convs.{i}": ("trunk.coarse", i) for i in range(2)} | {"hm_convs.2": ("trunk.fine", 0)}
@@ -57,13 +57,13 @@ def _heads() -> dict[str, str]:
         names[f"{theirs}.conv.weight"] = f"{ours}.{3 * unit}.weight"
         for leaf in ("weight", "bias"):
             names[f"{theirs}.gn.{leaf}"] = f"{ours}.{3 * unit + 1}.{leaf}"
-    for theirs, ours in (("cls_star", "head.cls"), ("ctr_star", "head.controller")):
+    for theirs, ours in (("cls_star", "detector.head.cls"), ("ctr_star", "detector.head.controller")):
         names[f"{theirs}_conv.weight"] = f"{ours}.star"
         for leaf in ("weight", "bias"):
             names[f"{theirs}_gn.{leaf}"] = f"{ours}.norm.{leaf}"
     for theirs, ours in {
-        "conv_cls": "head.classifier",
-        "kpt_offset": "head.keypoints",
+        "conv_cls": "detector.head.classifier",
+        "kpt_offset": "detector.head.keypoints",
         "hm_pred": "trunk.heatmaps",
         "ae_pred": "trunk.tags",
         "hm_offset": "trunk.predict_offsets",

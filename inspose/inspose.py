@@ -1,165 +1,241 @@
-"""The model: FCOS, a keypoint network generated at every location, and offsets that refine its peaks.
+"""The model InsPose: FCOS, a keypoint network generated at every location, and offsets that refine its peaks.
 
 Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints, H and W the
 size of the keypoint features.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
-from inspose.branches import DiskOffsets, KeypointFeatures
-from inspose.build import model_parts
-from inspose.disk import disk_targets, offset_errors
+from inspose.disk import DiskOffsets, disk_targets, offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
-from posecore.layers.heatmap_branch import HeatmapBranch
+from inspose.keypoint_features import KeypointFeatures
+from posecore.config.options import choice
 from posecore.layers.precision import full_precision
-from posecore.modeling.fcos.decode import boxes_at, select, survivors
-from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
-from posecore.modeling.fcos.losses import detection_losses, detection_totals
-from posecore.modeling.fcos.targets import Positives, keypoint_tensors, make_targets
-from posecore.modeling.keypoint_network import KeypointNetworks, PeakCells
-from posecore.modeling.losses import Term, mean_over_processes
+from posecore.layers.tower import Tower
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
+from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.fcos.decode import clip_boxes
+from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
+from posecore.modeling.fcos.head import FCOSHead, box_prediction, class_prediction
+from posecore.modeling.fcos.targets import Positives, keypoint_tensors
+from posecore.modeling.heatmap_branch import HeatmapBranch
+from posecore.modeling.keypoint_network import GeneratedNetworks, KeypointNetworks, PeakCells
+from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.heatmaps import cell_centers, only_labeled, refined_points
+from posecore.structures.skeleton import Skeleton, load_skeleton
+
+# Side of the convolution that generates KP-Nets.
+CONTROLLER_KERNEL = 3
+# One unit of the relative coordinates, in cells of the location's level.
+RANGE = 8
+# Initial value of the sigmoid of auxiliary heatmaps.
+HEATMAP_PRIOR = 0.1
 
 
 @META_ARCH_REGISTRY.register()
-class InsPose(FCOSEstimator):
+class InsPose(PoseEstimator):
     """Instance-aware networks for single-stage multi-person pose estimation (arXiv 2107.08982).
 
     Args:
-        level: name of the level that the branches read.
+        backbone: from images to the named maps of the pyramid.
+        skeleton: the keypoints of a person.
+        detector: FCOS with the towers "cls" and "controller" and the prediction "cls"; a prediction "ltrb"
+            adds boxes, which non-maximum suppression then acts on.
+        level: name of the level that the other branches read.
         keypoint_features: from that level to the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
-        disk_offsets: from that level to offsets of all cells; or None, then keypoints are centers of cells.
+        disk_offsets: from that level to offsets of all cells; None takes the centers of cells as keypoints.
         disk_radius: cells around a keypoint that train offsets.
-        heatmap: heatmaps of all persons together, in training; or None.
-        detector: the arguments of :class:`FCOSEstimator`; its head has the towers "cls" and "controller" and
-            the predictor "cls"; a predictor "ltrb" adds boxes.
+        heatmap_branch: heatmaps of all persons together, in training; or None.
+        pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
     @configurable
     def __init__(
         self,
         *,
+        backbone: Backbone,
+        skeleton: Skeleton,
+        detector: FCOSDetector,
         level: str,
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         disk_offsets: DiskOffsets | None,
-        disk_radius: float = 1.0,
-        heatmap: HeatmapBranch | None,
-        **detector: Any,
+        disk_radius: float,
+        heatmap_branch: HeatmapBranch | None,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
     ) -> None:
-        super().__init__(**detector)
+        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        self.detector = detector
         self.level = level
         self.keypoint_features = keypoint_features
         self.keypoint_networks = keypoint_networks
         self.disk_offsets = disk_offsets
         self.disk_radius = disk_radius
-        self.heatmap = heatmap
+        self.heatmap_branch = heatmap_branch
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        num_keypoints = skeleton.num_keypoints
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        in_channels = shapes[fcos.IN_FEATURES[0]].channels
+        stride = shapes[node.IN_FEATURE].stride
+        predictions = {"cls": class_prediction("cls", fcos.CHANNELS, fcos.PRIOR_PROB)}
+        if node.BOXES:
+            predictions["ltrb"] = box_prediction("controller", fcos.CHANNELS, len(fcos.IN_FEATURES))
+        head = FCOSHead(
+            towers={
+                "cls": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
+                "controller": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
+            },
+            predictions=predictions,
+        )
+        return {
+            "backbone": backbone,
+            "skeleton": skeleton,
+            "detector": FCOSDetector.from_config(cfg, backbone, head),
+            "level": node.IN_FEATURE,
+            "keypoint_features": KeypointFeatures(
+                in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM
+            ),
+            "keypoint_networks": KeypointNetworks(
+                fcos.CHANNELS,
+                network_widths(cfg, num_keypoints),
+                kernel_size=CONTROLLER_KERNEL,
+                ranges=[RANGE * shapes[name].stride for name in fcos.IN_FEATURES],
+                stride=stride,
+                resize=_resize(cfg, stride),
+                heatmap_stride=node.STRIDE,
+            ),
+            "disk_offsets": (
+                DiskOffsets(
+                    in_channels,
+                    node.DISK_CHANNELS,
+                    num_keypoints,
+                    norm=node.NORM,
+                    resize=_resize(cfg, stride),
+                    stride=node.STRIDE,
+                )
+                if node.DISK_OFFSET
+                else None
+            ),
+            "disk_radius": node.DISK_RADIUS,
+            "heatmap_branch": (
+                HeatmapBranch(
+                    node.IN_FEATURE,
+                    in_channels,
+                    node.HEATMAP_CHANNELS,
+                    num_keypoints,
+                    norm=node.NORM,
+                    prior_prob=HEATMAP_PRIOR,
+                )
+                if node.HEATMAP
+                else None
+            ),
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+        }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls and loss_keypoint; loss_disk_offset, loss_heatmap and loss_box where there are such.
+        """loss_cls and loss_keypoint; loss_box, loss_disk_offset and loss_heatmap with these branches.
 
         Their sum is equation 5.
         """
-        how, num_keypoints = self.how_to_train, self.skeleton.num_keypoints
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        ground_truth = make_targets(dense.locations, targets, num_keypoints, how)
-        people = [only_labeled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
-        boxes = [target.gt_boxes.tensor for target in targets]
+        predictions = self.detector(features)
+        detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
+        people = [only_labeled(persons) for persons in keypoint_tensors(targets, self.skeleton.num_keypoints)]
         feature = features[self.level]
-        terms = {"loss_keypoint": self._keypoint_term(dense, feature, ground_truth.positives)}
+        terms = self.detector.loss_terms(predictions, detection_targets)
+        terms["loss_keypoint"] = self._keypoint_term(predictions, feature, detection_targets.positives)
         if self.disk_offsets is not None:
-            terms["loss_disk_offset"] = self._offset_term(full_precision(self.disk_offsets(feature)), people)
-        if self.heatmap is not None:
-            terms["loss_heatmap"] = self._heatmap_term(full_precision(self.heatmap(feature)), people, boxes)
-        normalizers = mean_over_processes(
-            {**detection_totals(ground_truth, how), **{name: term.count for name, term in terms.items()}},
-            device=self.device,
-        )
-        losses = detection_losses(dense.maps, ground_truth, normalizers, how)
-        return losses | {name: term.total / normalizers[name] for name, term in terms.items()}
+            offsets = full_precision(self.disk_offsets(feature))
+            terms["loss_disk_offset"] = self._offset_term(offsets, people)
+        if self.heatmap_branch is not None:
+            logits = full_precision(self.heatmap_branch(feature))
+            boxes = [target.gt_boxes.tensor for target in targets]
+            terms["loss_heatmap"] = self._heatmap_term(logits, people, boxes)
+        return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
         """Poses by score, the class probability.
 
-        Suppression follows when all candidates are placed, and looks at the rectangles around their
-        keypoints, or at their boxes if there are such. A keypoint's third value is the probability of its
-        cell.
+        Suppression follows when all candidates are decoded, and acts on the rectangles around their
+        keypoints, or on their boxes if these are predicted. A keypoint's third value is the probability of
+        its cell.
         """
-        how = self.how_to_decode
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
+        predictions = self.detector(features)
         shared = self.keypoint_features(features[self.level])
         offsets = self._offsets(features[self.level])
-        probability = dense.maps["cls"][..., 0].sigmoid()
-        candidates = select(probability, probability, dense.locations, how)
+        probability = predictions.probability("cls")
+        candidates = self.detector.select(predictions, probability, probability)
         networks = self.keypoint_networks.generate(
-            dense.towers["controller"], dense.locations, candidates.queries
+            predictions.towers["controller"], predictions.locations, candidates.locations
         )
         results = []
-        for image, (size, here) in enumerate(
-            zip(images.image_sizes, candidates.queries.in_image(len(shared)), strict=True)
-        ):
-            scores, own = candidates.scores[here], networks[here]
-            points = self._points(self.keypoint_networks.peak_cells(shared[image], own), offsets[image])
-            boxes = enclosing_boxes(points)
-            if "ltrb" in dense.maps:
-                boxes = boxes_at(dense.maps["ltrb"], dense.locations, candidates.queries)[here]
-            kept = survivors(size, scores, boxes, how)
-            # Once more for the few that are left: probabilities take longer than peaks.
-            peaks = self.keypoint_networks.peaks(shared[image], own[kept.index])
-            results.append(
-                Instances(
-                    size,
-                    pred_boxes=kept.boxes,
-                    scores=scores[kept.index],
-                    pred_classes=torch.zeros_like(kept.index),
-                    pred_keypoints=torch.cat([points[kept.index], peaks.probability[..., None]], dim=-1),
-                )
+        rows = candidates.locations.by_image(len(images))
+        for image, (size, own) in enumerate(zip(images.image_sizes, rows, strict=True)):
+            scores = candidates.scores[own]
+            points = self._points(
+                self.keypoint_networks.peak_cells(shared[image], networks[own]), offsets[image]
             )
+            if "ltrb" in predictions.maps:
+                boxes = clip_boxes(predictions.boxes_at(candidates.locations[own]), size)
+            else:
+                boxes = clip_boxes(enclosing_boxes(points), size)
+            kept = self.detector.suppress(boxes.tensor, scores)
+            # Peaks once more for the few that are kept: probabilities take longer than cells.
+            peaks = self.keypoint_networks.peaks(shared[image], networks[own][kept])
+            keypoints = torch.cat([points[kept], peaks.probability[..., None]], dim=-1)
+            results.append(make_detections(size, boxes[kept], scores[kept], keypoints))
         return results
 
-    def _keypoint_term(self, dense: Dense, feature: Tensor, positives: Positives) -> Term:
+    def _keypoint_term(
+        self, predictions: DensePredictions, feature: Tensor, positives: Positives
+    ) -> LossTerm:
         """Cross-entropy of the keypoints' cells, the mean over each positive's labeled ones (equation 4)."""
-        shared = self.keypoint_features(feature)
         networks = self.keypoint_networks.generate(
-            dense.towers["controller"], dense.locations, positives.queries
+            predictions.towers["controller"], predictions.locations, positives.locations
         )
         keypoints = only_labeled(positives.keypoints)
-        losses = [  # positives come image by image
-            self.keypoint_networks.cross_entropy(own, networks[here], keypoints[here])
-            for own, here in zip(shared, positives.queries.in_image(len(shared)), strict=True)
-        ]
+        errors = batch_cross_entropy(
+            self.keypoint_networks,
+            self.keypoint_features(feature),
+            networks,
+            keypoints,
+            positives.locations.by_image(len(feature)),
+        )
         labeled = keypoints[..., 2] > 0
-        errors = (torch.cat(losses) * labeled).sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
-        return Term(errors.sum(), errors.new_tensor(len(positives)))
+        means = (errors * labeled).sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
+        return LossTerm(means.sum(), len(positives))
 
-    def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> Term:
+    def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> LossTerm:
         """Absolute errors of (N, K, 2, H, W) offsets in the disks around all persons' keypoints, in cells."""
         stride = self.keypoint_networks.heatmap_stride
-        ground_truth = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
-        return Term(offset_errors(offsets, ground_truth, stride).sum(), offsets.new_tensor(len(ground_truth)))
+        targets = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
+        return LossTerm(offset_errors(offsets, targets, stride).sum(), len(targets))
 
-    def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> Term:
-        """The auxiliary task: (N, K, H, W) heatmaps that do not know persons."""
+    def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> LossTerm:
+        """Errors of (N, K, H, W) heatmaps of all persons together, normalized by the number of peaks."""
         size = (logits.shape[2], logits.shape[3])
         targets = heatmap_targets(people, boxes, size, self.keypoint_networks.stride)
-        return Term(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
+        return LossTerm(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
 
     def _offsets(self, feature: Tensor) -> list[Tensor | None]:
-        """Per image (K, 2, H, W) in pixels; nothing without such a branch."""
+        """Per image (K, 2, H, W) in pixels; None without that branch."""
         if self.disk_offsets is None:
             return [None] * len(feature)
         return list(full_precision(self.disk_offsets(feature)))
@@ -170,3 +246,45 @@ class InsPose(FCOSEstimator):
         if offsets is None:
             return cell_centers(peaks.cells, peaks.width, stride)
         return refined_points(peaks.cells, offsets, stride)
+
+
+def network_widths(cfg: CfgNode, num_keypoints: int) -> tuple[int, ...]:
+    """Channels of the shared map, of the hidden layers of a KP-Net, and K."""
+    node = cfg.MODEL.INSPOSE
+    return (node.CHANNELS, *[node.WIDTH] * (node.DEPTH - 1), num_keypoints)
+
+
+def batch_cross_entropy(
+    keypoint_networks: KeypointNetworks,
+    shared: Tensor,
+    networks: GeneratedNetworks,
+    keypoints: Tensor,
+    rows: Sequence[slice],
+) -> Tensor:
+    """The cross-entropy of generated networks on the shared maps of a batch.
+
+    Args:
+        keypoint_networks: applies the networks.
+        shared: (N, C, H, W).
+        networks: P of them, sorted by image.
+        keypoints: (P, K, 3) in pixels, finite.
+        rows: the rows of each image among the P.
+
+    Returns:
+        (P, K), see :meth:`KeypointNetworks.cross_entropy`.
+    """
+    return torch.cat(
+        [
+            keypoint_networks.cross_entropy(own, networks[here], keypoints[here])
+            for own, here in zip(shared, rows, strict=True)
+        ]
+    )
+
+
+def _resize(cfg: CfgNode, stride: int) -> nn.Module:
+    """From maps at the level's stride to those at MODEL.INSPOSE.STRIDE."""
+    strides = (2 * stride, stride, stride // 2, stride // 4)
+    factor = choice(cfg, "MODEL.INSPOSE.STRIDE", {other: stride / other for other in strides})
+    if factor == 1:
+        return nn.Identity()
+    return nn.Upsample(scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,1 +1,1 @@
-"""The model that was released with the paper; docs/inspose.md says how it differs from the paper's own."""
+"""The official model of InsPose; docs/inspose.md says how it differs from that of the paper."""

@@ -1,26 +1,26 @@
-"""The dense head: keypoints are regressed first, and steer what classifies and what generates networks."""
+"""The dense head of the official model: regressed keypoints steer the classifier and the controller."""
 
 from torch import Tensor, nn
 
 from inspose.official.star import StarBranch, Steering
 from posecore.layers.tower import Tower, init_conv
-from posecore.modeling.fcos.head import FCOSOutput, classifier_conv, flatten_levels
+from posecore.modeling.fcos.head import HeadOutput, classifier_conv, flatten_levels
 
 
 class StarHead(nn.Module):
-    """Predicts "cls" (N, R, 1) and "keypoints" (N, R, 2K), and has the maps "controller".
+    """Predicts "cls" (N, R, 1) and "keypoints" (N, R, 2K), and returns the tower "controller".
 
     Keypoints are x and y relative to the location, in cells of its level.
 
     Args:
-        in_channels: of the pyramid.
-        channels: of the towers of classifier and controller.
-        keypoint_channels: of the tower of regressed keypoints.
-        num_convs: of each tower.
+        in_channels: channels of the pyramid.
+        channels: channels of the towers of classifier and controller.
+        keypoint_channels: channels of the tower of regressed keypoints.
+        num_convs: convolutions of each tower.
         num_keypoints: K.
-        steering: from regressed keypoints to steered taps.
-        norm: behind each convolution.
-        prior_prob: what the classifier's sigmoid starts at.
+        steering: from regressed keypoints to offsets of the taps.
+        norm: norm behind each convolution.
+        prior_prob: initial value of the classifier's sigmoid.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class StarHead(nn.Module):
         self.classifier = classifier_conv(2 * channels, prior_prob)
         self.controller = StarBranch(in_channels, channels, num_convs, norm)
 
-    def forward(self, features: list[Tensor]) -> FCOSOutput:
+    def forward(self, features: list[Tensor]) -> HeadOutput:
         """One (N, C, H_l, W_l) map per level, finest first."""
         keypoints = [self.keypoints(self.keypoint_tower(feature)) for feature in features]
         steering = [self.steering(level) for level in keypoints]
@@ -52,4 +52,4 @@ class StarHead(nn.Module):
             logits.append(self.classifier(self.cls(feature, offsets)))
             controller.append(self.controller(feature, offsets))
         maps = {"cls": flatten_levels(logits), "keypoints": flatten_levels(keypoints)}
-        return FCOSOutput(maps, {"controller": controller})
+        return HeadOutput(maps, {"controller": controller})

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from inspose.disk import Supervised, joined, nearest, window
+from inspose.disk import SupervisedCells, join_people, keep_nearest, window
 from inspose.heatmaps import MAX_RADIUS, radius_of
 from posecore.structures.heatmaps import nearest_cells
 from posecore.structures.oks import paired_oks
@@ -78,7 +78,7 @@ def regression_errors(keypoints: Tensor, ground_truth: Tensor, points: Tensor, s
 
 def square_targets(
     people: list[Tensor], boxes: list[Tensor], size: tuple[int, int], stride: int
-) -> Supervised:
+) -> SupervisedCells:
     """Where offsets are trained: a square around each labeled keypoint, larger for larger persons.
 
     The nearest keypoint of a type has a cell, seen from the cell's upper left corner.
@@ -89,7 +89,7 @@ def square_targets(
         size: (H, W).
         stride: pixels per cell.
     """
-    keypoints, images = joined(people)
+    keypoints, images = join_people(people)
     radii = radius_of(torch.cat(boxes) / stride)
     cells, on_map = window(keypoints, size, stride, MAX_RADIUS)
     side = torch.arange(-MAX_RADIUS, MAX_RADIUS + 1, device=cells.device).abs()
@@ -97,7 +97,7 @@ def square_targets(
     corners = torch.stack([cells % size[1], cells // size[1]], dim=-1) * stride
     offsets = keypoints[:, :, None, :2] - corners
     supervised = on_map & within & (keypoints[..., 2:] > 0)
-    return nearest(images, cells, offsets - stride / 2, offsets.square().sum(dim=-1), supervised)
+    return keep_nearest(images, cells, offsets - stride / 2, offsets.square().sum(dim=-1), supervised)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,22 @@
-"""The official model: as the paper's, but steered by regressed keypoints, which suppression looks at too.
+"""The official model of InsPose: the paper's, steered by regressed keypoints, which suppression also uses.
 
-Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints, H and W the
-size of the keypoint features.
+Letters: N images, R locations over all levels, P positive locations, Q selected locations, M candidates, K
+keypoints, H and W the size of the keypoint features.
 """
 
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from inspose.branches import KeypointFeatures
 from inspose.disk import offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
-from inspose.official.build import model_parts
+from inspose.inspose import CONTROLLER_KERNEL, HEATMAP_PRIOR, RANGE, batch_cross_entropy, network_widths
+from inspose.keypoint_features import KeypointFeatures
+from inspose.official.head import StarHead
 from inspose.official.losses import (
     pose_quality,
     regression_errors,
@@ -23,33 +24,39 @@ from inspose.official.losses import (
     tag_errors,
     varifocal_errors,
 )
+from inspose.official.star import Steering, tap_indices
 from inspose.official.trunk import FACTOR, PixelMaps, PixelTrunk
-from posecore.data.formats.coco import AREA_OF_BOX
 from posecore.layers.precision import full_precision
-from posecore.modeling.fcos.decode import select, soft_suppress
-from posecore.modeling.fcos.estimator import Dense, FCOSEstimator
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.targets import Targets, keypoint_tensors, make_targets
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
+from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.fcos.decode import soft_suppress
+from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
+from posecore.modeling.fcos.locations import SelectedLocations
+from posecore.modeling.fcos.losses import count_positives_and_images
+from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors
 from posecore.modeling.keypoint_network import KeypointNetworks
-from posecore.modeling.losses import Term, mean_over_processes
-from posecore.structures.boxes import enclosing_boxes
+from posecore.modeling.losses import LossTerm, reduce_losses
+from posecore.structures.boxes import AREA_OF_BOX, enclosing_boxes
 from posecore.structures.heatmaps import only_labeled, refined_points
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
-# Score below which gentle suppression drops a pose.
-LEAST_SCORE = 0.001
+# Score below which Soft-NMS drops a pose.
+MIN_SCORE = 0.001
 
 
 @META_ARCH_REGISTRY.register()
-class InsPoseOfficial(FCOSEstimator):
-    """InsPose as in the official code in opera, for its checkpoints.
+class InsPoseOfficial(PoseEstimator):
+    """InsPose as its official code in opera has it, for its checkpoints.
 
     Args:
-        level: name of the level that the branches read.
+        backbone: from images to the named maps of the pyramid.
+        skeleton: the keypoints of a person.
+        detector: FCOS with the predictions "cls" and "keypoints" and the tower "controller".
+        level: name of the level that the other branches read.
         keypoint_features: from that level to the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
         trunk: from that level to offsets, heatmaps and tags.
-        detector: the arguments of :class:`FCOSEstimator`; its head has the maps "cls" and "keypoints" and the
-            towers "controller".
+        pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
     """
 
     sigmas: Tensor
@@ -58,144 +65,203 @@ class InsPoseOfficial(FCOSEstimator):
     def __init__(
         self,
         *,
+        backbone: Backbone,
+        skeleton: Skeleton,
+        detector: FCOSDetector,
         level: str,
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         trunk: PixelTrunk,
-        **detector: Any,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        shift: float,
     ) -> None:
-        super().__init__(**detector)
+        super().__init__(
+            backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std, shift=shift
+        )
+        self.detector = detector
         self.level = level
         self.keypoint_features = keypoint_features
         self.keypoint_networks = keypoint_networks
         self.trunk = trunk
         self.enlarge = nn.Upsample(scale_factor=FACTOR, mode="bicubic", align_corners=False)
-        self.register_buffer("sigmas", torch.tensor(self.skeleton.sigmas), persistent=False)
+        self.register_buffer("sigmas", torch.tensor(skeleton.sigmas), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        backbone = build_backbone(cfg)
+        shapes = backbone.output_shape()
+        in_channels = shapes[fcos.IN_FEATURES[0]].channels
+        stride = shapes[node.IN_FEATURE].stride
+        head = StarHead(
+            in_channels=in_channels,
+            channels=fcos.CHANNELS,
+            keypoint_channels=node.OFFICIAL.KEYPOINT_CHANNELS,
+            num_convs=fcos.NUM_CONVS,
+            num_keypoints=skeleton.num_keypoints,
+            steering=Steering(tap_indices(skeleton, node.OFFICIAL.TAPS)),
+            norm=fcos.NORM,
+            prior_prob=fcos.PRIOR_PROB,
+        )
+        return {
+            "backbone": backbone,
+            "skeleton": skeleton,
+            "detector": FCOSDetector.from_config(cfg, backbone, head),
+            "level": node.IN_FEATURE,
+            "keypoint_features": KeypointFeatures(
+                in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM, bias=False
+            ),
+            "keypoint_networks": KeypointNetworks(
+                2 * fcos.CHANNELS,  # the tower "controller" has a tower's channels and as many steered ones
+                network_widths(cfg, skeleton.num_keypoints),
+                kernel_size=CONTROLLER_KERNEL,
+                ranges=[RANGE * shapes[name].stride for name in fcos.IN_FEATURES],
+                stride=stride,
+            ),
+            "trunk": PixelTrunk(
+                in_channels,
+                node.OFFICIAL.TRUNK_CHANNELS,
+                skeleton.num_keypoints,
+                norm=node.NORM,
+                stride=stride,
+                prior_prob=HEATMAP_PRIOR,
+            ),
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "shift": node.OFFICIAL.SHIFT,
+        }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of tags.
 
-        Targets have gt_areas (G,), of the persons in square pixels, as the loader's do; a share of the box
-        stands for them where they are missing.
+        Targets have gt_areas (G,), the persons' areas in square pixels, as the loader's do; a share of the
+        box stands for them where they are missing.
         """
-        num_keypoints = self.skeleton.num_keypoints
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        ground_truth = make_targets(dense.locations, targets, num_keypoints, self.how_to_train)
-        people = [only_labeled(persons) for persons in keypoint_tensors(targets, num_keypoints)]
-        maps = self._pixel_maps(features[self.level])
-        terms = {
-            **self._location_terms(
-                dense, self.keypoint_features(features[self.level]), ground_truth, targets
-            ),
-            **self._pixel_terms(maps, people, [target.gt_boxes.tensor for target in targets]),
-        }
-        normalizers = mean_over_processes(
-            {name: term.count for name, term in terms.items()}, device=self.device
-        )
-        return {name: term.total / normalizers[name] for name, term in terms.items()}
+        predictions = self.detector(features)
+        feature = features[self.level]
+        detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
+        people = [only_labeled(persons) for persons in keypoint_tensors(targets, self.skeleton.num_keypoints)]
+        areas = torch.cat([person_areas(target) for target in targets])
+        boxes = [target.gt_boxes.tensor for target in targets]
+        terms = self._location_terms(predictions, self.keypoint_features(feature), detection_targets, areas)
+        return reduce_losses(terms | self._pixel_terms(self._pixel_maps(feature), people, boxes))
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by softened score; their boxes are those of the regressed keypoints, as is suppression.
+        """Poses by the score that Soft-NMS leaves; it acts on the boxes of the regressed keypoints.
 
-        Networks are generated for the survivors alone. The keypoints' third value is 1.
+        These are also the boxes of the poses. Networks are generated only for the poses that are kept. The
+        keypoints' third value is 1.
         """
-        how = self.how_to_decode
+        settings = self.detector.inference_settings
         features = self.backbone(images.tensor)
-        dense = self.dense(features)
-        probability = dense.maps["cls"][..., 0].sigmoid()
-        candidates = select(probability, probability, dense.locations, how)
+        predictions = self.detector(features)
+        probability = predictions.probability("cls")
+        candidates = self.detector.select(predictions, probability, probability)
         shared = self.keypoint_features(features[self.level])
         offsets = full_precision(self.trunk.offsets(features[self.level]))
         results = []
-        for image, (size, here) in enumerate(
-            zip(images.image_sizes, candidates.queries.in_image(len(shared)), strict=True)
-        ):
-            queries = Queries(candidates.queries.images[here], candidates.queries.index[here])
-            boxes = enclosing_boxes(self._regressed(dense, queries, size))
+        rows = candidates.locations.by_image(len(images))
+        for image, (size, own) in enumerate(zip(images.image_sizes, rows, strict=True)):
+            selected = candidates.locations[own]
+            boxes = enclosing_boxes(self._regressed(predictions, selected, size))
             kept = soft_suppress(
-                boxes, candidates.scores[here], threshold=how.nms_thresh, least=LEAST_SCORE, limit=how.limit
+                boxes,
+                candidates.scores[own],
+                nms_thresh=settings.nms_thresh,
+                min_score=MIN_SCORE,
+                max_detections=settings.max_detections,
             )
-            where = Queries(queries.images[kept.index], queries.index[kept.index])
-            networks = self.keypoint_networks.generate(dense.towers["controller"], dense.locations, where)
+            networks = self.keypoint_networks.generate(
+                predictions.towers["controller"], predictions.locations, selected[kept.index]
+            )
             peaks = self.keypoint_networks.peak_cells(shared[image], networks, enlarge=self.enlarge)
             points = refined_points(peaks.cells, offsets[image], self.trunk.stride)
-            results.append(
-                Instances(
-                    size,
-                    pred_boxes=Boxes(boxes[kept.index]),
-                    scores=kept.scores,
-                    pred_classes=torch.zeros_like(kept.index),
-                    pred_keypoints=torch.cat([points, torch.ones_like(points[..., :1])], dim=-1),
-                )
-            )
+            keypoints = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
+            results.append(make_detections(size, Boxes(boxes[kept.index]), kept.scores, keypoints))
         return results
 
     def _pixel_maps(self, feature: Tensor) -> PixelMaps:
         maps = self.trunk(feature)
-        return PixelMaps(*(full_precision(values) for values in (maps.heatmaps, maps.tags, maps.offsets)))
+        return PixelMaps(
+            full_precision(maps.heatmaps), full_precision(maps.tags), full_precision(maps.offsets)
+        )
 
-    def _regressed(self, dense: Dense, queries: Queries, size: tuple[int, int]) -> Tensor:
-        """(M, K, 2) regressed keypoints of one image of that size, moved into it."""
-        locations, index = dense.locations, queries.index
-        cells = dense.maps["keypoints"][queries.images, index].unflatten(1, (-1, 2))
+    def _regressed(
+        self, predictions: DensePredictions, selected: SelectedLocations, size: tuple[int, int]
+    ) -> Tensor:
+        """(Q, K, 2) regressed keypoints of one image of that (height, width), moved into it."""
+        locations, index = predictions.locations, selected.index
+        cells = predictions.maps["keypoints"][selected.images, index].unflatten(1, (-1, 2))
         points = locations.points[index][:, None] + cells * locations.strides[index][:, None, None]
         return points.clamp(min=0).minimum(points.new_tensor(size[::-1]))
 
     def _location_terms(
-        self, dense: Dense, shared: Tensor, ground_truth: Targets, targets: list[Instances]
-    ) -> dict[str, Term]:
-        """What is predicted at locations: the score, and keypoints in two ways."""
-        positives, nets = ground_truth.positives, self.keypoint_networks
-        at = positives.queries.images, positives.queries.index
+        self, predictions: DensePredictions, shared: Tensor, targets: DetectionTargets, areas: Tensor
+    ) -> dict[str, LossTerm]:
+        """The losses at locations: of the score, and of keypoints in two ways.
+
+        Args:
+            predictions: of the detector.
+            shared: (N, C, H, W) keypoint features.
+            targets: of the detector.
+            areas: of the persons of the batch, square pixels.
+        """
+        positives = targets.positives
+        at = positives.locations.images, positives.locations.index
+        rows = positives.locations.by_image(len(shared))
         keypoints = only_labeled(positives.keypoints)
         labeled = keypoints[..., 2] > 0
-        networks = nets.generate(dense.towers["controller"], dense.locations, positives.queries)
-        errors, cells = [], []
-        for own, here in zip(shared, positives.queries.in_image(len(shared)), strict=True):
-            errors.append(nets.cross_entropy(own, networks[here], keypoints[here]))
-            with torch.no_grad():
-                cells.append(nets.peak_cells(own, networks[here]).cells)
-        quality = torch.zeros_like(dense.maps["cls"][..., 0])
+        networks = self.keypoint_networks.generate(
+            predictions.towers["controller"], predictions.locations, positives.locations
+        )
+        errors = batch_cross_entropy(self.keypoint_networks, shared, networks, keypoints, rows)
+        with torch.no_grad():
+            cells = torch.cat(
+                [
+                    self.keypoint_networks.peak_cells(own, networks[here]).cells
+                    for own, here in zip(shared, rows, strict=True)
+                ]
+            )
+        logits = predictions.maps["cls"][..., 0]
+        quality = torch.zeros_like(logits)
         quality[at] = pose_quality(
-            torch.cat(cells),
+            cells,
             keypoints,
-            torch.cat([_areas(target) for target in targets])[positives.persons],
+            areas[positives.persons],
             self.sigmas,
             size=(shared.shape[2], shared.shape[3]),
-            stride=nets.stride,
+            stride=self.keypoint_networks.stride,
         )
-        regressed = dense.maps["keypoints"][at].unflatten(1, (-1, 2))
+        regressed = predictions.maps["keypoints"][at].unflatten(1, (-1, 2))
         distances = regression_errors(regressed, keypoints, positives.points, positives.strides)
-        scores = varifocal_errors(dense.maps["cls"][..., 0], quality)
         return {
-            "loss_cls": Term(
-                scores.sum(), labeled.new_tensor(len(positives) + len(targets), dtype=torch.float)
+            "loss_cls": LossTerm(
+                varifocal_errors(logits, quality).sum(),
+                count_positives_and_images(len(positives), len(logits)),
             ),
-            "loss_keypoint": Term((torch.cat(errors) * labeled).sum(), labeled.sum()),
-            "loss_keypoint_reg": Term((distances * labeled).sum(), labeled.sum()),
+            "loss_keypoint": LossTerm((errors * labeled).sum(), labeled.sum()),
+            "loss_keypoint_reg": LossTerm((distances * labeled).sum(), labeled.sum()),
         }
 
-    def _pixel_terms(self, maps: PixelMaps, people: list[Tensor], boxes: list[Tensor]) -> dict[str, Term]:
-        """What is predicted at cells, of all persons together."""
+    def _pixel_terms(self, maps: PixelMaps, people: list[Tensor], boxes: list[Tensor]) -> dict[str, LossTerm]:
+        """The losses at cells, of all persons together."""
         size, stride = (maps.tags.shape[2], maps.tags.shape[3]), self.trunk.stride
         heatmaps = heatmap_targets(people, boxes, size, stride)
         supervised = square_targets(people, boxes, size, stride)
-        tags, num_images = tag_errors(maps.tags, people, stride), maps.tags.new_tensor(len(people))
+        tags = tag_errors(maps.tags, people, stride)
+        errors = offset_errors(maps.offsets, supervised, stride)
         return {
-            "loss_heatmap": Term(heatmap_errors(maps.heatmaps, heatmaps).sum(), (heatmaps == 1).sum()),
-            "loss_ae_pull": Term(tags.pull + 0 * maps.tags.sum(), num_images),
-            "loss_ae_push": Term(tags.push + 0 * maps.tags.sum(), num_images),
-            "loss_disk_offset": Term(
-                offset_errors(maps.offsets, supervised, stride).sum(), maps.tags.new_tensor(len(supervised))
-            ),
+            "loss_heatmap": LossTerm(heatmap_errors(maps.heatmaps, heatmaps).sum(), (heatmaps == 1).sum()),
+            # Without persons the tags still need a gradient, of zero.
+            "loss_ae_pull": LossTerm(tags.pull + 0 * maps.tags.sum(), len(people)),
+            "loss_ae_push": LossTerm(tags.push + 0 * maps.tags.sum(), len(people)),
+            "loss_disk_offset": LossTerm(errors.sum(), len(supervised)),
         }
 
 
-def _areas(target: Instances) -> Tensor:
+def person_areas(target: Instances) -> Tensor:
     """(G,) square pixels; the official code counts the pixels of masks."""
     return target.gt_areas if target.has("gt_areas") else AREA_OF_BOX * target.gt_boxes.area()

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from posecore.data.formats.coco import AREA_OF_BOX
 from posecore.evaluation.coco import WITHOUT_SIZES, COCOPoseEvaluator, score
+from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 
 LEVELS = ("easy", "medium", "hard")

@@ -135,3 +135,26 @@ def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> 
     keypoints = instances.pred_keypoints
     scaled.pred_keypoints = torch.cat([keypoints[..., :2] * factors + shift, keypoints[..., 2:]], dim=-1)
     return scaled
+
+
+def make_detections(
+    image_size: tuple[int, int], boxes: Boxes, scores: Tensor, keypoints: Tensor
+) -> Instances:
+    """The M detected persons of one image as Detectron2's ``Instances``.
+
+    Args:
+        image_size: (height, width) of the image.
+        boxes: M of them, in its pixels.
+        scores: (M,).
+        keypoints: (M, K, 3), x and y in its pixels and a confidence.
+
+    Returns:
+        pred_boxes, scores, pred_keypoints, and pred_classes, which are 0.
+    """
+    return Instances(
+        image_size,
+        pred_boxes=boxes,
+        scores=scores,
+        pred_classes=torch.zeros_like(scores, dtype=torch.int64),
+        pred_keypoints=keypoints,
+    )

@@ -1,6 +1,7 @@
-"""Keypoint networks that are generated for every person, and the peaks of their heatmaps.
+"""Keypoint networks whose weights are generated for every person, and the peaks of their heatmaps.
 
-FCPose's keypoint heads (arXiv 2105.14185) and InsPose's KP-Nets (arXiv 2107.08982).
+:class:`KeypointNetworks` holds the controller that generates them. FCPose (arXiv 2105.14185) calls the networks
+dynamic keypoint heads, InsPose (arXiv 2107.08982) KP-Nets.
 
 Letters: N images, C channels, Q locations that networks are generated at, K keypoints, H and W the size of
 the map that all networks of an image read.
@@ -17,18 +18,17 @@ from torch.utils.checkpoint import checkpoint
 from posecore.layers.dynamic_conv import DynamicConv
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import init_conv
-from posecore.modeling.fcos.locations import Locations, make_locations
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import Locations, SelectedLocations, make_locations
 from posecore.structures.heatmaps import cell_cross_entropy
 
-# Networks whose heatmaps exist at the same time: when losses are computed, and when peaks are sought, so few
-# that they stay in a processor's cache.
+# Networks whose heatmaps exist at the same time: for the losses, and for the peaks, so few that they stay in a
+# processor's cache.
 LOSS_BLOCK, PEAK_BLOCK = 16, 4
 
 
 @dataclass(frozen=True)
-class Networks:
-    """Q generated networks.
+class GeneratedNetworks:
+    """The weights of Q generated networks.
 
     Attributes:
         parameters: (Q, number of a network's parameters).
@@ -43,8 +43,8 @@ class Networks:
     def __len__(self) -> int:
         return len(self.parameters)
 
-    def __getitem__(self, rows: Tensor | slice) -> "Networks":
-        return Networks(self.parameters[rows], self.points[rows], self.ranges[rows])
+    def __getitem__(self, rows: Tensor | slice) -> "GeneratedNetworks":
+        return GeneratedNetworks(self.parameters[rows], self.points[rows], self.ranges[rows])
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,25 @@ class KeypointNetworks(nn.Module):
         self.resize = resize or nn.Identity()
         self.register_buffer("ranges", torch.tensor(ranges, dtype=torch.float32))
 
-    def generate(self, tower_maps: list[Tensor], locations: Locations, queries: Queries) -> Networks:
-        """The networks at the queries: the convolution, computed there alone.
+    def generate(
+        self, tower_maps: list[Tensor], locations: Locations, selected: SelectedLocations
+    ) -> GeneratedNetworks:
+        """The networks at the selected locations; the controller is computed only there.
 
         Args:
             tower_maps: one (N, C, H_l, W_l) per level.
             locations: the R locations of these levels.
-            queries: Q of the N * R locations.
+            selected: Q of the N * R locations.
         """
-        patches = gather_patches(tower_maps, locations, queries, self.controller.kernel_size[0])
+        patches = gather_patches(tower_maps, locations, selected, self.controller.kernel_size[0])
         weight, bias = self.controller.weight, self.controller.bias
         with torch.autocast(patches.device.type, enabled=False):
             parameters = F.linear(full_precision(patches).flatten(1), weight.flatten(1), bias)
-        return Networks(
-            parameters, locations.points[queries.index], self.ranges[locations.levels[queries.index]]
+        return GeneratedNetworks(
+            parameters, locations.points[selected.index], self.ranges[locations.levels[selected.index]]
         )
 
-    def forward(self, shared: Tensor, networks: Networks) -> Tensor:
+    def forward(self, shared: Tensor, networks: GeneratedNetworks) -> Tensor:
         """The shared map of one image, (C, H, W), and its Q networks -> (Q, K, H', W') logits.
 
         In full precision also under autocast.
@@ -136,14 +138,14 @@ class KeypointNetworks(nn.Module):
         with torch.autocast(shared.device.type, enabled=False):
             return self.resize(self.layers(relative.to(shared.dtype), shared, networks.parameters))
 
-    def relative_coordinates(self, networks: Networks, size: tuple[int, int]) -> Tensor:
+    def relative_coordinates(self, networks: GeneratedNetworks, size: tuple[int, int]) -> Tensor:
         """(Q, 2, H, W): x and y of the network's location minus the cell's, in units of its level's range."""
         cells = make_locations([size], [self.stride], networks.points.device).points
         relative = (networks.points[:, :, None] - cells.T) / networks.ranges[:, None, None]
         return relative.unflatten(2, size)
 
     def cross_entropy(
-        self, shared: Tensor, networks: Networks, keypoints: Tensor, block: int = LOSS_BLOCK
+        self, shared: Tensor, networks: GeneratedNetworks, keypoints: Tensor, block: int = LOSS_BLOCK
     ) -> Tensor:
         """The losses of Q networks on the shared map of one image, without all heatmaps at once.
 
@@ -169,7 +171,7 @@ class KeypointNetworks(nn.Module):
         ]
         return torch.cat(losses)
 
-    def peaks(self, shared: Tensor, networks: Networks, block: int = PEAK_BLOCK) -> Peaks:
+    def peaks(self, shared: Tensor, networks: GeneratedNetworks, block: int = PEAK_BLOCK) -> Peaks:
         """The peaks of Q networks on the shared map of one image, (C, H, W).
 
         The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
@@ -187,7 +189,7 @@ class KeypointNetworks(nn.Module):
     def peak_cells(
         self,
         shared: Tensor,
-        networks: Networks,
+        networks: GeneratedNetworks,
         block: int = PEAK_BLOCK,
         enlarge: Callable[[Tensor], Tensor] | None = None,
     ) -> PeakCells:
@@ -209,27 +211,29 @@ def _blocks(count: int, block: int) -> list[slice]:
     return [slice(start, start + block) for start in range(0, max(count, 1), block)]
 
 
-def gather_patches(tower_maps: list[Tensor], locations: Locations, queries: Queries, size: int) -> Tensor:
-    """What a convolution would see at the queries, zeros beyond the maps.
+def gather_patches(
+    tower_maps: list[Tensor], locations: Locations, selected: SelectedLocations, size: int
+) -> Tensor:
+    """The patches that a convolution reads at the selected locations, zeros beyond the maps.
 
     Args:
         tower_maps: one (N, C, H_l, W_l) per level.
         locations: the R locations of these levels.
-        queries: Q of the N * R locations.
+        selected: Q of the N * R locations.
         size: side of the convolution, odd.
 
     Returns:
         (Q, C, size, size).
     """
-    levels = locations.levels[queries.index]
+    levels = locations.levels[selected.index]
     window = torch.arange(size, device=levels.device)
-    patches = tower_maps[0].new_zeros(len(queries), tower_maps[0].shape[1], size, size)
+    patches = tower_maps[0].new_zeros(len(selected), tower_maps[0].shape[1], size, size)
     for level, (tower_map, start) in enumerate(zip(tower_maps, locations.starts, strict=True)):
         at = (levels == level).nonzero()[:, 0]
-        cells, width = queries.index[at] - start, tower_map.shape[3]
+        cells, width = selected.index[at] - start, tower_map.shape[3]
         rows = (cells // width)[:, None, None] + window[:, None]
         columns = (cells % width)[:, None, None] + window
         padded = F.pad(tower_map, [size // 2] * 4)
         # The chosen cells come first, the channels last.
-        patches[at] = padded[queries.images[at][:, None, None], :, rows, columns].movedim(3, 1)
+        patches[at] = padded[selected.images[at][:, None, None], :, rows, columns].movedim(3, 1)
     return patches

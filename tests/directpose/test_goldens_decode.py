@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from directpose import DirectPose
-from posecore.modeling.fcos.settings import Decoding
+from posecore.modeling.fcos.detector import InferenceSettings
 
 SIZE = (256, 320)
 # Per code: configuration, manifest, stored arrays, the NMS thresholds they cover, and how its score
@@ -46,7 +46,7 @@ class GivenFeatures(nn.Module):
 
 
 def detect(model: DirectPose, nms_thresh: float) -> object:
-    model.how_to_decode = Decoding(nms_thresh=nms_thresh)
+    model.detector.inference_settings = InferenceSettings(nms_thresh=nms_thresh)
     return model.predict(ImageList(torch.zeros(1, 3, *SIZE), [SIZE]))[0]
 
 
@@ -72,4 +72,4 @@ def test_best_candidates_and_survivors(shared: Path, case: str) -> None:
         assert_close(
             survivors.pred_keypoints[:20, :, :2], golden[f"{name}_keypoints"][..., :2], atol=5e-3, rtol=0
         )
-    assert len(LEVELS) == len(model.in_features)
+    assert len(LEVELS) == len(model.detector.in_features)

@@ -40,8 +40,8 @@ def test_head_outputs(shared: Path, case: str) -> None:
     model = filled(shared, config, manifest)
     features = head_inputs(shared)
     expected = arrays(folder / expected_file)
-    dense = model.dense(features)
-    where = dense.locations
+    predictions = model.detector(features)
+    where = predictions.locations
     cells = [height * width for height, width in where.sizes]
 
     def compare(name: str, level: str, actual: torch.Tensor) -> None:
@@ -50,14 +50,16 @@ def test_head_outputs(shared: Path, case: str) -> None:
 
     keypoints = dense_keypoints(model, features)
     for index, level in enumerate(LEVELS):
-        compare("locator", level, model.keypoints.locator(dense.towers["keypoint"][index])[0])
+        compare(
+            "locator", level, model.keypoint_branch.locator(model.keypoint_branch.tower(features[level]))[0]
+        )
         compare("kps_offsets", level, keypoints[index][0])
         for name, ours in (("logits", "cls"), ("centerness", "centerness"), ("bbox_reg", "ltrb")):
-            if ours in dense.maps:
-                flat = dense.maps[ours].split(cells, dim=1)[index][0]
+            if ours in predictions.maps:
+                flat = predictions.maps[ours].split(cells, dim=1)[index][0]
                 values = flat.T.unflatten(1, where.sizes[index])
                 compare(name, level, values.relu() if ours == "ltrb" else values)
-    heatmap = model.heatmap(features["p3"])[0]
+    heatmap = model.heatmap_branch(features["p3"])[0]
     if case == "authors":
         expected = arrays(folder / "kpalign_authors/heatmap.npz")
     assert_close(heatmap, expected["heatmap_logits"], **TOLERANCE)
@@ -67,11 +69,11 @@ def test_head_outputs(shared: Path, case: str) -> None:
 def test_intermediate_features(shared: Path) -> None:
     model = filled(shared, *CASES["authors"][:2])
     expected = arrays(shared / "oracles/directpose/kpalign_authors/features.npz")
-    output = model.head([head_inputs(shared)[level] for level in LEVELS])
+    features = head_inputs(shared)
     channels = expected["channels"]
-    for index, level in enumerate(LEVELS):
-        tower = output.towers["keypoint"][index]
-        sampler = model.keypoints.sampler(tower)
+    for level in LEVELS:
+        tower = model.keypoint_branch.tower(features[level])
+        sampler = model.keypoint_branch.sampler(tower)
         for name, values in (("kps_tower", tower), ("sampler_features", sampler)):
             slices = expected[f"{name}_{level}"]
             rows, columns = slices.shape[1:]
@@ -85,7 +87,7 @@ def test_intermediate_features(shared: Path) -> None:
 def test_paper_rule_for_the_first_group(shared: Path) -> None:
     """The authors' code fed two levels at a time, so that the head group samples the finer level."""
     model = filled(shared, *CASES["authors"][:2])
-    model.keypoints.sample_from = lambda level, group: max(level - 1, 0)
+    model.keypoint_branch.sample_from = lambda level, group: max(level - 1, 0)
     expected = arrays(shared / "oracles/directpose/kpalign_authors/outputs.npz")
     keypoints = dense_keypoints(model, head_inputs(shared))
     for level, ours in list(zip(LEVELS, keypoints, strict=True))[1:]:
@@ -115,8 +117,8 @@ def test_gradients(shared: Path) -> None:
     golden = json.loads((folder / "gradients.json").read_text())
     model = filled(shared, *CASES["authors"][:2])
     features = {level: value.requires_grad_() for level, value in head_inputs(shared).items()}
-    dense = model.dense(features)
-    where = dense.locations
+    predictions = model.detector(features)
+    where = predictions.locations
     keypoints = dense_keypoints(model, features)
     cells = [height * width for height, width in where.sizes]
     total = torch.zeros(())
@@ -124,7 +126,7 @@ def test_gradients(shared: Path) -> None:
         size = where.sizes[index]
         maps = {"kps": keypoints[index]}
         for name, ours in (("logits", "cls"), ("centerness", "centerness")):
-            maps[name] = dense.maps[ours].split(cells, dim=1)[index].transpose(1, 2).unflatten(2, size)
+            maps[name] = predictions.maps[ours].split(cells, dim=1)[index].transpose(1, 2).unflatten(2, size)
         for name, values in maps.items():
             weight = torch.from_numpy(fill.normal(f"directpose/grad/{name}/{level}", tuple(values.shape)))
             total = total + (values * weight).sum()

@@ -16,12 +16,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from directpose import DirectPose
-from directpose.losses import heatmap_targets
-from posecore.modeling.fcos.assign import assign
-from posecore.modeling.fcos.head import FCOSOutput, flatten_levels
+from directpose.losses import heatmaps_one_per_cell, heatmaps_per_type
+from posecore.modeling.fcos.head import HeadOutput, flatten_levels
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
-from posecore.modeling.fcos.targets import gather_positives
+from posecore.modeling.fcos.targets import assign, box_to_ltrb, centerness, gather_positives
 
 SIZE = (640, 1024)
 SIZES = tuple((SIZE[0] // stride, SIZE[1] // stride) for stride in STRIDES)
@@ -40,14 +38,14 @@ class Given(nn.Module):
 
 
 class GivenKeypoints(nn.Module):
-    """Stands for the keypoint branch: dense (N, R, K, 2) offsets, read at the queries."""
+    """Stands for the keypoint branch: predictions (N, R, K, 2) offsets, read at the selected."""
 
     def __init__(self, offsets: Tensor) -> None:
         super().__init__()
         self.offsets = offsets
 
-    def forward(self, tower_maps: object, locations: object, queries: object) -> Tensor:
-        return self.offsets[queries.images, queries.index]
+    def forward(self, tower_maps: object, locations: object, selected: object) -> Tensor:
+        return self.offsets[selected.images, selected.index]
 
 
 def predictions(shared: Path) -> dict[str, Tensor]:
@@ -97,14 +95,16 @@ def losses(model: DirectPose, predicted: dict[str, Tensor], targets: list[Instan
     num_images = len(targets)
     predicted = {name: values[:num_images] for name, values in predicted.items()}
     model.train()
+    maps = {name: predicted[name] for name in model.detector.head.predictions}
+    shapes = model.backbone.output_shape
     model.backbone = Given(
         {level: torch.zeros(num_images, 1, *size) for level, size in zip(LEVELS, SIZES, strict=True)}
     )
-    maps = {name: predicted[name] for name in model.head.predictors}
-    model.head = Given(FCOSOutput(maps, {"keypoint": []}))
-    model.keypoints = GivenKeypoints(predicted["keypoints"])
-    model.heatmap = Given(predicted["heatmap"])
-    model.heatmap.level = "p3"
+    model.backbone.output_shape = shapes
+    model.detector.head = Given(HeadOutput(maps, {}))
+    model.keypoint_branch = GivenKeypoints(predicted["keypoints"])
+    model.heatmap_branch = Given(predicted["heatmap"])
+    model.heatmap_branch.level = "p3"
     model.box_scales_keypoints = False  # the stored keypoints are scaled already
     images = ImageList(torch.zeros(num_images, 3, *SIZE), [SIZE] * num_images)
     return {name: value.item() for name, value in model.losses(images, targets).items()}
@@ -117,15 +117,15 @@ def test_targets(shared: Path, boxes: str) -> None:
     where = make_locations(SIZES, STRIDES)
     batch = people(shared, boxes)
     matched = torch.stack(
-        [assign(where, image.gt_boxes.tensor, radius=1.5, ranges=RANGES) for image in batch]
+        [assign(where, image.gt_boxes.tensor, radius=1.5, size_ranges=RANGES) for image in batch]
     )
     positives = gather_positives(matched, where, batch, 17)
 
     starts = torch.tensor(where.starts)
     theirs = golden["image"].long(), starts[golden["level"].long()] + golden["index"].long()
     order = (theirs[0] * len(where) + theirs[1]).argsort()
-    assert torch.equal(positives.queries.images, theirs[0][order])
-    assert torch.equal(positives.queries.index, theirs[1][order])
+    assert torch.equal(positives.locations.images, theirs[0][order])
+    assert torch.equal(positives.locations.index, theirs[1][order])
     assert torch.equal(matched[matched >= 0], golden["person"].long()[order])
     assert_close(positives.points, golden["location"][order], atol=1e-4, rtol=0)
     ltrb = box_to_ltrb(positives.points, positives.boxes)
@@ -140,11 +140,11 @@ def test_targets(shared: Path, boxes: str) -> None:
 def test_heatmap_targets(shared: Path) -> None:
     golden = arrays(shared / "oracles/directpose/losses/heatmap_labels.npz")
     keypoints = [image.gt_keypoints.tensor for image in people(shared, "authors")]
-    per_type = heatmap_targets(keypoints, SIZES[0], 8, one_per_cell=False)
+    per_type = heatmaps_per_type(keypoints, SIZES[0], 8)
     expected = {tuple(row) for row in golden["gluon_stride8_image_channel_row_col"].tolist()}
     assert {tuple(row) for row in per_type.nonzero().tolist()} == expected
     for stride, size in ((8, SIZES[0]), (16, SIZES[1])):
-        one = heatmap_targets(keypoints, size, stride, one_per_cell=True)
+        one = heatmaps_one_per_cell(keypoints, size, stride)
         cells = golden[f"authors_stride{stride}_image_row_col"].tolist()
         labels = golden[f"authors_stride{stride}_label"].tolist()
         expected = {(i, label - 1, y, x) for (i, y, x), label in zip(cells, labels, strict=True)}

@@ -5,13 +5,12 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from directpose.kpalign import SAMPLE_FROM, KPAlign
-from directpose.naive import NaiveKeypoints
-from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.queries import Queries
+from directpose.naive import NaiveKeypointBranch
+from posecore.modeling.fcos.locations import SelectedLocations, make_locations
 
 SIZES, STRIDES = [(7, 9), (4, 5), (2, 3)], [8, 16, 32]
 LOCATIONS = make_locations(SIZES, STRIDES)
@@ -47,7 +46,12 @@ def plain(kpalign: KPAlign, groups: tuple, maps: list[Tensor]) -> Tensor:
 
 def make(separate: bool, sample_from: str, aligner: bool = True) -> tuple[KPAlign, list[Tensor]]:
     kpalign = KPAlign(
-        channels=12, groups=GROUPS, separate=separate, sample_from=SAMPLE_FROM[sample_from], aligner=aligner
+        tower=nn.Identity(),
+        channels=12,
+        groups=GROUPS,
+        separate=separate,
+        sample_from=SAMPLE_FROM[sample_from],
+        aligner=aligner,
     )
     if aligner:  # far enough that some points leave the map, wholly or in part
         torch.nn.init.normal_(kpalign.locator.weight, std=0.5)
@@ -65,7 +69,7 @@ def gradients(result: Tensor, kpalign: KPAlign, maps: list[Tensor]) -> list[Tens
 def test_equals_the_plain_form_with_its_gradients(separate: bool, sample_from: str) -> None:
     kpalign, maps = make(separate, sample_from)
     expected = plain(kpalign, GROUPS, maps)
-    everywhere = Queries.everywhere(2, len(LOCATIONS))
+    everywhere = SelectedLocations.everywhere(2, len(LOCATIONS))
     actual = kpalign(maps, LOCATIONS, everywhere).unflatten(0, (2, -1))
     assert_close(actual, expected, atol=2e-5, rtol=1e-4)
     for ours, theirs in zip(
@@ -78,30 +82,32 @@ def test_equals_the_plain_form_with_its_gradients(separate: bool, sample_from: s
 
 def test_chosen_locations_are_rows_of_the_dense_prediction() -> None:
     kpalign, maps = make(separate=True, sample_from="finer")
-    dense = kpalign(maps, LOCATIONS, Queries.everywhere(2, len(LOCATIONS))).unflatten(0, (2, -1))
-    queries = Queries(torch.tensor([1, 0, 1, 1]), torch.tensor([88, 0, 63, 88]))
-    sparse = kpalign(maps, LOCATIONS, queries)
-    assert_close(sparse, dense[queries.images, queries.index])
+    everywhere = kpalign(maps, LOCATIONS, SelectedLocations.everywhere(2, len(LOCATIONS))).unflatten(
+        0, (2, -1)
+    )
+    selected = SelectedLocations(torch.tensor([1, 0, 1, 1]), torch.tensor([88, 0, 63, 88]))
+    sparse = kpalign(maps, LOCATIONS, selected)
+    assert_close(sparse, everywhere[selected.images, selected.index])
     # A loss on a few locations has the gradients of the dense prediction masked to them.
     for ours, theirs in zip(
         gradients(sparse, kpalign, maps),
-        gradients(dense[queries.images, queries.index], kpalign, maps),
+        gradients(everywhere[selected.images, selected.index], kpalign, maps),
         strict=True,
     ):
         assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
-def test_no_query_still_reaches_every_weight() -> None:
+def test_no_location_still_reaches_every_weight() -> None:
     kpalign, maps = make(separate=True, sample_from="finer")
     nothing = torch.empty(0, dtype=torch.int64)
-    result = kpalign(maps, LOCATIONS, Queries(nothing, nothing))
+    result = kpalign(maps, LOCATIONS, SelectedLocations(nothing, nothing))
     assert result.shape == (0, 6, 2)
     assert all(gradient.abs().sum() == 0 for gradient in gradients(result, kpalign, maps))
 
 
 def test_without_the_aligner_the_location_itself_is_read() -> None:
     kpalign, maps = make(separate=False, sample_from="same", aligner=False)
-    result = kpalign(maps, LOCATIONS, Queries.everywhere(2, len(LOCATIONS))).unflatten(0, (2, -1))
+    result = kpalign(maps, LOCATIONS, SelectedLocations.everywhere(2, len(LOCATIONS))).unflatten(0, (2, -1))
     own = [
         torch.cat([predictor(kpalign.sampler(level)) for predictor in kpalign.predictors], 1)
         for level in maps
@@ -116,13 +122,15 @@ def test_positions_stay_float32_under_autocast() -> None:
     kpalign, maps = make(separate=True, sample_from="finer")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         tower = [level.bfloat16() for level in maps]
-        assert kpalign(tower, LOCATIONS, Queries.everywhere(2, len(LOCATIONS))).dtype == torch.float32
+        assert (
+            kpalign(tower, LOCATIONS, SelectedLocations.everywhere(2, len(LOCATIONS))).dtype == torch.float32
+        )
 
 
-def test_naive_head_is_a_convolution_read_at_the_queries() -> None:
-    naive = NaiveKeypoints(12, 6)
+def test_naive_head_is_a_convolution_read_at_the_locations() -> None:
+    naive = NaiveKeypointBranch(nn.Identity(), 12, 6)
     maps = [torch.randn(2, 12, *size) for size in SIZES]
-    queries = Queries(torch.tensor([1, 0]), torch.tensor([63 + 7, 10]))
-    result = naive(maps, LOCATIONS, queries)
+    selected = SelectedLocations(torch.tensor([1, 0]), torch.tensor([63 + 7, 10]))
+    result = naive(maps, LOCATIONS, selected)
     assert_close(result[0].flatten(), naive.conv(maps[1])[1, :, 1, 2])
     assert_close(result[1].flatten(), naive.conv(maps[0])[0, :, 1, 1])

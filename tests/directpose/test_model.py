@@ -21,7 +21,7 @@ from helpers.model_contract import (
 from torch import nn
 from torch.testing import assert_close
 
-from posecore.modeling.fcos.settings import Decoding
+from posecore.modeling.fcos.detector import InferenceSettings
 
 VARIANTS = {
     "kpalign": (),
@@ -38,7 +38,7 @@ VARIANTS = {
 
 def everything(model: nn.Module) -> nn.Module:
     """The same model, in evaluation mode, which takes every location for a person."""
-    model.how_to_decode = Decoding(score_thresh=0.0, nms_thresh=0.9, limit=20)
+    model.detector.inference_settings = InferenceSettings(score_thresh=0.0, nms_thresh=0.9, max_detections=20)
     return model.eval()
 
 
@@ -79,8 +79,8 @@ def test_boxes_enclose_the_keypoints_within_the_image() -> None:
 def test_with_a_box_branch_its_boxes_come_out() -> None:
     model = everything(tiny(*VARIANTS["boxes"]))
     with torch.no_grad():  # every side two cells away, whatever the image
-        model.head.predictors["ltrb"].conv.weight.zero_()
-        model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+        model.detector.head.predictions["ltrb"].conv.weight.zero_()
+        model.detector.head.predictions["ltrb"].conv.bias.fill_(2.0)
     result = detections(model, [sample(0, 1, (256, 256))])[0]
     sizes = result.pred_boxes.tensor[:, 2:] - result.pred_boxes.tensor[:, :2]
     assert {4 * 8.0, 4 * 16.0} & set(sizes.flatten().tolist())
@@ -88,7 +88,7 @@ def test_with_a_box_branch_its_boxes_come_out() -> None:
 
 def test_the_heatmap_branch_rests_at_test_time() -> None:
     model = everything(tiny())
-    model.heatmap.forward = None
+    model.heatmap_branch.forward = None
     assert len(detections(model, [sample(0, 1)])[0]) == 20
 
 

@@ -7,7 +7,7 @@ import torch
 from helpers.fcpose_oracle import Case
 from torch import Tensor
 
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import SelectedLocations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 # Where the best logit leads the next by less, float32 may take the other cell.
@@ -27,16 +27,16 @@ def stages(case: Case) -> dict:
     with torch.no_grad():
         images = model.preprocess(inputs)
         features = model.backbone(images.tensor)
-        dense = model.dense(features)
-        locations = dense.locations
-        shared = model._shared(features)
+        predictions = model.detector(features)
+        locations = predictions.locations
+        shared = model._shared_maps(features)
         result = model(inputs)[0]["instances"]
         level, location = case.golden["fpn_levels"].long(), case.golden["locations"]
-        cells = (location / torch.tensor(model.strides)[level][:, None]).long()
+        cells = (location / torch.tensor(model.detector.strides)[level][:, None]).long()
         widths = torch.tensor([width for _, width in locations.sizes])
         index = torch.tensor(locations.starts)[level] + cells[:, 1] * widths[level] + cells[:, 0]
-        queries = Queries(torch.zeros_like(index), index)
-        heads = model.keypoint_head.generate(dense.towers["box"], locations, queries)
+        selected = SelectedLocations(torch.zeros_like(index), index)
+        heads = model.keypoint_head.generate(predictions.towers["box"], locations, selected)
         auxiliary = model.auxiliary(shared.merged)
         heatmaps = model.keypoint_head(shared.bases[0], heads)
     return locals()
@@ -44,7 +44,7 @@ def stages(case: Case) -> dict:
 
 def per_level(stages: dict, name: str) -> dict[str, Tensor]:
     sizes = stages["locations"].sizes
-    parts = stages["dense"].maps[name].split([height * width for height, width in sizes], dim=1)
+    parts = stages["predictions"].maps[name].split([height * width for height, width in sizes], dim=1)
     return {
         level: part.transpose(1, 2).unflatten(2, size)
         for level, part, size in zip(LEVELS, parts, sizes, strict=True)
@@ -102,10 +102,10 @@ def test_detections(case: Case, stages: dict) -> None:
 
 
 def test_every_detection(case: Case, stages: dict) -> None:
-    model, how = stages["model"], stages["model"].how_to_decode
-    model.how_to_decode = type(how)(**{**vars(how), "limit": 1000})
+    model, how = stages["model"], stages["model"].detector.inference_settings
+    model.detector.inference_settings = type(how)(**{**vars(how), "max_detections": 1000})
     with torch.no_grad():
         result = model(stages["inputs"])[0]["instances"]
-    model.how_to_decode = how
+    model.detector.inference_settings = how
     case.check("all_pred_boxes", result.pred_boxes.tensor)
     case.check("all_scores", result.scores)

@@ -11,10 +11,8 @@ from torch import Tensor
 from fcpose.auxiliary import auxiliary_targets
 from fcpose.convert_weights import convert
 from fcpose.sampling import sample_positives
-from posecore.modeling.fcos.assign import assign
-from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.targets import gather_positives
+from posecore.modeling.fcos.locations import SelectedLocations
+from posecore.modeling.fcos.targets import assign, box_to_ltrb, centerness, gather_positives
 
 SIZE = (256, 320)
 LOSSES = {
@@ -60,16 +58,19 @@ def step(case: Case) -> dict:
     averages = statistics.running_mean.clone(), statistics.running_var.clone()
     with torch.no_grad():
         features = model.backbone(model.preprocess(inputs).tensor)
-        dense = model.dense(features)
-        locations = dense.locations
-        shared = model._shared(features)
+        predictions = model.detector(features)
+        locations = predictions.locations
+        shared = model._shared_maps(features)
         targets = [x["instances"] for x in inputs]
         matched = torch.stack(
-            [assign(locations, x.gt_boxes.tensor, radius=1.5, ranges=(64, 128, 256, 512)) for x in targets]
+            [
+                assign(locations, x.gt_boxes.tensor, radius=1.5, size_ranges=(64, 128, 256, 512))
+                for x in targets
+            ]
         )
         positives = gather_positives(matched, locations, targets, 17)
-        at = positives.queries.images, positives.queries.index
-        confidence = [dense.maps[name][at][:, 0].sigmoid() for name in ("cls", "centerness")]
+        at = positives.locations.images, positives.locations.index
+        confidence = [predictions.maps[name][at][:, 0].sigmoid() for name in ("cls", "centerness")]
         sample = sample_positives(positives.persons, confidence[0] * confidence[1], limit=70)
         auxiliary = model.auxiliary(shared.merged)
     return locals()
@@ -94,17 +95,17 @@ def test_auxiliary_targets(case: Case) -> None:
 def test_positives(case: Case, step: dict) -> None:
     positives, locations, golden = step["positives"], step["locations"], case.golden
     # Theirs are ordered by level, then image.
-    levels = locations.levels[positives.queries.index]
-    order = (levels * 2 + positives.queries.images).argsort(stable=True)
+    levels = locations.levels[positives.locations.index]
+    order = (levels * 2 + positives.locations.images).argsort(stable=True)
     case.check("pos_levels", levels[order])
-    case.check("pos_im_inds", positives.queries.images[order])
+    case.check("pos_im_inds", positives.locations.images[order])
     case.check("pos_gt_inds", positives.persons[order])
     case.check("pos_locations", positives.points[order])
     ltrb = box_to_ltrb(positives.points, positives.boxes)
     case.check("pos_reg_targets", (ltrb / positives.strides[:, None])[order])
     case.check("pos_ctr_targets", centerness(ltrb)[order])
     for theirs, ours in (("cls_logits", "cls"), ("reg_pred", "ltrb"), ("ctr_logits", "centerness")):
-        values = step["dense"].maps[ours][step["at"]][order]
+        values = step["predictions"].maps[ours][step["at"]][order]
         values = values.relu() if ours == "ltrb" else values
         case.check(f"pos_{theirs}", values.reshape(golden[f"pos_{theirs}"].shape))
 
@@ -124,21 +125,21 @@ def test_sample(case: Case, step: dict) -> None:
     order, sample, positives = in_their_order(case, step), step["sample"], step["positives"]
     assert len(order) == len(sample.index) == len(order.unique())
     index = sample.index[order]
-    case.check("sel_im_inds", positives.queries.images[index])
+    case.check("sel_im_inds", positives.locations.images[index])
     case.check("sel_gt_inds", positives.persons[index])
-    case.check("sel_levels", step["locations"].levels[positives.queries.index[index]])
+    case.check("sel_levels", step["locations"].levels[positives.locations.index[index]])
     case.check("sel_num_loss", (1 / sample.weights[order]).round().int())
 
 
 def test_heads_in_training(case: Case, step: dict) -> None:
     order, model, positives = in_their_order(case, step), step["model"], step["positives"]
     index = step["sample"].index[order]
-    queries = Queries(positives.queries.images[index], positives.queries.index[index])
-    heads = model.keypoint_head.generate(step["dense"].towers["box"], step["locations"], queries)
+    selected = SelectedLocations(positives.locations.images[index], positives.locations.index[index])
+    heads = model.keypoint_head.generate(step["predictions"].towers["box"], step["locations"], selected)
     case.check("controller_params_slice", heads.parameters[:, ::16])
     maps = torch.cat(
         [
-            model.keypoint_head(bases, heads[queries.images == i])
+            model.keypoint_head(bases, heads[selected.images == i])
             for i, bases in enumerate(step["shared"].bases)
         ]
     )
@@ -155,7 +156,7 @@ def test_gradients(case: Case, step: dict) -> None:
     # Where two of theirs are one of ours or the other way round.
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.requires_grad}
     controller = gradients["keypoint_head.controller.weight"].flatten(1)
-    scales = gradients["head.predictors.ltrb.scales"]
+    scales = gradients["detector.head.predictions.ltrb.scales"]
     last = {
         leaf: torch.cat([gradients[f"bases.{leaf}"], gradients[f"offsets.conv.{leaf}"]])
         for leaf in ("weight", "bias")
@@ -169,9 +170,9 @@ def test_gradients(case: Case, step: dict) -> None:
         "proposal_generator.fcpose_head.atten_producer.bias": "keypoint_head.controller.bias",
         "proposal_generator.basis_module.p1_logits.bias": "auxiliary.fine.bias",
         "proposal_generator.basis_module.p3_logits.bias": "auxiliary.coarse.bias",
-        "proposal_generator.fcos.fcos_head.cls_logits.bias": "head.predictors.cls.conv.bias",
-        "proposal_generator.fcos.fcos_head.bbox_pred.bias": "head.predictors.ltrb.conv.bias",
-        "proposal_generator.fcos.fcos_head.ctrness.bias": "head.predictors.centerness.conv.bias",
+        "proposal_generator.fcos.fcos_head.cls_logits.bias": "detector.head.predictions.cls.conv.bias",
+        "proposal_generator.fcos.fcos_head.bbox_pred.bias": "detector.head.predictions.ltrb.conv.bias",
+        "proposal_generator.fcos.fcos_head.ctrness.bias": "detector.head.predictions.centerness.conv.bias",
         "backbone.fpn_output3.bias": "backbone.fpn_output3.bias",
         "backbone.top_block.p7.bias": "backbone.top_block.p7.bias",
     }.items():

@@ -11,15 +11,12 @@ from torch import Tensor
 from fcpose import FCPose
 from fcpose.losses import KeypointBatch, expected_distance, upsampled_cross_entropy
 from fcpose.sampling import sample_positives
-from posecore.modeling.fcos.assign import assign
-from posecore.modeling.fcos.decode import select, suppress
+from posecore.modeling.fcos.decode import ltrb_to_box, select_candidates, suppress
 from posecore.modeling.fcos.head import flatten_levels
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.losses import box_loss, centerness_loss, classification_loss
-from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness, ltrb_to_box
-from posecore.modeling.fcos.settings import Decoding
-from posecore.modeling.fcos.targets import gather_positives
-from posecore.modeling.keypoint_network import Networks
+from posecore.modeling.fcos.losses import box_loss, centerness_loss, focal_loss
+from posecore.modeling.fcos.targets import assign, box_to_ltrb, centerness, gather_positives
+from posecore.modeling.keypoint_network import GeneratedNetworks
 
 STRIDES = (8, 16, 32, 64, 128)
 RANGES = (64, 128, 256, 512)
@@ -37,11 +34,11 @@ def model(case: Case) -> FCPose:
     return case.model()
 
 
-def heads_from(model: FCPose, features: Tensor, points: Tensor, levels: Tensor) -> Networks:
+def heads_from(model: FCPose, features: Tensor, points: Tensor, levels: Tensor) -> GeneratedNetworks:
     """Heads of (Q, 2304) unfolded patches."""
     controller = model.keypoint_head.controller
     parameters = torch.nn.functional.linear(features, controller.weight.flatten(1), controller.bias)
-    return Networks(parameters, points, model.keypoint_head.ranges[levels])
+    return GeneratedNetworks(parameters, points, model.keypoint_head.ranges[levels])
 
 
 @torch.no_grad()
@@ -130,10 +127,12 @@ def test_detector_targets_and_losses(case: Case, maps: dict[str, list[Tensor]]) 
         )
         for i in range(3)
     ]
-    matched = torch.stack([assign(locations, x.gt_boxes.tensor, radius=1.5, ranges=RANGES) for x in targets])
+    matched = torch.stack(
+        [assign(locations, x.gt_boxes.tensor, radius=1.5, size_ranges=RANGES) for x in targets]
+    )
     positives = gather_positives(matched, locations, targets, 17)
-    levels = locations.levels[positives.queries.index]
-    order = (levels * 3 + positives.queries.images).argsort(stable=True)
+    levels = locations.levels[positives.locations.index]
+    order = (levels * 3 + positives.locations.images).argsort(stable=True)
     case.check("fcos_pos_levels", levels[order])
     case.check("fcos_pos_gt_inds", positives.persons[order])
     ltrb = box_to_ltrb(positives.points, positives.boxes)
@@ -143,12 +142,12 @@ def test_detector_targets_and_losses(case: Case, maps: dict[str, list[Tensor]]) 
     case.check("fcos_loss_denorm", middle.sum())
 
     flat = {name: flatten_levels(levels) for name, levels in maps.items()}
-    at = positives.queries.images, positives.queries.index
+    at = positives.locations.images, positives.locations.index
     count = torch.tensor(float(len(positives)))
     losses = {
-        "cls": classification_loss(flat["cls"], matched >= 0, count, alpha=0.25, gamma=2.0),
-        "loc": box_loss(flat["reg"][at], cells, middle, middle.sum(), smoothing=1.0),
-        "ctr": centerness_loss(flat["ctr"][at][:, 0], middle, count),
+        "cls": focal_loss(flat["cls"][..., 0], matched >= 0, alpha=0.25, gamma=2.0) / count,
+        "loc": box_loss(flat["reg"][at], cells, middle, smoothing=1.0) / middle.sum(),
+        "ctr": centerness_loss(flat["ctr"][at][:, 0], middle) / count,
     }
     for name, loss in losses.items():
         case.check(f"loss/loss_fcos_{name}", loss)
@@ -162,13 +161,15 @@ def test_detections(case: Case, maps: dict[str, list[Tensor]]) -> None:
     flat = {name: flatten_levels(levels) for name, levels in maps.items()}
     probability = flat["cls"][..., 0].sigmoid()
     scores = (probability * flat["ctr"][..., 0].sigmoid()).sqrt()
-    found = select(probability, scores, locations, Decoding(score_thresh=0.05, topk_per_level=1000))
-    at = found.queries.images, found.queries.index
+    found = select_candidates(
+        probability, scores, locations, score_thresh=0.05, topk_per_level=1000, topk_per_image=0
+    )
+    at = found.locations.images, found.locations.index
     points, strides = locations.points[at[1]], locations.strides[at[1]]
     boxes = ltrb_to_box(points, flat["reg"][at] * strides[:, None])
     parts = [values.split(found.counts) for values in (boxes, found.scores, points, locations.levels[at[1]])]
     for image, (own_boxes, own_scores, own_points, levels) in enumerate(zip(*parts, strict=True)):
-        kept = suppress(own_boxes, own_scores, threshold=0.6, limit=100)
+        kept = suppress(own_boxes, own_scores, nms_thresh=0.6, max_detections=100)
         case.check(f"fcos_boxes_{image}", own_boxes[kept])
         case.check(f"fcos_scores_{image}", own_scores[kept])
         case.check(f"fcos_locations_{image}", own_points[kept])

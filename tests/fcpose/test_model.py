@@ -54,9 +54,11 @@ def model_of(variant: str) -> nn.Module:
 
 def everything(model: nn.Module) -> nn.Module:
     """The same model, in evaluation mode, which takes every location for a person."""
-    model.how_to_decode = replace(model.how_to_decode, score_thresh=0.0, nms_thresh=0.9, limit=20)
+    model.detector.inference_settings = replace(
+        model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
+    )
     with torch.no_grad():  # boxes with an area, and heatmaps whose peaks are no matter of rounding
-        model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+        model.detector.head.predictions["ltrb"].conv.bias.fill_(2.0)
         model.keypoint_head.controller.weight.mul_(30)
     return model.eval()
 
@@ -128,9 +130,9 @@ def test_without_offsets_keypoints_are_centers_of_cells(variant: str, cell: int)
 def test_detections_in_the_padding_are_dropped() -> None:
     model = everything(model_of("paper"))
     with torch.no_grad():  # boxes that reach a tenth of a cell
-        model.head.predictors["ltrb"].conv.weight.zero_()
-        model.head.predictors["ltrb"].conv.bias.fill_(0.1)
-    model.how_to_decode = replace(model.how_to_decode, limit=1000)
+        model.detector.head.predictions["ltrb"].conv.weight.zero_()
+        model.detector.head.predictions["ltrb"].conv.bias.fill_(0.1)
+    model.detector.inference_settings = replace(model.detector.inference_settings, max_detections=1000)
     result = detections(model, [sample(0, 1, (65, 65)), sample(1, 1, (96, 128))])
     assert len(result[1]) == 12 * 16 + 6 * 8 + 3 * 4 + 2 * 2 + 1
     assert 64 < len(result[0]) < len(result[1])

@@ -12,8 +12,7 @@ from directpose import DirectPose
 from directpose.convert_weights import convert
 from helpers.oracles import load_fill
 from posecore.config import get_cfg
-from posecore.modeling.fcos.locations import Locations, make_locations
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import Locations, SelectedLocations, make_locations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)
@@ -61,10 +60,10 @@ def locations(sizes: tuple[tuple[int, int], ...] = HEAD_SIZES) -> Locations:
 
 def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tensor]:
     """Per level (N, 2K, H, W), as the published heads give them."""
-    dense = model.dense(features)
-    where = dense.locations
+    predictions = model.detector(features)
+    where = predictions.locations
     num_images = len(features[LEVELS[0]])
-    offsets = model._offsets(dense, Queries.everywhere(num_images, len(where)))
+    offsets = model.offsets(predictions, SelectedLocations.everywhere(num_images, len(where)))
     offsets = offsets.flatten(1).unflatten(0, (num_images, -1))
     sizes = [height * width for height, width in where.sizes]
     return [

@@ -101,9 +101,9 @@ def count_networks(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[in
     counts = []
     generate = model.keypoint_networks.generate
 
-    def counted(maps: list, locations: object, queries: object) -> object:
-        counts.append(len(queries))
-        return generate(maps, locations, queries)
+    def counted(maps: list, locations: object, selected: object) -> object:
+        counts.append(len(selected))
+        return generate(maps, locations, selected)
 
     monkeypatch.setattr(model.keypoint_networks, "generate", counted)
     return counts

@@ -156,7 +156,7 @@ def half_precision_trains_and_predicts(
 
 def nobody_is_found(model: nn.Module) -> None:
     """An FCOS whose threshold nobody passes returns empty results for every image."""
-    model.how_to_decode = replace(model.how_to_decode, score_thresh=1.0)
+    model.detector.inference_settings = replace(model.detector.inference_settings, score_thresh=1.0)
     none = detections(model.eval(), [sample(0, 1), sample(1, 1)])
     assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
     assert none[0].pred_boxes.tensor.shape == (0, 4)

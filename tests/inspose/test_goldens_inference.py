@@ -8,7 +8,7 @@ from helpers.inspose_oracle import Case, official_model
 from torch import Tensor
 
 from inspose.convert_weights import coordinates_first
-from posecore.modeling.fcos.queries import Queries
+from posecore.modeling.fcos.locations import SelectedLocations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 SIZE = (256, 320)
@@ -32,12 +32,14 @@ def stages(case: Case, shared: Path) -> dict:
         images = model.preprocess(inputs)
         bottom = model.backbone.bottom_up(images.tensor)
         features = model.backbone(images.tensor)
-        dense = model.dense(features)
+        predictions = model.detector(features)
         shared_map = model.keypoint_features(features["p3"])
         pixels = model.trunk(features["p3"])
         index = case.golden["top.flat_index"]
-        queries = Queries(torch.zeros_like(index), index)
-        networks = model.keypoint_networks.generate(dense.towers["controller"], dense.locations, queries)
+        selected = SelectedLocations(torch.zeros_like(index), index)
+        networks = model.keypoint_networks.generate(
+            predictions.towers["controller"], predictions.locations, selected
+        )
         maps = model.keypoint_networks(shared_map[0], networks)
         fine = model.enlarge(maps)
         result = model(inputs)[0]["instances"]
@@ -71,10 +73,10 @@ def test_backbone_and_pyramid(case: Case, stages: dict) -> None:
 
 
 def test_head(case: Case, stages: dict) -> None:
-    dense, head = stages["dense"], stages["model"].head
-    sizes = dense.locations.sizes
+    predictions, head = stages["predictions"], stages["model"].detector.head
+    sizes = predictions.locations.sizes
     for name, key in (("cls", "cls"), ("keypoints", "kpt_offset")):
-        parts = dense.maps[name].split([height * width for height, width in sizes], dim=1)
+        parts = predictions.maps[name].split([height * width for height, width in sizes], dim=1)
         for level, part, size in zip(LEVELS, parts, sizes, strict=True):
             maps = part.transpose(1, 2).unflatten(2, size)
             expected = case.golden[f"head.{key}.{level}"]
@@ -94,7 +96,7 @@ def test_head(case: Case, stages: dict) -> None:
 
 def test_generated_networks(case: Case, stages: dict) -> None:
     controller = stages["model"].keypoint_networks.controller
-    for level, tower in zip(LEVELS, stages["dense"].towers["controller"], strict=True):
+    for level, tower in zip(LEVELS, stages["predictions"].towers["controller"], strict=True):
         with torch.no_grad():
             everywhere = controller(tower)
         maps = theirs(everywhere.movedim(1, -1).flatten(0, 2)).T.unflatten(1, everywhere.shape[2:])[None]
@@ -116,16 +118,16 @@ def test_pixel_maps(case: Case, stages: dict) -> None:
 
 
 def test_candidates(case: Case, stages: dict) -> None:
-    dense, model, queries = stages["dense"], stages["model"], stages["queries"]
-    logits = dense.maps["cls"][0, :, 0]
-    assert torch.equal(logits.argsort(descending=True)[:20], queries.index)
-    case.check("top.level", dense.locations.levels[queries.index])
-    case.check("top.logit", logits[queries.index], **RAW)
-    case.check("top.score", logits[queries.index].sigmoid(), atol=1e-4)
-    case.check("top.point_xy", dense.locations.points[queries.index])
+    predictions, model, selected = stages["predictions"], stages["model"], stages["selected"]
+    logits = predictions.maps["cls"][0, :, 0]
+    assert torch.equal(logits.argsort(descending=True)[:20], selected.index)
+    case.check("top.level", predictions.locations.levels[selected.index])
+    case.check("top.logit", logits[selected.index], **RAW)
+    case.check("top.score", logits[selected.index].sigmoid(), atol=1e-4)
+    case.check("top.point_xy", predictions.locations.points[selected.index])
     case.check("top.coord_norm", stages["networks"].ranges)
     case.check("top.params", theirs(stages["networks"].parameters), **RAW)
-    case.check("top.reg_keypoints", model._regressed(dense, queries, SIZE), atol=5e-3)
+    case.check("top.reg_keypoints", model._regressed(predictions, selected, SIZE), atol=5e-3)
 
 
 def test_peaks(case: Case, stages: dict) -> None:

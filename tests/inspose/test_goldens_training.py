@@ -10,15 +10,15 @@ from helpers.inspose_oracle import OFFICIAL, Case, official_model, official_stat
 from torch import Tensor, nn
 
 from inspose.convert_weights import convert, coordinates_first
-from inspose.disk import Supervised
+from inspose.disk import SupervisedCells
 from inspose.heatmaps import heatmap_targets
 from inspose.official.losses import regression_errors, square_targets
+from inspose.official.model import person_areas
 from inspose.official.trunk import PixelMaps
-from posecore.modeling.fcos.estimator import Dense
+from posecore.modeling.fcos.detector import DensePredictions, TrainingSettings
 from posecore.modeling.fcos.head import flatten_levels
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.settings import Training
-from posecore.modeling.fcos.targets import Targets, keypoint_tensors, make_targets
+from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors, make_targets
 
 SIZE, STRIDES = (256, 320), (8, 16, 32, 64, 128)
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
@@ -49,16 +49,18 @@ def level_sizes() -> list[tuple[int, int]]:
     return [(-(-SIZE[0] // stride), -(-SIZE[1] // stride)) for stride in STRIDES]
 
 
-def ground_truth_of(case: Case, run: str) -> Targets:
+def ground_truth_of(case: Case, run: str) -> DetectionTargets:
     locations = make_locations(level_sizes(), STRIDES)
-    return make_targets(locations, persons(case, run), 17, Training())
+    return make_targets(
+        locations, persons(case, run), 17, radius=1.5, size_ranges=TrainingSettings().size_ranges
+    )
 
 
-def their_order(ground_truth: Targets, sizes: list[tuple[int, int]]) -> Tensor:
+def their_order(ground_truth: DetectionTargets, sizes: list[tuple[int, int]]) -> Tensor:
     """Ours in the order of theirs: level by level, then image by image; an index into (N * R,)."""
-    count = ground_truth.positive.shape[1]
+    count = ground_truth.is_positive.shape[1]
     parts = (
-        torch.arange(ground_truth.positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
+        torch.arange(ground_truth.is_positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
     )
     return torch.cat([part.flatten() for part in parts])
 
@@ -67,15 +69,15 @@ def their_order(ground_truth: Targets, sizes: list[tuple[int, int]]) -> Tensor:
 def test_assignment(case: Case, run: str) -> None:
     ground_truth = ground_truth_of(case, run)
     order = their_order(ground_truth, level_sizes())
-    positive = ground_truth.positive.flatten()[order]
+    positive = ground_truth.is_positive.flatten()[order]
     case.check(f"{run}.assign.labels", 1 - positive.long())
     assert case.golden[f"{run}.cls.avg_factor"] == positive.sum() + 2
     # Persons of the batch to persons of the image, scattered to all locations.
-    instance = torch.zeros_like(ground_truth.positive, dtype=torch.int64)
-    queries, ltrb = ground_truth.positives.queries, torch.zeros(*ground_truth.positive.shape, 4)
-    first = torch.tensor([0, 3])[queries.images]
-    instance[queries.images, queries.index] = ground_truth.positives.persons - first
-    ltrb[queries.images, queries.index] = ground_truth.ltrb
+    instance = torch.zeros_like(ground_truth.is_positive, dtype=torch.int64)
+    selected, ltrb = ground_truth.positives.locations, torch.zeros(*ground_truth.is_positive.shape, 4)
+    first = torch.tensor([0, 3])[selected.images]
+    instance[selected.images, selected.index] = ground_truth.positives.persons - first
+    ltrb[selected.images, selected.index] = ground_truth.ltrb
     found = instance.flatten()[order]
     assert torch.equal(found[positive], case.golden[f"{run}.assign.instance"][positive])
     expected = case.golden[f"{run}.assign.bbox_targets_ltrb"]
@@ -92,7 +94,7 @@ def test_targets_of_cells(case: Case, run: str) -> None:
     case.check(f"{run}.disk.target_masked", dense_offsets(supervised, size), atol=1e-4)
 
 
-def dense_offsets(supervised: Supervised, size: tuple[int, int]) -> Tensor:
+def dense_offsets(supervised: SupervisedCells, size: tuple[int, int]) -> Tensor:
     """As in the official code: from the upper left corner of a cell, in cells, on maps (2, 34, H, W)."""
     maps = torch.zeros(2, 17, 2, size[0] * size[1])
     maps[supervised.images, supervised.types, :, supervised.cells] = supervised.offsets / 4 + 0.5
@@ -127,7 +129,7 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
 
     sizes = level_sizes()
     levels = list(zip(LEVELS, sizes, strict=True))
-    dense = Dense(
+    predictions = DensePredictions(
         {
             "cls": flatten_levels([given(f"cls.{level}", (2, 1, *size)) for level, size in levels]),
             "keypoints": flatten_levels(
@@ -135,6 +137,8 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
             ),
         },
         {"controller": [given(f"controller.{level}", (2, 313, *size), 0.5) for level, size in levels]},
+        {},
+        [],
         make_locations(sizes, STRIDES),
     )
     shared_map = given("shared_feat", (2, 8, 32, 40))
@@ -147,7 +151,8 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
     model.keypoint_networks.controller = copy
     targets = persons(case, run)
     boxes = [target.gt_boxes.tensor for target in targets]
-    terms = model._location_terms(dense, shared_map, ground_truth_of(case, run), targets)
+    areas = torch.cat([person_areas(target) for target in targets])
+    terms = model._location_terms(predictions, shared_map, ground_truth_of(case, run), areas)
     terms |= model._pixel_terms(pixels, keypoint_tensors(targets, 17), boxes)
     losses = {name: term.total / term.count for name, term in terms.items()}
     check_losses(case, run, losses, rtol=1e-4, atol=1e-5)
@@ -182,8 +187,8 @@ def test_losses_and_gradients_of_the_whole_model(case: Case, run: str, shared: P
             gradient = parameters[ours[id(state[theirs])]].grad
             assert gradient.norm().item() == pytest.approx(norm, rel=1e-2, abs=1e-4), theirs
     for theirs, name in {
-        "kpt_offset.bias": "head.keypoints.bias",
-        "conv_cls.bias": "head.classifier.bias",
+        "kpt_offset.bias": "detector.head.keypoints.bias",
+        "conv_cls.bias": "detector.head.classifier.bias",
         "shared_convs.4.gn.weight": "keypoint_features.1.1.weight",
         "hm_pred.bias": "trunk.heatmaps.bias",
         "ae_pred.bias": "trunk.tags.bias",

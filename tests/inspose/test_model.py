@@ -49,15 +49,17 @@ def model_of(variant: str) -> nn.Module:
 
 def everything(model: nn.Module) -> nn.Module:
     """The same model, in evaluation mode, which takes every location for a person."""
-    model.how_to_decode = replace(model.how_to_decode, score_thresh=0.0, nms_thresh=0.9, limit=20)
+    model.detector.inference_settings = replace(
+        model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
+    )
     with torch.no_grad():  # peaks, and the order of persons, that are no matter of rounding
         model.keypoint_networks.controller.weight.mul_(30)
         model.keypoint_networks.controller.bias.normal_()
-        for name, weight in model.head.named_parameters():
+        for name, weight in model.detector.head.named_parameters():
             if name in ("predictors.cls.conv.weight", "classifier.weight", "keypoints.weight"):
                 weight.mul_(30)
-        if "ltrb" in getattr(model.head, "predictors", {}):
-            model.head.predictors["ltrb"].conv.bias.fill_(2.0)
+        if "ltrb" in getattr(model.detector.head, "predictions", {}):
+            model.detector.head.predictions["ltrb"].conv.bias.fill_(2.0)
     return model.eval()
 
 
@@ -154,7 +156,7 @@ def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.Monk
 def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
     model = everything(model_of(variant))
     if variant == "paper":
-        model.heatmap.forward = None
+        model.heatmap_branch.forward = None
     else:
         model.trunk.heatmaps.forward = model.trunk.tags.forward = None
     assert len(detections(model, [sample(0, 1)])[0]) == 20

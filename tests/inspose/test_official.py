@@ -61,7 +61,7 @@ def test_a_tenth_of_the_gradient_reaches_the_keypoints() -> None:
 
 
 def test_the_taps_of_coco_are_those_of_the_release() -> None:
-    names = tiny(config=OFFICIAL).head.steering.taps
+    names = tiny(config=OFFICIAL).detector.head.steering.taps
     assert names == [0, 5, 6, 9, 10, 11, 12, 15, 16]
 
 
@@ -210,8 +210,8 @@ def test_networks_are_generated_for_survivors_alone(monkeypatch: pytest.MonkeyPa
 def test_boxes_are_those_of_the_regressed_keypoints_inside_the_image() -> None:
     model = tiny("MODEL.FCOS.SCORE_THRESH", 0.0, config=OFFICIAL).eval()
     with torch.no_grad():
-        model.head.keypoints.weight.zero_()
-        model.head.keypoints.bias.copy_(torch.tensor([-1.0, 0.0, *[0.5] * 30, 2.0, 1.0]))
+        model.detector.head.keypoints.weight.zero_()
+        model.detector.head.keypoints.bias.copy_(torch.tensor([-1.0, 0.0, *[0.5] * 30, 2.0, 1.0]))
     (found,) = detections(model, [sample(0, 1, (90, 121))])
     boxes = found.pred_boxes.tensor
     size = torch.tensor([121.0, 90.0, 121.0, 90.0])

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from posecore.modeling.fcos.queries import Queries
 from torch import Tensor
 
 from benchmarks.timing import describe_machine, take_turns
 from directpose.kpalign import SAMPLE_FROM, KPAlign, sampling_points
 from posecore.modeling.fcos.locations import Locations, make_locations
-from posecore.modeling.fcos.queries import Queries
 from posecore.structures.skeleton import load_skeleton
 
 STRIDES = (8, 16, 32, 64, 128)

@@ -18,12 +18,12 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from matplotlib.figure import Figure
+from posecore.modeling.fcos.estimator import FCOSEstimator
 from torch import Tensor, nn
 
 from benchmarks.timing import describe_machine, take_turns
 from poet import POET
 from posecore.config import get_cfg
-from posecore.modeling.fcos.estimator import FCOSEstimator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PEER = "Keypoint R-CNN R-50-FPN"

@@ -16,12 +16,10 @@ import numpy as np
 from detectron2.structures import BoxMode
 from pycocotools import mask
 
+from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
-
-# How much of its box a person covers, where nothing better is known; the factor that xtcocotools uses.
-AREA_OF_BOX = 0.53
 
 # What numbers of a JSON file become; asking for types is much faster than for instances.
 NUMBERS = frozenset({int, float, bool})

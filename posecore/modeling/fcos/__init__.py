@@ -1,4 +1,9 @@
-"""The anchor-free one-stage detector FCOS in parts, for the methods that grow a keypoint branch on it.
+"""FCOS in parts: the one-stage detector that methods hold and add a keypoint branch to.
 
-Letters: N images, L levels, R = sum of H_l * W_l over levels, G ground-truth persons of one image.
+detector   the detector as a typed part, with its settings
+head       towers and predictions over every level
+locations  the centers of cells in the image, and selections of them
+targets    assignment of persons to locations, ground truth at these
+losses     the loss terms
+decode     candidates, boxes, suppression
 """

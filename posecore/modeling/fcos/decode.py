@@ -1,4 +1,7 @@
-"""From dense scores to a few detections: choose candidates, let the method place them, drop duplicates."""
+"""From dense scores to few detections: selection of candidates, boxes, non-maximum suppression.
+
+Letters: N images, R locations, Q selected locations, M candidates or detections.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,53 +12,60 @@ from detectron2.structures import Boxes
 from torch import Tensor
 from torchvision.ops import box_iou, nms
 
-from posecore.modeling.fcos.locations import Locations
-from posecore.modeling.fcos.ltrb import ltrb_to_box
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.settings import Decoding
+from posecore.modeling.fcos.locations import Locations, SelectedLocations
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """The M chosen locations of a batch, image by image.
+    """The M candidates of a batch, sorted by image.
 
     Attributes:
-        queries: where they are.
+        locations: which locations of which images they are.
         scores: (M,).
-        counts: how many each of the N images has.
+        counts: the number of candidates of each of the N images.
     """
 
-    queries: Queries
+    locations: SelectedLocations
     scores: Tensor
     counts: list[int]
 
 
-def select(probability: Tensor, scores: Tensor, locations: Locations, how: Decoding) -> Candidates:
-    """The locations worth decoding.
+def select_candidates(
+    probability: Tensor,
+    scores: Tensor,
+    locations: Locations,
+    *,
+    score_thresh: float,
+    topk_per_level: int,
+    topk_per_image: int,
+) -> Candidates:
+    """Selects the locations whose persons are decoded.
 
     Args:
-        probability: (N, R) class probability, compared with the threshold (exclusive).
-        scores: (N, R) what candidates are ranked by, and their score.
+        probability: (N, R) class probability.
+        scores: (N, R) score by which candidates are ranked.
         locations: the R locations.
-        how: threshold and limits.
+        score_thresh: class probability that a candidate must exceed.
+        topk_per_level: at most so many candidates per level, the best.
+        topk_per_image: at most so many of these per image, the best; 0 for all.
 
     Returns:
-        The candidates, within an image level by level, best first within a level; if the image has a
-        limit, best first over all levels.
+        The candidates, within an image level by level and best first within a level; with a limit per
+        image, best first over all levels.
     """
     bounds = [*locations.starts, len(locations)]
     chosen = []
     for image_probability, image_scores in zip(probability, scores, strict=True):
         levels = []
         for start, end in pairwise(bounds):
-            index = (image_probability[start:end] > how.score_thresh).nonzero()[:, 0] + start
-            levels.append(_best(index, image_scores, how.topk_per_level))
+            index = (image_probability[start:end] > score_thresh).nonzero()[:, 0] + start
+            levels.append(_best(index, image_scores, topk_per_level))
         index = torch.cat(levels)
-        chosen.append(_best(index, image_scores, how.topk_per_image) if how.topk_per_image else index)
+        chosen.append(_best(index, image_scores, topk_per_image) if topk_per_image else index)
     counts = [len(index) for index in chosen]
     images = torch.cat([torch.full_like(index, image) for image, index in enumerate(chosen)])
-    queries = Queries(images, torch.cat(chosen))
-    return Candidates(queries, scores[queries.images, queries.index], counts)
+    selected = SelectedLocations(images, torch.cat(chosen))
+    return Candidates(selected, scores[selected.images, selected.index], counts)
 
 
 def _best(index: Tensor, scores: Tensor, limit: int) -> Tensor:
@@ -63,100 +73,80 @@ def _best(index: Tensor, scores: Tensor, limit: int) -> Tensor:
     return index[scores[index].argsort(descending=True, stable=True)[:limit]]
 
 
-def boxes_at(ltrb: Tensor, locations: Locations, queries: Queries) -> Tensor:
+def boxes_at(ltrb: Tensor, locations: Locations, selected: SelectedLocations) -> Tensor:
     """(Q, 4) predicted boxes in pixels, from (N, R, 4) distances in cells before the ReLU."""
-    cells = F.relu(ltrb[queries.images, queries.index])
-    return ltrb_to_box(locations.points[queries.index], cells * locations.strides[queries.index, None])
+    cells = F.relu(ltrb[selected.images, selected.index])
+    return ltrb_to_box(locations.points[selected.index], cells * locations.strides[selected.index, None])
 
 
-def clipped(boxes: Tensor, size: tuple[int, int]) -> Boxes:
-    """(M, 4) boxes cut by the image of that height and width; the tensor stays as it is."""
-    cut = Boxes(boxes)
-    cut.clip(size)
-    return cut
+def ltrb_to_box(points: Tensor, ltrb: Tensor) -> Tensor:
+    """(..., 2) points and (..., 4) distances -> (..., 4) corners x0, y0, x1, y1."""
+    return torch.cat([points - ltrb[..., :2], points + ltrb[..., 2:]], dim=-1)
 
 
-def suppress(boxes: Tensor, scores: Tensor, *, threshold: float, limit: int) -> Tensor:
+def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Boxes:
+    """(M, 4) boxes clipped to an image of that (height, width); the tensor is not changed."""
+    clipped = Boxes(boxes)
+    clipped.clip(image_size)
+    return clipped
+
+
+def suppress(boxes: Tensor, scores: Tensor, *, nms_thresh: float, max_detections: int) -> Tensor:
     """Non-maximum suppression.
 
     Args:
         boxes: (M, 4) corners.
         scores: (M,).
-        threshold: overlap (IoU) above which the lesser of two is dropped.
-        limit: at most so many survive.
+        nms_thresh: IoU above which the box with the lower score is dropped.
+        max_detections: at most so many are kept, the best.
 
     Returns:
-        Indices of the survivors, best first.
+        Indices of the kept boxes, best first.
     """
-    return nms(boxes, scores, threshold)[:limit]
+    return nms(boxes, scores, nms_thresh)[:max_detections]
 
 
 @dataclass(frozen=True)
-class Softened:
-    """What gentle suppression leaves.
+class SoftNMSResult:
+    """What Soft-NMS keeps.
 
     Attributes:
         index: (M,) into the candidates, best first.
-        scores: (M,) their lowered scores.
+        scores: (M,) their reduced scores.
     """
 
     index: Tensor
     scores: Tensor
 
 
-def soft_suppress(boxes: Tensor, scores: Tensor, *, threshold: float, least: float, limit: int) -> Softened:
-    """Linear Soft-NMS: overlapping boxes lose score instead of being dropped.
+def soft_suppress(
+    boxes: Tensor, scores: Tensor, *, nms_thresh: float, min_score: float, max_detections: int
+) -> SoftNMSResult:
+    """Linear Soft-NMS: boxes that overlap a better one lose score instead of being dropped.
 
-    The best box is taken, the others lose their overlap's share of their score, and so on.
+    The best box is taken, the score of each other box is multiplied by one minus its IoU with it, and so on.
 
     Args:
         boxes: (M, 4) corners.
         scores: (M,).
-        threshold: overlap (IoU) from which on a box loses score.
-        least: score below which a box is dropped.
-        limit: at most so many survive.
+        nms_thresh: IoU from which on a box loses score.
+        min_score: score below which a box is dropped.
+        max_detections: at most so many are kept.
 
     Source: Soft-NMS (arXiv 1704.04503), section 3.
     """
     scores = scores.clone()
     index, kept = [], []
-    for _ in range(min(limit, len(scores))):
+    for _ in range(min(max_detections, len(scores))):
         best = scores.argmax()
-        if scores[best] < least:
+        if scores[best] < min_score:
             break
         index.append(best)
         kept.append(scores[best])
         overlap = box_iou(boxes[best][None], boxes)[0].nan_to_num()  # two boxes without area: 0 / 0
-        lowered = (overlap >= threshold) & scores.isfinite()
+        lowered = (overlap >= nms_thresh) & scores.isfinite()
         scores = torch.where(lowered, scores * (1 - overlap), scores)
         scores[best] = -torch.inf
     if not index:
-        return Softened(torch.empty_like(scores, dtype=torch.int64)[:0], scores[:0])
-    return Softened(torch.stack(index), torch.stack(kept))
-
-
-@dataclass(frozen=True)
-class Survivors:
-    """What suppression leaves of one image's candidates.
-
-    Attributes:
-        index: (M,) into the candidates, best first.
-        boxes: M, cut by the image.
-    """
-
-    index: Tensor
-    boxes: Boxes
-
-
-def survivors(size: tuple[int, int], scores: Tensor, boxes: Tensor, how: Decoding) -> Survivors:
-    """Suppression by boxes as far as they are on the image.
-
-    Args:
-        size: height and width of the image.
-        scores: (M,).
-        boxes: (M, 4) corners.
-        how: threshold and limit.
-    """
-    cut = clipped(boxes, size)
-    kept = suppress(cut.tensor, scores, threshold=how.nms_thresh, limit=how.limit)
-    return Survivors(kept, cut[kept])
+        return SoftNMSResult(torch.empty_like(scores, dtype=torch.int64)[:0], scores[:0])
+    return SoftNMSResult(torch.stack(index), torch.stack(kept))

@@ -1,11 +1,13 @@
-"""The dense head: towers over every level of a pyramid, and what is predicted from them.
+"""The dense head of FCOS: towers over every level of a pyramid, and predictions from them.
 
-It only predicts. Which towers and predictors exist is the constructor call of the method.
+:class:`FCOSHead` only predicts. Which towers and predictions exist is the constructor call of the method.
+
+Letters: N images, C channels, L levels, R = sum of H_l * W_l over the levels.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +15,13 @@ from torch import Tensor, nn
 from posecore.layers.tower import init_conv
 
 
-class Predictor(nn.Module):
+class PredictionConv(nn.Module):
     """A convolution on one tower, times a learned factor per level if ``num_levels`` is given.
 
     Args:
         tower: name of the tower that it reads.
         conv: the convolution, shared by the levels.
-        num_levels: number of factors (initially 1); None for no factors.
+        num_levels: number of factors, initially 1; None for no factors.
     """
 
     def __init__(self, tower: str, conv: nn.Conv2d, num_levels: int | None = None) -> None:
@@ -34,50 +36,76 @@ class Predictor(nn.Module):
         return prediction if self.scales is None else prediction * self.scales[level]
 
 
-@dataclass(frozen=True)
-class FCOSOutput:
-    """What the head says.
-
-    Attributes:
-        maps: predictor name -> (N, R, C), levels concatenated finest first.
-        towers: tower name -> one (N, C, H_l, W_l) per level, for branches of the method's own.
-    """
-
-    maps: dict[str, Tensor]
-    towers: dict[str, list[Tensor]]
+def class_prediction(tower: str, channels: int, prior_prob: float) -> PredictionConv:
+    """The person logit; its sigmoid starts at ``prior_prob``."""
+    return PredictionConv(tower, classifier_conv(channels, prior_prob))
 
 
-class FCOSHead(nn.Module):
-    """Towers and predictors, shared by all levels.
-
-    Args:
-        towers: name -> module from (N, C, H, W) to (N, C', H, W).
-        predictors: name -> predictor.
-    """
-
-    def __init__(self, towers: Mapping[str, nn.Module], predictors: Mapping[str, Predictor]) -> None:
-        super().__init__()
-        unknown = {predictor.tower for predictor in predictors.values()} - set(towers)
-        if unknown:
-            raise ValueError(f"predictors read towers that do not exist: {sorted(unknown)}")
-        self.towers = nn.ModuleDict(towers)
-        self.predictors = nn.ModuleDict(predictors)
-
-    def forward(self, features: list[Tensor]) -> FCOSOutput:
-        """One (N, C, H_l, W_l) map per level, finest first."""
-        towers = {name: [tower(feature) for feature in features] for name, tower in self.towers.items()}
-        maps = {}
-        for name, predictor in self.predictors.items():
-            tower_maps = towers[predictor.tower]  # type: ignore[index]
-            maps[name] = flatten_levels([predictor(level, tower) for level, tower in enumerate(tower_maps)])
-        return FCOSOutput(maps, towers)
+def centerness_prediction(tower: str, channels: int) -> PredictionConv:
+    """The centerness logit."""
+    return PredictionConv(tower, init_conv(nn.Conv2d(channels, 1, 3, padding=1)))
 
 
-def flatten_levels(maps: list[Tensor]) -> Tensor:
-    """One (N, C, H_l, W_l) per level -> (N, R, C)."""
-    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+def box_prediction(tower: str, channels: int, num_levels: int) -> PredictionConv:
+    """ltrb, the distances to the sides of the box in cells, before a ReLU; with a factor per level."""
+    return PredictionConv(tower, init_conv(nn.Conv2d(channels, 4, 3, padding=1)), num_levels)
 
 
 def classifier_conv(channels: int, prior_prob: float) -> nn.Conv2d:
     """The 3x3 convolution to one person logit whose sigmoid starts at ``prior_prob``."""
     return init_conv(nn.Conv2d(channels, 1, 3, padding=1), bias=-math.log((1 - prior_prob) / prior_prob))
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """The output of the head.
+
+    Attributes:
+        maps: name of the prediction -> (N, R, C), levels concatenated finest first.
+        towers: name of the tower -> one (N, C, H_l, W_l) per level, for further branches of the method.
+        scales: name of the prediction -> (L,) its learned factors, where it has them.
+    """
+
+    maps: dict[str, Tensor]
+    towers: dict[str, list[Tensor]]
+    scales: dict[str, Tensor] = field(default_factory=dict)
+
+
+class FCOSHead(nn.Module):
+    """Towers and predictions, shared by all levels.
+
+    Args:
+        towers: name -> module from (N, C, H, W) to (N, C', H, W).
+        predictions: name -> the convolution that predicts it.
+
+    Raises:
+        ValueError: a prediction reads a tower that does not exist.
+    """
+
+    def __init__(self, towers: Mapping[str, nn.Module], predictions: Mapping[str, PredictionConv]) -> None:
+        super().__init__()
+        unknown = {prediction.tower for prediction in predictions.values()} - set(towers)
+        if unknown:
+            raise ValueError(
+                f"predictions read towers that do not exist: {sorted(unknown)}; there are {sorted(towers)}"
+            )
+        self.towers = nn.ModuleDict(towers)
+        self.predictions = nn.ModuleDict(predictions)
+
+    def forward(self, features: list[Tensor]) -> HeadOutput:
+        """One (N, C, H_l, W_l) map per level, finest first -> predictions and towers."""
+        towers = {name: [tower(feature) for feature in features] for name, tower in self.towers.items()}
+        maps: dict[str, Tensor] = {}
+        scales: dict[str, Tensor] = {}
+        for name, prediction in self.predictions.items():
+            assert isinstance(prediction, PredictionConv)
+            levels = towers[prediction.tower]
+            maps[name] = flatten_levels([prediction(level, tower) for level, tower in enumerate(levels)])
+            if prediction.scales is not None:
+                scales[name] = prediction.scales
+        return HeadOutput(maps, towers, scales)
+
+
+def flatten_levels(maps: list[Tensor]) -> Tensor:
+    """One (N, C, H_l, W_l) per level -> (N, R, C)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)

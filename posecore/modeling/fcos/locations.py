@@ -1,4 +1,7 @@
-"""Where on the image the cells of a feature pyramid look."""
+"""The locations of a feature pyramid: the centers of its cells in the image, and selections of them.
+
+Letters: N images, L levels, R = sum of H_l * W_l over the levels, Q selected locations.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ class Locations:
     Attributes:
         points: (R, 2) centers of the cells, (x, y) in continuous pixels.
         strides: (R,) pixels per cell.
-        levels: (R,) index of the level, int64.
+        levels: (R,) int64 index of the level.
         sizes: (height, width) of each level in cells.
         level_strides: pixels per cell of each level.
     """
@@ -30,7 +33,7 @@ class Locations:
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """Where each level begins among the R cells."""
+        """The index of the first cell of each level."""
         starts = [0]
         for height, width in self.sizes[:-1]:
             starts.append(starts[-1] + height * width)
@@ -44,18 +47,53 @@ def make_locations(
 
     The center of cell (row i, column j) is at ((j + 0.5) * stride, (i + 0.5) * stride).
     """
-    points, of_stride, of_level = [], [], []
+    points, strides_of_cells, levels_of_cells = [], [], []
     for level, ((height, width), stride) in enumerate(zip(sizes, strides, strict=True)):
         y = (torch.arange(height, device=device) + 0.5) * stride
         x = (torch.arange(width, device=device) + 0.5) * stride
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         points.append(torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2))
-        of_stride.append(torch.full((height * width,), float(stride), device=device))
-        of_level.append(torch.full((height * width,), level, device=device, dtype=torch.int64))
+        strides_of_cells.append(torch.full((height * width,), float(stride), device=device))
+        levels_of_cells.append(torch.full((height * width,), level, device=device, dtype=torch.int64))
     return Locations(
         torch.cat(points),
-        torch.cat(of_stride),
-        torch.cat(of_level),
+        torch.cat(strides_of_cells),
+        torch.cat(levels_of_cells),
         tuple((int(height), int(width)) for height, width in sizes),
         tuple(strides),
     )
+
+
+@dataclass(frozen=True)
+class SelectedLocations:
+    """Q selected locations of a batch: the positives in training, the candidates in inference.
+
+    What depends on a location alone is computed at these instead of at all N * R.
+
+    Attributes:
+        images: (Q,) int64 index of the image.
+        index: (Q,) int64 index into the R locations.
+    """
+
+    images: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: Tensor | slice) -> "SelectedLocations":
+        """Some of them, by their positions in this selection."""
+        return SelectedLocations(self.images[rows], self.index[rows])
+
+    def by_image(self, num_images: int) -> list[slice]:
+        """The rows of each image, where the selection is sorted by image."""
+        ends = self.images.bincount(minlength=num_images).cumsum(0).tolist()
+        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+    @classmethod
+    def everywhere(
+        cls, num_images: int, num_locations: int, device: torch.device | str = "cpu"
+    ) -> "SelectedLocations":
+        """All N * R locations, sorted by image."""
+        images = torch.arange(num_images, device=device).repeat_interleave(num_locations)
+        return cls(images, torch.arange(num_locations, device=device).repeat(num_images))

@@ -1,86 +1,120 @@
-"""The losses of FCOS, as functions of tensors, and the counts they are divided by."""
+"""The losses of FCOS as loss terms: focal loss, centerness, GIoU of boxes.
 
-from collections.abc import Mapping
+Letters: N images, R locations, P positive locations.
+"""
 
+from collections.abc import Callable, Mapping
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from posecore.modeling.fcos.ltrb import generalized_iou
-from posecore.modeling.fcos.settings import Training
-from posecore.modeling.fcos.targets import Targets
+from posecore.modeling.fcos.targets import DetectionTargets
+from posecore.modeling.losses import LossTerm
+
+# From the numbers of positive locations and of images to the count of the classification loss.
+ClassificationCount = Callable[[int, int], int]
 
 
-def classification_loss(
-    logits: Tensor, positive: Tensor, normalizer: Tensor, *, alpha: float, gamma: float
-) -> Tensor:
-    """Focal loss over all locations.
-
-    Args:
-        logits: (N, R, 1) person logits.
-        positive: (N, R) bool.
-        normalizer: scalar.
-        alpha: weight of positives; negatives weigh 1 - alpha.
-        gamma: focusing exponent.
-    """
-    targets = positive[..., None].to(logits.dtype)
-    return sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum") / normalizer
+def count_positives(num_positives: int, num_images: int) -> int:
+    """The number of positive locations, as in the papers."""
+    return num_positives
 
 
-def centerness_loss(logits: Tensor, targets: Tensor, normalizer: Tensor) -> Tensor:
-    """Binary cross-entropy of (P,) logits at positive locations against their centerness."""
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / normalizer
+def count_positives_and_images(num_positives: int, num_images: int) -> int:
+    """The number of positive locations plus that of the images, as in the official code of DirectPose."""
+    return num_positives + num_images
 
 
-def box_loss(
-    ltrb: Tensor, targets: Tensor, weights: Tensor, normalizer: Tensor, *, smoothing: float
-) -> Tensor:
-    """Generalized-IoU loss of (P, 4) distances against (P, 4) target distances, weighted by (P,)."""
-    return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum() / normalizer
+# The values of MODEL.FCOS.CLS_NORMALIZER.
+CLASSIFICATION_COUNTS: dict[str, ClassificationCount] = {
+    "positives": count_positives,
+    "positives_and_images": count_positives_and_images,
+}
 
 
-def detection_totals(targets: Targets, how: Training) -> dict[str, Tensor | float]:
-    """What the losses of :func:`detection_losses` are divided by, of this process alone."""
-    num_images = len(targets.positive)
-    return {
-        "loss_cls": len(targets.positives) + how.count_images * num_images,
-        "loss_centerness": len(targets.positives),
-        "loss_box": targets.centerness.sum(),
-    }
-
-
-def detection_losses(
-    maps: Mapping[str, Tensor], targets: Targets, normalizers: Mapping[str, Tensor], how: Training
-) -> dict[str, Tensor]:
-    """FCOS's losses of what is predicted: loss_cls; with such maps, loss_centerness and loss_box.
+def detection_loss_terms(
+    maps: Mapping[str, Tensor],
+    targets: DetectionTargets,
+    *,
+    classification_count: ClassificationCount,
+    focal_alpha: float,
+    focal_gamma: float,
+    giou_smoothing: float,
+) -> dict[str, LossTerm]:
+    """The terms of what is predicted: loss_cls; with such maps, loss_centerness and loss_box.
 
     Args:
         maps: "cls" (N, R, 1), "centerness" (N, R, 1) and "ltrb" (N, R, 4), cells before the ReLU.
         targets: of the same batch.
-        normalizers: name of the loss -> scalar.
-        how: weights and exponents.
+        classification_count: count of the classification loss.
+        focal_alpha: weight of positives in the focal loss; negatives weigh 1 - alpha.
+        focal_gamma: focusing exponent of the focal loss.
+        giou_smoothing: see :func:`generalized_iou`.
     """
     positives = targets.positives
-    at = positives.queries.images, positives.queries.index
-    losses = {
-        "loss_cls": classification_loss(
-            maps["cls"],
-            targets.positive,
-            normalizers["loss_cls"],
-            alpha=how.focal_alpha,
-            gamma=how.focal_gamma,
+    at = positives.locations.images, positives.locations.index
+    terms = {
+        "loss_cls": LossTerm(
+            focal_loss(maps["cls"][..., 0], targets.is_positive, alpha=focal_alpha, gamma=focal_gamma),
+            classification_count(len(positives), len(targets.is_positive)),
         )
     }
     if "centerness" in maps:
-        losses["loss_centerness"] = centerness_loss(
-            maps["centerness"][at][:, 0], targets.centerness, normalizers["loss_centerness"]
+        terms["loss_centerness"] = LossTerm(
+            centerness_loss(maps["centerness"][at][:, 0], targets.centerness), len(positives)
         )
     if "ltrb" in maps:
-        losses["loss_box"] = box_loss(
-            F.relu(maps["ltrb"][at]),
-            targets.ltrb / positives.strides[:, None],
-            targets.centerness,
-            normalizers["loss_box"],
-            smoothing=how.giou_smoothing,
+        cells = targets.ltrb / positives.strides[:, None]
+        terms["loss_box"] = LossTerm(
+            box_loss(F.relu(maps["ltrb"][at]), cells, targets.centerness, smoothing=giou_smoothing),
+            targets.centerness.sum(),
         )
-    return losses
+    return terms
+
+
+def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
+    """The sum of the focal loss of sigmoids, of logits and binary targets of one shape.
+
+    Source: Focal loss (arXiv 1708.02002), equation 5.
+    """
+    return sigmoid_focal_loss(logits, targets.to(logits.dtype), alpha=alpha, gamma=gamma, reduction="sum")
+
+
+def centerness_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The sum of the binary cross-entropy of (P,) logits with the centerness of positive locations."""
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+
+
+def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, *, smoothing: float) -> Tensor:
+    """The sum of 1 - GIoU of (P, 4) ltrb with (P, 4) target ltrb, weighted by (P,)."""
+    return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum()
+
+
+def generalized_iou(ltrb: Tensor, other: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Generalized IoU of boxes that are given by their distances from a common point.
+
+    Args:
+        ltrb: (..., 4) distances, at least 0.
+        other: (..., 4).
+        smoothing: area added to intersection and union before they are divided. Published FCOS codes add
+            1, which is why torchvision's function does not serve here.
+
+    Returns:
+        (...,) in [-1, 1].
+
+    Source: Generalized Intersection over Union (arXiv 1902.09630), algorithm 1.
+    """
+    area, other_area = _area(ltrb), _area(other)
+    intersection = _area(torch.minimum(ltrb, other))
+    union = area + other_area - intersection
+    hull = _area(torch.maximum(ltrb, other))
+    # Two boxes without area, both at their point, count as disjoint.
+    tiny = torch.finfo(ltrb.dtype).tiny
+    iou = (intersection + smoothing) / (union + smoothing).clamp(min=tiny)
+    return iou - (hull - union) / hull.clamp(min=tiny)
+
+
+def _area(ltrb: Tensor) -> Tensor:
+    return (ltrb[..., 0] + ltrb[..., 2]) * (ltrb[..., 1] + ltrb[..., 3])

@@ -1,24 +1,29 @@
-"""The ground truth of a batch at the locations: one matched index, and gathers from it."""
+"""The targets of FCOS: the person that each location is assigned to, and the ground truth gathered there.
 
+One matched index per location is computed; everything else is a gather with it.
+
+Letters: N images, L levels, R locations, G persons of one image, P positive locations, K keypoints. A box as
+ltrb is the four distances from a point to its left, top, right and bottom side.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from posecore.modeling.fcos.assign import BACKGROUND, assign
-from posecore.modeling.fcos.locations import Locations
-from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.fcos.settings import Training
+from posecore.modeling.fcos.locations import Locations, SelectedLocations
+
+BACKGROUND = -1
 
 
 @dataclass(frozen=True)
 class Positives:
-    """The P positive locations of a batch, image by image, and the persons they belong to.
+    """The P positive locations of a batch, sorted by image, and the persons that they are assigned to.
 
     Attributes:
-        queries: where they are.
+        locations: which locations of which images they are.
         points: (P, 2) of the locations, in pixels.
         strides: (P,) of the locations.
         persons: (P,) int64 index into the persons of the whole batch.
@@ -26,7 +31,7 @@ class Positives:
         keypoints: (P, K, 3) in pixels.
     """
 
-    queries: Queries
+    locations: SelectedLocations
     points: Tensor
     strides: Tensor
     persons: Tensor
@@ -34,46 +39,114 @@ class Positives:
     keypoints: Tensor
 
     def __len__(self) -> int:
-        return len(self.queries)
+        return len(self.locations)
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the detector should say.
+class DetectionTargets:
+    """The targets of the dense predictions.
 
     Attributes:
-        positive: (N, R) bool, which locations see a person.
+        is_positive: (N, R) bool, which locations are assigned to a person.
         positives: the ground truth at those P locations.
-        ltrb: (P, 4) their distances to the sides of the box, in pixels.
+        ltrb: (P, 4) distances to the sides of the person's box, in pixels.
         centerness: (P,).
     """
 
-    positive: Tensor
+    is_positive: Tensor
     positives: Positives
     ltrb: Tensor
     centerness: Tensor
 
 
 def make_targets(
-    locations: Locations, targets: list[Instances], num_keypoints: int, how: Training
-) -> Targets:
-    """Matches the locations to the persons of each image.
+    locations: Locations,
+    targets: list[Instances],
+    num_keypoints: int,
+    *,
+    radius: float,
+    size_ranges: Sequence[float] | None,
+) -> DetectionTargets:
+    """Assigns the locations to the persons of each image.
 
     Args:
         locations: the R locations.
         targets: per image gt_boxes, and gt_keypoints where it has persons.
         num_keypoints: K.
-        how: radius and size ranges.
+        radius, size_ranges: see :func:`assign`.
     """
     matched = torch.stack(
         [
-            assign(locations, target.gt_boxes.tensor, radius=how.center_radius, ranges=how.size_ranges)
+            assign(locations, target.gt_boxes.tensor, radius=radius, size_ranges=size_ranges)
             for target in targets
         ]
     )
     positives = gather_positives(matched, locations, targets, num_keypoints)
     ltrb = box_to_ltrb(positives.points, positives.boxes)
-    return Targets(matched != BACKGROUND, positives, ltrb, centerness(ltrb))
+    return DetectionTargets(matched != BACKGROUND, positives, ltrb, centerness(ltrb))
+
+
+def assign(
+    locations: Locations,
+    boxes: Tensor,
+    *,
+    radius: float,
+    size_ranges: Sequence[float] | None,
+    inside_box: bool = True,
+) -> Tensor:
+    """Matches the locations to the boxes of one image.
+
+    A location is positive if it lies strictly inside the center region of a box (center plus or minus
+    ``radius`` strides) and the size of the box is in the range of the location's level. Of several boxes the
+    smallest is taken, of equal ones the first.
+
+    Args:
+        locations: the R locations.
+        boxes: (G, 4) corners x0, y0, x1, y1 in pixels.
+        radius: half the side of the center region, in strides of the location's level.
+        size_ranges: upper ends of the sizes (largest distance to a side, in pixels) per level, without the
+            last level's; both ends belong to a level's range. None: every level takes every size.
+        inside_box: whether a positive location must also lie strictly inside the box.
+
+    Returns:
+        (R,) int64 index of the matched box, -1 for background.
+
+    Source: FCOS (arXiv 2006.09214), section 3.1 and its center sampling.
+    """
+    points = locations.points
+    if len(boxes) == 0:
+        return torch.full((len(points),), BACKGROUND, dtype=torch.int64, device=points.device)
+    ltrb = box_to_ltrb(points[:, None], boxes[None])  # (R, G, 4)
+
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    reach = radius * locations.strides[:, None]
+    offsets = (points[:, None] - centers[None]).abs().amax(dim=-1)
+    candidates = offsets < reach
+    if inside_box:
+        candidates &= ltrb.amin(dim=-1) > 0
+    if size_ranges is not None:
+        low, high = _level_ranges(size_ranges, locations)
+        size = ltrb.amax(dim=-1)
+        candidates &= (size >= low[:, None]) & (size <= high[:, None])
+
+    # Ranks are distinct, so the smallest is unique on every device, ties of the area included.
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    order = area.argsort(stable=True)
+    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    best = torch.where(candidates, rank, len(order)).amin(dim=1)
+    return torch.cat([order, order.new_tensor([BACKGROUND])])[best]
+
+
+def _level_ranges(size_ranges: Sequence[float], locations: Locations) -> tuple[Tensor, Tensor]:
+    """(R,) lowest and highest size of each location's level."""
+    if len(size_ranges) != len(locations.sizes) - 1:
+        raise ValueError(
+            f"MODEL.FCOS.SIZE_RANGES must have {len(locations.sizes) - 1} values for {len(locations.sizes)} "
+            f"levels, not {len(size_ranges)}"
+        )
+    low = torch.tensor([-1.0, *size_ranges], device=locations.points.device)
+    high = torch.tensor([*size_ranges, float("inf")], device=locations.points.device)
+    return low[locations.levels], high[locations.levels]
 
 
 def gather_positives(
@@ -93,18 +166,39 @@ def gather_positives(
     boxes = torch.cat([target.gt_boxes.tensor for target in targets])
     keypoints = torch.cat(keypoint_tensors(targets, num_keypoints))
     return Positives(
-        Queries(images, index),
-        locations.points[index],
-        locations.strides[index],
-        persons,
-        boxes[persons],
-        keypoints[persons],
+        locations=SelectedLocations(images, index),
+        points=locations.points[index],
+        strides=locations.strides[index],
+        persons=persons,
+        boxes=boxes[persons],
+        keypoints=keypoints[persons],
     )
 
 
 def keypoint_tensors(targets: list[Instances], num_keypoints: int) -> list[Tensor]:
-    """Per image the (G, K, 3) keypoints; (0, K, 3) for one without persons."""
+    """Per image the (G, K, 3) keypoints; (0, K, 3) for an image without persons."""
     return [
         target.gt_keypoints.tensor if len(target) else target.gt_boxes.tensor.new_zeros(0, num_keypoints, 3)
         for target in targets
     ]
+
+
+def box_to_ltrb(points: Tensor, boxes: Tensor) -> Tensor:
+    """(..., 2) points and (..., 4) corners -> (..., 4) ltrb, negative where the point is outside."""
+    return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
+
+
+def centerness(ltrb: Tensor) -> Tensor:
+    """How close a point is to the center of its box: 1 at the center, 0 on a side.
+
+    Args:
+        ltrb: (..., 4) positive distances.
+
+    Returns:
+        (...,) sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)).
+
+    Source: FCOS (arXiv 2006.09214), equation 3.
+    """
+    horizontal, vertical = ltrb[..., 0::2], ltrb[..., 1::2]
+    ratio = (horizontal.amin(-1) / horizontal.amax(-1)) * (vertical.amin(-1) / vertical.amax(-1))
+    return ratio.sqrt()

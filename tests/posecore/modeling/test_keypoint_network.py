@@ -1,4 +1,4 @@
-"""Networks where they are generated, and peaks found in blocks."""
+"""GeneratedNetworks where they are generated, and peaks found in blocks."""
 
 import pytest
 import torch
@@ -6,9 +6,8 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from posecore.modeling.fcos.head import flatten_levels
-from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.queries import Queries
-from posecore.modeling.keypoint_network import KeypointNetworks, Networks, gather_patches
+from posecore.modeling.fcos.locations import SelectedLocations, make_locations
+from posecore.modeling.keypoint_network import GeneratedNetworks, KeypointNetworks, gather_patches
 from posecore.structures.heatmaps import cell_cross_entropy
 
 SIZES = ((4, 6), (2, 3), (1, 2))
@@ -19,9 +18,9 @@ def make(kernel_size: int = 1, num_keypoints: int = 17) -> KeypointNetworks:
     return KeypointNetworks(16, widths, kernel_size=kernel_size, ranges=(64, 128, 1333), stride=8)
 
 
-def some(count: int, generator: KeypointNetworks) -> Networks:
+def some(count: int, generator: KeypointNetworks) -> GeneratedNetworks:
     parameters = torch.randn(count, generator.layers.num_parameters)
-    return Networks(parameters, torch.rand(count, 2) * 100, torch.full((count,), 64.0))
+    return GeneratedNetworks(parameters, torch.rand(count, 2) * 100, torch.full((count,), 64.0))
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
@@ -29,8 +28,8 @@ def test_networks_are_what_a_convolution_everywhere_would_give(kernel_size: int)
     generator = make(kernel_size)
     maps = [torch.randn(2, 16, *size) for size in SIZES]
     locations = make_locations(SIZES, (8, 16, 32))
-    queries = Queries.everywhere(2, len(locations))
-    networks = generator.generate(maps, locations, queries)
+    selected = SelectedLocations.everywhere(2, len(locations))
+    networks = generator.generate(maps, locations, selected)
     everywhere = flatten_levels([generator.controller(level) for level in maps])
     assert_close(networks.parameters, everywhere.flatten(0, 1))
     assert torch.equal(networks.points, locations.points.repeat(2, 1))
@@ -39,8 +38,8 @@ def test_networks_are_what_a_convolution_everywhere_would_give(kernel_size: int)
 
 def test_patches_carry_gradient_only_where_they_look() -> None:
     maps = [torch.randn(2, 16, *size, requires_grad=True) for size in SIZES]
-    queries = Queries(torch.tensor([1]), torch.tensor([8]))
-    gather_patches(maps, make_locations(SIZES, (8, 16, 32)), queries, 3).sum().backward()
+    selected = SelectedLocations(torch.tensor([1]), torch.tensor([8]))
+    gather_patches(maps, make_locations(SIZES, (8, 16, 32)), selected, 3).sum().backward()
     expected = torch.zeros(2, 16, 4, 6)
     expected[1, :, 0:3, 1:4] = 1
     assert torch.equal(maps[0].grad, expected)
@@ -48,7 +47,7 @@ def test_patches_carry_gradient_only_where_they_look() -> None:
 
 
 def test_relative_coordinates_point_from_the_cell_to_the_location() -> None:
-    networks = Networks(torch.zeros(1, 1), torch.tensor([[20.0, 4.0]]), torch.tensor([64.0]))
+    networks = GeneratedNetworks(torch.zeros(1, 1), torch.tensor([[20.0, 4.0]]), torch.tensor([64.0]))
     relative = make().relative_coordinates(networks, (2, 3))
     assert_close(relative[0, 0], torch.tensor([16.0, 8.0, 0.0]).expand(2, 3) / 64)
     assert_close(relative[0, 1], torch.tensor([[0.0], [-8.0]]).expand(2, 3) / 64)
@@ -80,7 +79,9 @@ def test_no_more_than_a_block_of_heatmaps_exists_at_once(monkeypatch: pytest.Mon
         return layers(own, *rest)
 
     monkeypatch.setattr(generator, "layers", counted)
-    generator.peaks(torch.randn(32, 4, 4), Networks(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40)))
+    generator.peaks(
+        torch.randn(32, 4, 4), GeneratedNetworks(torch.randn(40, 2737), torch.rand(40, 2), torch.ones(40))
+    )
     assert counts == [4] * 10
 
 

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posecore.modeling.fcos.assign import assign
 from posecore.modeling.fcos.locations import Locations, make_locations
+from posecore.modeling.fcos.targets import assign
 
 SIZES, STRIDES, RANGES = [(8, 10), (4, 5), (2, 3)], [8, 16, 32], (24, 48)
 
 
 def one_by_one(
-    locations: Locations, boxes: torch.Tensor, radius: float, ranges: tuple | None, cut_by_box: bool
+    locations: Locations, boxes: torch.Tensor, radius: float, ranges: tuple | None, inside_box: bool
 ) -> list[int]:
     limits = [-1.0, *(ranges or ()), math.inf]
     matched = []
@@ -29,7 +29,7 @@ def one_by_one(
                 (x0 + x1) / 2 + radius * stride,
                 (y0 + y1) / 2 + radius * stride,
             ]
-            if cut_by_box:
+            if inside_box:
                 region = [
                     max(region[0], x0),
                     max(region[1], y0),
@@ -54,29 +54,29 @@ halves = st.integers(-20, 200).map(lambda value: value / 2)
     corners=st.lists(st.tuples(halves, halves, halves, halves), max_size=5),
     radius=st.sampled_from([0.5, 1.5, 3.0]),
     ranges=st.sampled_from([None, RANGES]),
-    cut_by_box=st.booleans(),
+    inside_box=st.booleans(),
 )
-def test_equals_the_definition(corners: list, radius: float, ranges: tuple | None, cut_by_box: bool) -> None:
+def test_equals_the_definition(corners: list, radius: float, ranges: tuple | None, inside_box: bool) -> None:
     boxes = torch.tensor([[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners])
     boxes = boxes.reshape(-1, 4)
     locations = make_locations(SIZES, STRIDES)
-    matched = assign(locations, boxes, radius=radius, ranges=ranges, cut_by_box=cut_by_box)
-    assert matched.tolist() == one_by_one(locations, boxes, radius, ranges, cut_by_box)
+    matched = assign(locations, boxes, radius=radius, size_ranges=ranges, inside_box=inside_box)
+    assert matched.tolist() == one_by_one(locations, boxes, radius, ranges, inside_box)
 
 
 def test_no_box_is_all_background() -> None:
     locations = make_locations(SIZES, STRIDES)
-    matched = assign(locations, torch.zeros(0, 4), radius=1.5, ranges=RANGES)
+    matched = assign(locations, torch.zeros(0, 4), radius=1.5, size_ranges=RANGES)
     assert matched.tolist() == [-1] * len(locations)
 
 
 def test_of_equal_boxes_the_first_wins() -> None:
     locations = make_locations([(4, 4)], [8])
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).repeat(3, 1)
-    assert set(assign(locations, boxes, radius=1.5, ranges=None).tolist()) == {-1, 0}
+    assert set(assign(locations, boxes, radius=1.5, size_ranges=None).tolist()) == {-1, 0}
 
 
 def test_ranges_must_fit_the_levels() -> None:
     locations = make_locations(SIZES, STRIDES)
     with pytest.raises(ValueError, match="SIZE_RANGES"):
-        assign(locations, torch.ones(1, 4), radius=1.5, ranges=(64, 128, 256))
+        assign(locations, torch.ones(1, 4), radius=1.5, size_ranges=(64, 128, 256))

@@ -1,9 +1,8 @@
 import torch
 from torch.testing import assert_close
 
-from posecore.modeling.fcos.decode import select, soft_suppress, suppress, survivors
+from posecore.modeling.fcos.decode import clip_boxes, select_candidates, soft_suppress, suppress
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.settings import Decoding
 
 # Six locations on one level, two on the next.
 LOCATIONS = make_locations([(2, 3), (1, 2)], [8, 16])
@@ -12,68 +11,82 @@ LOCATIONS = make_locations([(2, 3), (1, 2)], [8, 16])
 def test_threshold_is_on_the_probability_and_ranking_on_the_score() -> None:
     probability = torch.tensor([[0.9, 0.5, 0.6, 0.0, 0.05, 0.4, 0.7, 0.01]])
     scores = torch.tensor([[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.05, 0.9]])
-    chosen = select(probability, scores, LOCATIONS, Decoding(score_thresh=0.05, topk_per_level=3))
-    assert chosen.queries.index.tolist() == [1, 2, 5, 6]
+    chosen = select_candidates(
+        probability, scores, LOCATIONS, score_thresh=0.05, topk_per_level=3, topk_per_image=0
+    )
+    assert chosen.locations.index.tolist() == [1, 2, 5, 6]
     assert_close(chosen.scores, torch.tensor([0.5, 0.3, 0.2, 0.05]))
     assert chosen.counts == [4]
 
 
-def test_images_are_chosen_from_one_by_one() -> None:
+def test_candidates_of_a_batch_are_those_of_its_images() -> None:
     torch.manual_seed(0)
     probability, scores = torch.rand(3, 8), torch.rand(3, 8)
     probability[1] = 0
-    how = Decoding(score_thresh=0.3, topk_per_level=2)
-    batch = select(probability, scores, LOCATIONS, how)
-    alone = [select(probability[i : i + 1], scores[i : i + 1], LOCATIONS, how) for i in range(3)]
+    limits = {"score_thresh": 0.3, "topk_per_level": 2, "topk_per_image": 0}
+    batch = select_candidates(probability, scores, LOCATIONS, **limits)
+    alone = [
+        select_candidates(probability[i : i + 1], scores[i : i + 1], LOCATIONS, **limits) for i in range(3)
+    ]
     assert batch.counts == [one.counts[0] for one in alone]
     assert batch.counts[1] == 0
-    assert torch.equal(batch.queries.index, torch.cat([one.queries.index for one in alone]))
-    assert batch.queries.images.tolist() == [i for i, count in enumerate(batch.counts) for _ in range(count)]
+    assert torch.equal(batch.locations.index, torch.cat([one.locations.index for one in alone]))
+    assert batch.locations.images.tolist() == [
+        i for i, count in enumerate(batch.counts) for _ in range(count)
+    ]
 
 
-def test_a_image_may_have_a_limit_of_its_own() -> None:
+def test_an_image_may_have_a_limit_of_its_own() -> None:
     scores = torch.tensor(
         [[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.4, 0.6], [0.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.6, 0.8]]
     )
-    chosen = select(
-        scores, scores, LOCATIONS, Decoding(score_thresh=0.05, topk_per_level=2, topk_per_image=3)
+    chosen = select_candidates(
+        scores, scores, LOCATIONS, score_thresh=0.05, topk_per_level=2, topk_per_image=3
     )
-    assert chosen.queries.index.tolist() == [3, 4, 7, 7, 1, 6]
+    assert chosen.locations.index.tolist() == [3, 4, 7, 7, 1, 6]
     assert chosen.counts == [3, 3]
 
 
-def test_survivors_are_compared_as_far_as_they_are_on_the_image() -> None:
-    boxes = torch.tensor([[-50.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10]])
-    found = survivors((40, 25), torch.tensor([0.5, 0.9, 0.7]), boxes, Decoding(nms_thresh=0.5, limit=10))
-    assert found.index.tolist() == [1, 2]
-    assert found.boxes.tensor.tolist() == [[0, 0, 10, 9], [20, 0, 25, 10]]
+def test_clipping_leaves_the_boxes_that_are_given() -> None:
+    boxes = torch.tensor([[-50.0, 0, 10, 10], [20, 0, 30, 10]])
+    assert clip_boxes(boxes, (40, 25)).tensor.tolist() == [[0, 0, 10, 10], [20, 0, 25, 10]]
     assert boxes[0, 0] == -50
-    assert len(survivors((40, 25), torch.zeros(0), boxes[:0], Decoding()).boxes) == 0
+    assert len(clip_boxes(boxes[:0], (40, 25))) == 0
 
 
 def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 0, 30, 10], [0, 0, 10, 4]])
     scores = torch.tensor([0.5, 0.9, 0.7, 0.8])
-    assert suppress(boxes, scores, threshold=0.5, limit=10).tolist() == [1, 3, 2]
-    assert suppress(boxes, scores, threshold=0.5, limit=2).tolist() == [1, 3]
-    assert suppress(boxes[:0], scores[:0], threshold=0.5, limit=2).tolist() == []
+    assert suppress(boxes, scores, nms_thresh=0.5, max_detections=10).tolist() == [1, 3, 2]
+    assert suppress(boxes, scores, nms_thresh=0.5, max_detections=2).tolist() == [1, 3]
+    assert suppress(boxes[:0], scores[:0], nms_thresh=0.5, max_detections=2).tolist() == []
 
 
 def test_soft_suppression_lowers_scores_by_the_overlap() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10], [0, 0, 10, 2]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
-    found = soft_suppress(boxes, scores, threshold=0.3, least=0.0, limit=10)
+    found = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.0, max_detections=10)
     # The second overlaps the first by 0.5 and the last by 0.4; the last and the first, 0.2, do not count.
     assert found.index.tolist() == [0, 2, 3, 1]
     assert_close(found.scores, torch.tensor([0.9, 0.7, 0.6, 0.8 * 0.5 * (1 - 0.4)]))
-    assert soft_suppress(boxes, scores, threshold=0.3, least=0.0, limit=2).index.tolist() == [0, 2]
-    assert soft_suppress(boxes, scores, threshold=0.3, least=0.3, limit=10).index.tolist() == [0, 2, 3]
+    assert soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.0, max_detections=2).index.tolist() == [
+        0,
+        2,
+    ]
+    assert soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.3, max_detections=10).index.tolist() == [
+        0,
+        2,
+        3,
+    ]
 
 
 def test_soft_suppression_drops_copies_and_stands_boxes_without_area() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]])
     scores = torch.tensor([0.5, 0.9, 0.3, 0.2])
-    found = soft_suppress(boxes, scores, threshold=0.3, least=0.001, limit=10)
+    found = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.001, max_detections=10)
     assert found.index.tolist() == [1, 2, 3]
     assert scores.tolist() == torch.tensor([0.5, 0.9, 0.3, 0.2]).tolist()
-    assert len(soft_suppress(boxes[:0], scores[:0], threshold=0.3, least=0.001, limit=10).index) == 0
+    assert (
+        len(soft_suppress(boxes[:0], scores[:0], nms_thresh=0.3, min_score=0.001, max_detections=10).index)
+        == 0
+    )

@@ -2,7 +2,9 @@ import torch
 from torch.testing import assert_close
 from torchvision.ops import generalized_box_iou
 
-from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness, generalized_iou, ltrb_to_box
+from posecore.modeling.fcos.decode import ltrb_to_box
+from posecore.modeling.fcos.losses import generalized_iou
+from posecore.modeling.fcos.targets import box_to_ltrb, centerness
 
 
 def test_round_trip() -> None:

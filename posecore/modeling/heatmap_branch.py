@@ -1,4 +1,4 @@
-"""Heatmaps of all persons together: a per-pixel task beside the real one, which only trains the features."""
+"""A branch of heatmaps that do not tell persons apart, an auxiliary task that trains the features."""
 
 import math
 
@@ -10,15 +10,16 @@ from posecore.layers.tower import Tower, init_conv
 class HeatmapBranch(nn.Module):
     """Two 3x3 convolutions and a third to one logit per keypoint type.
 
-    DirectPose (arXiv 1911.07451, section 3.3) and InsPose (arXiv 2107.08982, section 3.4) train with it.
+    DirectPose (arXiv 1911.07451, section 3.3) and InsPose (arXiv 2107.08982, section 3.4) train with it. It
+    does not run in inference.
 
     Args:
         level: name of the level that it reads.
-        in_channels: of the pyramid.
-        channels: of the two convolutions.
+        in_channels: channels of the pyramid.
+        channels: channels of the first two convolutions.
         num_keypoints: K.
-        norm: behind each of the two.
-        prior_prob: what the logits' sigmoid starts at.
+        norm: norm behind the first two convolutions.
+        prior_prob: initial value of the sigmoid of the logits.
     """
 
     def __init__(
