@@ -9,7 +9,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from poet.codec import Poses, centers_of_mass, encode
-from posecore.modeling.fcos.targets import keypoint_tensors
+from posecore.structures.instances import keypoint_tensors
 
 # (P, K, 3) keypoints in pixels and (P, K) which of them are visible -> (P,) classes.
 Labels = Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +57,7 @@ def gather_persons(
     owners = [image for image, target in enumerate(targets) for _ in range(len(target))]
     images = torch.tensor(owners, dtype=torch.int64, device=device)
     sizes = torch.tensor([target.image_size[::-1] for target in targets], device=device)[images]
-    keypoints = torch.cat(keypoint_tensors(list(targets), num_keypoints))
+    keypoints = torch.cat(keypoint_tensors(targets, num_keypoints))
     visible = keypoints[..., 2] >= least_visibility
     return Persons(
         poses=encode(keypoints, sizes, visible),

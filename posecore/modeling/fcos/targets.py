@@ -11,6 +11,7 @@ from posecore.modeling.fcos.locations import Locations
 from posecore.modeling.fcos.ltrb import box_to_ltrb, centerness
 from posecore.modeling.fcos.queries import Queries
 from posecore.modeling.fcos.settings import Training
+from posecore.structures.instances import keypoint_tensors
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,3 @@ def gather_positives(
         boxes[persons],
         keypoints[persons],
     )
-
-
-def keypoint_tensors(targets: list[Instances], num_keypoints: int) -> list[Tensor]:
-    """Per image the (G, K, 3) keypoints; (0, K, 3) for one without persons."""
-    return [
-        target.gt_keypoints.tensor if len(target) else target.gt_boxes.tensor.new_zeros(0, num_keypoints, 3)
-        for target in targets
-    ]
