@@ -29,10 +29,11 @@ from posecore.modeling.fcos.head import (
     class_prediction,
 )
 from posecore.modeling.fcos.locations import SelectedLocations
-from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors
+from posecore.modeling.fcos.targets import DetectionTargets
 from posecore.modeling.heatmap_branch import HeatmapBranch
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.instances import keypoint_tensors
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # The values of MODEL.DIRECTPOSE.HEAD.

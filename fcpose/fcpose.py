@@ -34,10 +34,11 @@ from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead, box_prediction, centerness_prediction, class_prediction
 from posecore.modeling.fcos.locations import SelectedLocations
-from posecore.modeling.fcos.targets import Positives, keypoint_tensors
+from posecore.modeling.fcos.targets import Positives
 from posecore.modeling.keypoint_network import KeypointNetworks, Peaks
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.heatmaps import cell_centers, only_labeled
+from posecore.structures.instances import keypoint_tensors
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # From the peaks of Q persons to the (Q, K) confidences of their keypoints.

@@ -24,12 +24,13 @@ from posecore.modeling.estimator import PoseEstimator, make_detections
 from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead, box_prediction, class_prediction
-from posecore.modeling.fcos.targets import Positives, keypoint_tensors
+from posecore.modeling.fcos.targets import Positives
 from posecore.modeling.heatmap_branch import HeatmapBranch
 from posecore.modeling.keypoint_network import GeneratedNetworks, KeypointNetworks, PeakCells
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.heatmaps import cell_centers, only_labeled, refined_points
+from posecore.structures.instances import keypoint_tensors
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # Side of the convolution that generates KP-Nets.

@@ -1,4 +1,4 @@
-"""POET: poses as a set, found by a transformer without any post-processing (arXiv 2103.12115)."""
+"""POET: a transformer predicts the poses of an image as a set, without post-processing (arXiv 2103.12115)."""
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from poet.config import add_config

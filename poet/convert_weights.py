@@ -1,4 +1,4 @@
-"""The parameter names of the official code (amathislab/poet), and what they are called here."""
+"""Converts official checkpoints of POET (amathislab/poet): ``convert`` renames their parameters."""
 
 import re
 
@@ -35,14 +35,17 @@ _SUBLAYERS = {
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names, for a model of configs/poet/official.
+    """Gives the tensors of an official checkpoint the names that a model of configs/poet/official has.
 
     Args:
-        state: an official state dict.
+        state: official name -> tensor.
+
+    Returns:
+        Name here -> the same tensor.
 
     Raises:
-        ValueError: a part is missing, or a tensor has a name that POET's do not have; the message shows
-            which.
+        ValueError: a part of the model is missing, or a tensor has a name that no official checkpoint has;
+            the message shows which.
     """
     begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
     if missing := [begin for begin in begins if not any(name.startswith(begin) for name in state)]:
@@ -54,7 +57,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _name(theirs: str) -> str | None:
-    """The name here, None if there is none."""
+    """The name here of an official name, None where no official checkpoint has such a name."""
     if theirs.startswith(_RESNET):
         return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
     if match := _LAYER.fullmatch(theirs):

@@ -1,33 +1,17 @@
-"""The prediction heads: from decoder states to classes and poses.
+"""The prediction head of POET: ``PoseHead``, from decoder states to classes and poses.
 
-Letters: L decoder layers, N images, Q queries, D width, C classes and "no object", K keypoints.
+Letters: L decoder layers, N images, Q queries, D width of the transformer.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from poet.codec import PoseCodec, Poses
+from poet.codec import PoseCodec
 from posecore.layers.precision import full_precision
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the queries say, after each decoder layer.
-
-    Attributes:
-        logits: (L, N, Q, C + 1), "no object" last.
-        poses: (L, N, Q) of them.
-    """
-
-    logits: Tensor
-    poses: Poses
-
-    def __getitem__(self, layers: slice) -> "Predictions":
-        """Those of some layers."""
-        return Predictions(self.logits[layers], self.poses[layers])
+from posecore.modeling.set_prediction.poses import Poses
+from posecore.modeling.set_prediction.predictions import Predictions
 
 
 class MLP(nn.Module):
@@ -56,8 +40,8 @@ class PoseHead(nn.Module):
 
     Args:
         width: D.
-        num_classes: C.
-        codec: tells what the numbers mean.
+        num_classes: number of classes of persons; "no object" is one more, the last.
+        codec: converts the numbers to poses.
     """
 
     def __init__(self, width: int, num_classes: int, codec: PoseCodec) -> None:
@@ -66,7 +50,7 @@ class PoseHead(nn.Module):
         self.regressor = MLP(width, width, width, codec.num_values)
         self.codec = codec
 
-    def forward(self, states: Tensor) -> Predictions:
-        """(L, N, Q, D) -> predictions, in full precision."""
+    def forward(self, states: Tensor) -> Predictions[Poses]:
+        """(L, N, Q, D) -> (L, N, Q) predictions, in full precision also under autocast."""
         vectors = full_precision(self.regressor(states)).sigmoid()
         return Predictions(full_precision(self.classifier(states)), self.codec.split(vectors))

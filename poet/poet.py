@@ -1,41 +1,52 @@
-"""The model: a backbone, a transformer, and a set of poses that needs no post-processing.
+"""The model ``POET``: a backbone, a transformer, and a set of poses that needs no post-processing.
 
 Letters: N images, H and W the size of the feature map, L decoder layers, Q queries, P persons, K keypoints.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from poet.build import model_parts
-from poet.criterion import Criterion
-from poet.head import PoseHead, Predictions
-from poet.matcher import HungarianMatcher
-from poet.persons import Labels, Persons, gather_persons
-from poet.transformer import AttentionMaps, Cells, LearnedQueries, Queries, Transformer
+from poet.codec import PoseCodec
+from poet.costs import poet_costs
+from poet.head import PoseHead
+from poet.official import OFFICIAL_CLASSES, OfficialMatcher
+from poet.transformer import AttentionMaps, Cells, CrossAttention, DecoderLayer, EncoderLayer, Transformer
+from posecore.config.options import choice
 from posecore.layers.position import encode_cells
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the ResNets)
 from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.losses import reduce_losses
+from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
+from posecore.modeling.set_prediction.costs import weighted_costs
+from posecore.modeling.set_prediction.criterion import SetCriterion
+from posecore.modeling.set_prediction.matcher import HungarianMatcher
+from posecore.modeling.set_prediction.persons import ONE_CLASS, Labeler, Persons, gather_persons
+from posecore.modeling.set_prediction.poses import Poses
+from posecore.modeling.set_prediction.predictions import Predictions
+from posecore.modeling.set_prediction.queries import LearnedQueries, Queries
 from posecore.structures.boxes import enclosing_boxes
-from posecore.structures.skeleton import Skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the network makes of a batch.
+class POETOutput:
+    """The network's output for a batch.
 
     Attributes:
-        predictions: (L, N, Q) of them.
-        size: (H, W).
+        predictions: (L, N, Q) predictions.
+        size: (H, W) of the feature map.
         attention: maps of the last layers if they were asked for.
     """
 
-    predictions: Predictions
+    predictions: Predictions[Poses]
     size: tuple[int, int]
     attention: AttentionMaps | None
 
@@ -45,19 +56,19 @@ class POET(PoseEstimator):
     """End-to-end trainable multi-instance pose estimation with transformers (arXiv 2103.12115).
 
     Args:
-        backbone: from images to the named map ``in_feature``.
-        in_feature: name of the map that the encoder reads.
-        skeleton: which keypoints a person has.
-        projection: from the map's channels to the transformer's width.
-        transformer: from cells and queries to states.
-        queries: makes the decoder's queries for so many images.
-        head: from states to classes and poses.
-        matcher: decides which query is to predict whom.
-        criterion: the losses.
-        label: the classes of persons.
-        least_visibility: COCO's flag from which a keypoint counts as visible.
+        backbone: from images to the feature map named ``in_feature``.
+        in_feature: name of the feature map that the encoder reads.
+        skeleton: the keypoints of a person.
+        projection: from the feature map's channels to the transformer's width.
+        transformer: from cells and queries to decoder states.
+        queries: makes the decoder's queries for a number of images.
+        head: from decoder states to classes and poses.
+        matcher: decides which query predicts which person.
+        criterion: the losses of matched queries.
+        labels: gives each person its class.
+        min_visibility: COCO's flag from which a keypoint counts as visible, 1 or 2.
         auxiliary: whether every decoder layer has losses, or the last alone.
-        score_keypoints: whether a keypoint's third value is its visibility, or 1.
+        keypoint_scores: from poses to the (..., K) third values of keypoints.
         pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
     """
 
@@ -73,11 +84,11 @@ class POET(PoseEstimator):
         queries: LearnedQueries,
         head: PoseHead,
         matcher: HungarianMatcher,
-        criterion: Criterion,
-        label: Labels,
-        least_visibility: int,
+        criterion: SetCriterion,
+        labels: Labeler,
+        min_visibility: int,
         auxiliary: bool,
-        score_keypoints: bool,
+        keypoint_scores: Callable[[Poses], Tensor],
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
         shift: float = 0.0,
@@ -92,47 +103,89 @@ class POET(PoseEstimator):
         self.head = head
         self.matcher = matcher
         self.criterion = criterion
-        self.label = label
-        self.least_visibility = least_visibility
+        self.labels = labels
+        self.min_visibility = min_visibility
         self.auxiliary = auxiliary
-        self.score_keypoints = score_keypoints
+        self.keypoint_scores = keypoint_scores
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        node = cfg.MODEL.POET
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        backbone = build_backbone(cfg)
+        feature = choice(cfg, "MODEL.POET.IN_FEATURE", backbone.output_shape())
+        classes = choice(cfg, "MODEL.POET.CLASSES", {"person": ONE_CLASS, "official": OFFICIAL_CLASSES})
+        matcher = choice(
+            cfg, "MODEL.POET.MATCHER", {"repaired": HungarianMatcher, "official": OfficialMatcher}
+        )
+        options = poet_costs(skeleton.sigmas)
+        losses = weighted_costs(node.LOSSES, options, "MODEL.POET.LOSSES")
+        costs = weighted_costs(node.COSTS, options, "MODEL.POET.COSTS") or losses
+        return {
+            "backbone": backbone,
+            "in_feature": node.IN_FEATURE,
+            "skeleton": skeleton,
+            "projection": nn.Conv2d(feature.channels, node.WIDTH, 1),
+            "transformer": Transformer(
+                encoder=[
+                    EncoderLayer(node.WIDTH, node.HEADS, node.FEED_FORWARD, node.DROPOUT)
+                    for _ in range(node.ENCODER_LAYERS)
+                ],
+                decoder=[
+                    DecoderLayer(
+                        CrossAttention(node.WIDTH, node.HEADS, node.DROPOUT),
+                        node.WIDTH,
+                        node.HEADS,
+                        node.FEED_FORWARD,
+                        node.DROPOUT,
+                    )
+                    for _ in range(node.DECODER_LAYERS)
+                ],
+                width=node.WIDTH,
+            ),
+            "queries": LearnedQueries(node.NUM_QUERIES, node.WIDTH),
+            "head": PoseHead(node.WIDTH, classes.num_classes, PoseCodec(skeleton.num_keypoints)),
+            "matcher": matcher(softmax_cost, list(costs.values())),
+            "criterion": SetCriterion(SoftmaxLoss(node.NO_OBJECT_WEIGHT), losses),
+            "labels": classes.labels,
+            "min_visibility": choice(cfg, "MODEL.POET.MIN_VISIBILITY", {1: 1, 2: 2}),
+            "auxiliary": node.AUXILIARY,
+            "keypoint_scores": choice(
+                cfg, "MODEL.POET.KEYPOINT_SCORE", {"visibility": predicted_visibility, "one": constant_one}
+            ),
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "shift": node.SHIFT,
+        }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_class and one for each term of the poses; with auxiliary losses, of every decoder layer."""
+        """``loss_class`` and a loss for each pose cost; with auxiliary losses, of every decoder layer."""
         predictions = self.find(images).predictions
         if not self.auxiliary:
             predictions = predictions[-1:]
         persons = self.persons(targets)
         matches = self.matcher(predictions, persons, [len(target) for target in targets])
-        return self.criterion(predictions, persons, matches)
+        return reduce_losses(self.criterion(predictions, persons, matches))
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """What the last decoder layer says: of every image Q poses, in the queries' order.
-
-        The score is the probability of the likeliest class but "no object".
-        """
+        """The poses of the last decoder layer: Q for each image, in the queries' order."""
         return self.decode(self.find(images).predictions, images.image_sizes)
 
     def persons(self, targets: list[Instances]) -> Persons:
-        """The persons of images, as what the queries are to predict."""
+        """The ground-truth persons of N images as targets."""
         return gather_persons(
-            targets,
-            self.skeleton.num_keypoints,
-            least_visibility=self.least_visibility,
-            label=self.label,
+            targets, self.skeleton.num_keypoints, min_visibility=self.min_visibility, labels=self.labels
         )
 
-    def find(self, images: ImageList, queries: Queries | None = None, *, need_weights: bool = False) -> Found:
-        """The network alone.
+    def find(
+        self, images: ImageList, queries: Queries | None = None, *, need_weights: bool = False
+    ) -> POETOutput:
+        """Runs the network alone, without losses or decoding.
 
         Args:
-            images: normalized and padded.
-            queries: for each image; by default those that were learned.
-            need_weights: whether attention maps are wanted.
+            images: N images, normalized and padded.
+            queries: the decoder's queries for each image; by default the learned ones.
+            need_weights: whether attention maps are returned; they take memory by the square of H * W.
         """
         features = self.projection(self.backbone(images.tensor)[self.in_feature])
         size = features.shape[2], features.shape[3]
@@ -144,19 +197,29 @@ class POET(PoseEstimator):
             size,
         )
         decoded = self.transformer(cells, queries or self.queries(len(images)), need_weights)
-        return Found(self.head(decoded.states), size, decoded.attention)
+        return POETOutput(self.head(decoded.states), size, decoded.attention)
 
     def decode(
-        self, predictions: Predictions, sizes: list[tuple[int, int]], layer: int = -1
+        self, predictions: Predictions[Poses], sizes: list[tuple[int, int]], layer: int = -1
     ) -> list[Instances]:
-        """The poses of one decoder layer in pixels of images of these (height, width).
+        """The poses of one decoder layer as detections.
 
-        With the official classes a person without usable keypoints is of class 1, else of class 0.
+        The score of a pose is the probability of its likeliest class other than "no object". Its box encloses
+        the keypoints within the image. With the official classes a person without usable keypoints is of
+        class 1, any other person of class 0.
+
+        Args:
+            predictions: (L, N, Q) predictions.
+            sizes: N sizes (height, width) of the images, pixels.
+            layer: index of the decoder layer.
+
+        Returns:
+            Per image Q detections in its pixels, in the queries' order.
         """
         scores, classes = predictions.logits[layer].softmax(dim=-1)[..., :-1].max(dim=-1)
         no_person = (classes != predictions.logits.shape[-1] - 2).long()
         poses = predictions.poses[layer]
-        third = poses.visibility if self.score_keypoints else torch.ones_like(poses.visibility)
+        keypoint_scores = self.keypoint_scores(poses)
         results = []
         for image, (height, width) in enumerate(sizes):
             points = poses.keypoints[image] * scores.new_tensor([width, height])
@@ -168,14 +231,27 @@ class POET(PoseEstimator):
                     pred_boxes=boxes,
                     scores=scores[image],
                     pred_classes=no_person[image],
-                    pred_keypoints=torch.cat([points, third[image][..., None]], dim=-1),
+                    pred_keypoints=torch.cat([points, keypoint_scores[image][..., None]], dim=-1),
                 )
             )
         return results
 
 
+def predicted_visibility(poses: Poses) -> Tensor:
+    """(..., K) predicted probability that a keypoint is visible."""
+    return poses.visibility
+
+
+def constant_one(poses: Poses) -> Tensor:
+    """(..., K) ones, as in the official code."""
+    return torch.ones_like(poses.visibility)
+
+
 def cell_padding(images: ImageList, size: tuple[int, int]) -> Tensor:
-    """(N, H, W) bool: whether a cell's pixel is padding; that of row i is i * height // H."""
+    """(N, H, W) bool, True where a cell is padding.
+
+    A cell is padding if the pixel at its upper left corner is: that of row i is i * height // H.
+    """
     padding = images.tensor.new_ones(len(images), 1, *images.tensor.shape[2:])
     for mask, (height, width) in zip(padding, images.image_sizes, strict=True):
         mask[:, :height, :width] = 0

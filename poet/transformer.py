@@ -1,13 +1,15 @@
-"""DETR's transformer: an encoder over the cells of a map, a decoder of queries that look at them.
+"""DETR's ``Transformer``: an encoder of a feature map's cells, and a decoder of queries that attend to them.
 
-Letters: N images, S = H * W cells, Q queries, D width, L decoder layers. Attention is PyTorch's own:
-``scaled_dot_product_attention`` unless its weights are asked for.
+Attention is PyTorch's own: ``scaled_dot_product_attention`` unless its weights are asked for. Source: DETR
+(arXiv 2005.12872), Figure 10. Letters: N images, S = H * W cells, Q queries, D width, L decoder layers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from posecore.modeling.set_prediction.queries import Queries
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,9 @@ class Cells:
 
     Attributes:
         values: (N, S, D).
-        positions: (N, S, D), their encoding.
-        padding: (N, S) bool, True where there is no image.
-        size: (H, W).
+        positions: (N, S, D), the encoding of the cells' positions.
+        padding: (N, S) bool, True where a cell is padding.
+        size: (H, W) of the map.
     """
 
     values: Tensor
@@ -28,26 +30,11 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Queries:
-    """What the decoder starts from.
-
-    Attributes:
-        values: (N, Q, D).
-        positions: (N, Q, D), added to queries and keys in every layer.
-        hidden: (Q, Q) bool, True where one query (the row) must not see another; None hides nothing.
-    """
-
-    values: Tensor
-    positions: Tensor
-    hidden: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class AttentionMaps:
-    """Where the last layers look, averaged over their heads.
+    """Attention weights of the last encoder and decoder layer, averaged over their heads.
 
     Attributes:
-        encoder: (N, S, S), from each cell to all.
+        encoder: (N, S, S), from each cell to all cells.
         decoder: (N, Q, S), from each query to the cells.
     """
 
@@ -56,11 +43,11 @@ class AttentionMaps:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What comes out.
+class TransformerOutput:
+    """The output of the transformer.
 
     Attributes:
-        states: (L, N, Q, D) of the queries after each decoder layer, normalized.
+        states: (L, N, Q, D), the queries after each decoder layer, normalized.
         memory: (N, S, D), the encoder's output.
         attention: maps of the last layers if they were asked for.
     """
@@ -71,7 +58,7 @@ class Decoded:
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers, applied to every place alone; (..., D) -> (..., D)."""
+    """Two linear layers, applied to every cell or query alone; (..., D) -> (..., D)."""
 
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__(
@@ -80,25 +67,26 @@ class FeedForward(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """Adds what a sublayer found to what came in, and normalizes the sum (post-norm)."""
+    """Adds the output of a sublayer to its input, and normalizes the sum (post-norm)."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, found: Tensor) -> Tensor:
-        return self.norm(x + self.dropout(found))
+    def forward(self, x: Tensor, update: Tensor) -> Tensor:
+        """(..., D) input and output of the sublayer -> (..., D)."""
+        return self.norm(x + self.dropout(update))
 
 
 class EncoderLayer(nn.Module):
-    """Cells look at each other.
+    """Self-attention of the cells, and a feed-forward layer.
 
     Args:
         width: D.
-        heads: of the attention.
+        heads: number of heads of the attention.
         hidden: width of the feed-forward layer.
-        dropout: probability.
+        dropout: probability of dropout.
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
@@ -110,16 +98,24 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, cells: Cells, need_weights: bool = False) -> tuple[Tensor, Tensor | None]:
         """(N, S, D) -> (N, S, D), and the (N, S, S) weights if they are needed."""
-        placed = x + cells.positions
-        found, weights = self.attention(
-            placed, placed, x, key_padding_mask=cells.padding, need_weights=need_weights
+        positioned = x + cells.positions
+        update, weights = self.attention(
+            positioned, positioned, x, key_padding_mask=cells.padding, need_weights=need_weights
         )
-        x = self.after_attention(x, found)
+        x = self.after_attention(x, update)
         return self.after_feed_forward(x, self.feed_forward(x)), weights
 
 
 class CrossAttention(nn.Module):
-    """Queries look at all cells. What is called the same way can take its place, as deformable attention."""
+    """Attention of the queries to all cells.
+
+    A module with the same ``forward``, such as deformable attention, can take its place.
+
+    Args:
+        width: D.
+        heads: number of heads.
+        dropout: probability of dropout.
+    """
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -128,7 +124,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Tensor, queries: Queries, memory: Cells, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """(N, Q, D) -> what was found, (N, Q, D), and the (N, Q, S) weights if they are needed."""
+        """(N, Q, D) -> the update of the queries, (N, Q, D), and the (N, Q, S) weights if they are needed."""
         return self.attention(
             x + queries.positions,
             memory.values + memory.positions,
@@ -139,11 +135,11 @@ class CrossAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Queries look at each other, then at the cells.
+    """Self-attention of the queries, their attention to the cells, and a feed-forward layer.
 
     Args:
-        cross_attention: how they look at the cells.
-        width, heads, hidden, dropout: as in the encoder.
+        cross_attention: attention to the cells, with the ``forward`` of :class:`CrossAttention`.
+        width, heads, hidden, dropout: see :class:`EncoderLayer`.
     """
 
     def __init__(
@@ -161,39 +157,24 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, queries: Queries, memory: Cells, need_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """(N, Q, D) -> (N, Q, D), and the (N, Q, S) weights if they are needed."""
-        placed = x + queries.positions
-        found, _ = self.self_attention(placed, placed, x, attn_mask=queries.hidden, need_weights=False)
-        x = self.after_self_attention(x, found)
-        found, weights = self.cross_attention(x, queries, memory, need_weights)
-        x = self.after_cross_attention(x, found)
+        positioned = x + queries.positions
+        update, _ = self.self_attention(
+            positioned, positioned, x, attn_mask=queries.hidden, need_weights=False
+        )
+        x = self.after_self_attention(x, update)
+        update, weights = self.cross_attention(x, queries, memory, need_weights)
+        x = self.after_cross_attention(x, update)
         return self.after_feed_forward(x, self.feed_forward(x)), weights
 
 
-class LearnedQueries(nn.Module):
-    """The paper's object queries: learned positions, and values that start as zeros.
-
-    Args:
-        num_queries: Q.
-        width: D.
-    """
-
-    def __init__(self, num_queries: int, width: int) -> None:
-        super().__init__()
-        self.positions = nn.Embedding(num_queries, width)
-
-    def forward(self, num_images: int) -> Queries:
-        positions = self.positions.weight.expand(num_images, -1, -1)
-        return Queries(torch.zeros_like(positions), positions)
-
-
 class Transformer(nn.Module):
-    """Encoder and decoder.
+    """Encoder and decoder, and the norm of the decoder's states.
 
-    All matrices start from Xavier's uniform distribution, as the paper says.
+    All matrices are initialized by Xavier's uniform distribution, as the paper says.
 
     Args:
-        encoder: its layers.
-        decoder: its L layers.
+        encoder: layers of the encoder.
+        decoder: L layers of the decoder.
         width: D.
     """
 
@@ -206,24 +187,25 @@ class Transformer(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, cells: Cells, queries: Queries, need_weights: bool = False) -> Decoded:
-        """
+    def forward(self, cells: Cells, queries: Queries, need_weights: bool = False) -> TransformerOutput:
+        """From cells and queries to the states of the queries.
+
         Args:
-            cells: what the queries are to find persons in.
-            queries: Q for each image.
-            need_weights: whether to return attention maps; memory grows with S * S then.
+            cells: S cells of each image.
+            queries: Q queries of each image.
+            need_weights: whether to return attention maps, which take memory by the square of S.
         """
         memory, encoder_weights = cells.values, None
         for layer in self.encoder:
             last = layer is self.encoder[-1]
             memory, encoder_weights = layer(memory, cells, need_weights and last)
-        seen = Cells(memory, cells.positions, cells.padding, cells.size)
+        encoded = replace(cells, values=memory)
         x, states, decoder_weights = queries.values, [], None
         for layer in self.decoder:
             last = layer is self.decoder[-1]
-            x, decoder_weights = layer(x, queries, seen, need_weights and last)
-            # Every layer's output is normalized for the heads, but goes on as it is.
+            x, decoder_weights = layer(x, queries, encoded, need_weights and last)
+            # The head gets the normalized states, the next layer gets them as they are.
             states.append(self.norm(x))
         if encoder_weights is None or decoder_weights is None:
-            return Decoded(torch.stack(states), memory, attention=None)
-        return Decoded(torch.stack(states), memory, AttentionMaps(encoder_weights, decoder_weights))
+            return TransformerOutput(torch.stack(states), memory, attention=None)
+        return TransformerOutput(torch.stack(states), memory, AttentionMaps(encoder_weights, decoder_weights))

@@ -33,11 +33,12 @@ from posecore.modeling.fcos.decode import soft_suppress
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.locations import SelectedLocations
 from posecore.modeling.fcos.losses import count_positives_and_images
-from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors
+from posecore.modeling.fcos.targets import DetectionTargets
 from posecore.modeling.keypoint_network import KeypointNetworks
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import AREA_OF_BOX, enclosing_boxes
 from posecore.structures.heatmaps import only_labeled, refined_points
+from posecore.structures.instances import keypoint_tensors
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # Score below which Soft-NMS drops a pose.

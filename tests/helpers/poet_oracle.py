@@ -13,8 +13,9 @@ from helpers.oracles import arrays, load_fill
 from poet import POET
 from poet.codec import PoseCodec
 from poet.convert_weights import convert
-from poet.head import Predictions
 from posecore.config import get_cfg
+from posecore.modeling.set_prediction.poses import Poses
+from posecore.modeling.set_prediction.predictions import Predictions
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "poet"
 
@@ -40,7 +41,7 @@ def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
 
 
 def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json") -> dict[str, Tensor]:
-    """A official state dict with the values of a case."""
+    """An official state dict with the values of a case."""
     fill = load_fill(shared)
     gains = [(re.compile(rule["pattern"]), rule["gain"]) for rule in case["parameters"]["gains"]]
     state = {}
@@ -104,7 +105,7 @@ class Case:
             )
 
 
-def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions:
+def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions[Poses]:
     """(L, N, Q, 3) and (L, N, Q, 2 + 3K) as the model would hand them on."""
     codec = PoseCodec((vectors.shape[-1] - 2) // 3)
     return Predictions(logits, codec.split(vectors))

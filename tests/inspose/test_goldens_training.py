@@ -18,7 +18,8 @@ from inspose.official.trunk import PixelMaps
 from posecore.modeling.fcos.detector import DensePredictions, TrainingSettings
 from posecore.modeling.fcos.head import flatten_levels
 from posecore.modeling.fcos.locations import make_locations
-from posecore.modeling.fcos.targets import DetectionTargets, keypoint_tensors, make_targets
+from posecore.modeling.fcos.targets import DetectionTargets, make_targets
+from posecore.structures.instances import keypoint_tensors
 
 SIZE, STRIDES = (256, 320), (8, 16, 32, 64, 128)
 LEVELS = ("p3", "p4", "p5", "p6", "p7")

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from poet.codec import PoseCodec, Poses, centers_of_mass, encode
+from poet.codec import PoseCodec
+from posecore.modeling.set_prediction.poses import poses_from_keypoints
 
 
 @pytest.mark.parametrize("num_keypoints", [1, 5, 17, 133])
@@ -27,36 +28,9 @@ def test_the_layout_of_the_paper() -> None:
     assert_close(poses.keypoints, torch.tensor([[0.1, 0.7], [-0.9, 1.2]]))
 
 
-def test_persons_become_poses_and_persons_again() -> None:
+def test_persons_become_vectors_and_persons_again() -> None:
     sizes = torch.tensor([[640.0, 480.0], [333.0, 500.0]])
     keypoints = torch.rand(2, 17, 2) * sizes[:, None]
-    poses = encode(keypoints, sizes, torch.ones(2, 17, dtype=torch.bool))
-    assert_close(poses.keypoints * sizes[:, None], keypoints)
+    poses = poses_from_keypoints(keypoints, sizes, torch.ones(2, 17, dtype=torch.bool))
     codec = PoseCodec(17)
     assert_close(codec.split(codec.join(poses)).keypoints * sizes[:, None], keypoints)
-
-
-def test_the_center_is_the_mean_of_what_is_visible() -> None:
-    keypoints = torch.tensor([[[10.0, 20.0], [30.0, 40.0], [float("nan"), 900.0]]])
-    visible = torch.tensor([[True, True, False]])
-    assert_close(centers_of_mass(keypoints, visible), torch.tensor([[20.0, 30.0]]))
-    poses = encode(keypoints, torch.tensor([[100.0, 200.0]]), visible)
-    assert_close(poses.centers, torch.tensor([[0.2, 0.15]]))
-    assert_close(poses.offsets[0, :2], torch.tensor([[-0.1, -0.05], [0.1, 0.05]]))
-    assert poses.visibility.tolist() == [[1, 1, 0]]
-    assert poses.offsets.isfinite().all()
-
-
-def test_nobody_and_nothing_visible() -> None:
-    assert encode(torch.zeros(0, 17, 3), torch.zeros(0, 2), torch.zeros(0, 17).bool()).centers.shape == (0, 2)
-    poses = encode(torch.rand(1, 5, 3), torch.tensor([[8.0, 9.0]]), torch.zeros(1, 5, dtype=torch.bool))
-    assert poses.centers.tolist() == [[0, 0]]
-    assert poses.visibility.sum() == 0
-
-
-def test_indexing_takes_whole_poses() -> None:
-    poses = PoseCodec(5).split(torch.rand(2, 3, 4, 17))
-    some = poses[torch.tensor([0, 1]), torch.tensor([2, 2]), torch.tensor([3, 0])]
-    assert isinstance(some, Poses)
-    assert torch.equal(some.offsets[1], poses.offsets[1, 2, 0])
-    assert poses[:, None].centers.shape == (2, 1, 3, 4, 2)

@@ -12,10 +12,11 @@ from helpers.poet_oracle import people
 from torch import Tensor
 from torch.testing import assert_close
 
-from poet.persons import Persons, gather_persons, official_classes
+from poet.official import official_classes
 from poet.poet import cell_padding
 from posecore.data.augment import ResizeRoundingDown
 from posecore.data.mapper import PoseMapper
+from posecore.modeling.set_prediction.persons import Persons, gather_persons
 from posecore.structures.skeleton import load_skeleton
 
 SIZE = (512, 640)
@@ -29,7 +30,7 @@ def golden(shared: Path) -> dict[str, Tensor]:
 
 
 def persons(annotations: Tensor, size: tuple[int, int]) -> Persons:
-    return gather_persons([people(annotations, size)], 17, least_visibility=2, label=official_classes)
+    return gather_persons([people(annotations, size)], 17, min_visibility=2, labels=official_classes)
 
 
 def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) -> Tensor:
@@ -48,8 +49,8 @@ def check_poses(annotations: Tensor, expected: Tensor, size: tuple[int, int], at
     """Centers, visible offsets and visibilities against (P, 54) rows in pixels."""
     found = persons(annotations, size)
     scale = torch.tensor([size[1], size[0]])
-    assert torch.equal(found.posed, expected[:, 2] > 0)
-    posed = found.posed
+    assert torch.equal(found.any_visible, expected[:, 2] > 0)
+    posed = found.any_visible
     assert_close((found.poses.centers * scale)[posed], expected[posed, :2], atol=atol, rtol=0)
     keypoints = expected[:, 3:].unflatten(1, (17, 3))
     visible = keypoints[..., 2] > 0
@@ -98,7 +99,7 @@ def test_resize(golden: dict, shared: Path) -> None:
     assert_close(normalized[:, ::24, ::24], golden["resize480_normalize/image_slice"], atol=2e-2, rtol=0)
     found = persons(moved(golden["annotations"], transform, size), size)
     expected = golden["resize480_normalize/keypoints"]
-    assert_close(found.poses.centers[found.posed], expected[found.posed, :2], atol=2e-6, rtol=0)
+    assert_close(found.poses.centers[found.any_visible], expected[found.any_visible, :2], atol=2e-6, rtol=0)
     keypoints = expected[:, 3:].unflatten(1, (17, 3))
     visible = keypoints[..., 2] > 0
     assert_close(found.poses.offsets[visible], 2 * keypoints[..., :2][visible] - 1, atol=4e-6, rtol=0)

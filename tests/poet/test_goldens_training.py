@@ -12,12 +12,18 @@ from helpers.poet_oracle import people, predictions_of
 from torch import Tensor
 from torch.testing import assert_close
 
-from poet.criterion import Criterion
-from poet.matcher import HungarianMatcher, Matches, OfficialMatcher
-from poet.persons import Persons, gather_persons, official_classes
-from poet.terms import TERMS, Term
+from poet.costs import poet_costs
+from poet.official import OfficialMatcher, official_classes
+from posecore.modeling.losses import reduce_losses
+from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
+from posecore.modeling.set_prediction.costs import WeightedCost
+from posecore.modeling.set_prediction.criterion import SetCriterion
+from posecore.modeling.set_prediction.matcher import HungarianMatcher, Matches
+from posecore.modeling.set_prediction.persons import Persons, gather_persons
+from posecore.structures.skeleton import load_skeleton
 
-# Name in the official code -> term of the loss, term of the cost.
+COSTS = poet_costs(load_skeleton("coco_17").sigmas)
+# Name in the official code -> cost in the loss, cost in the matching.
 NAMES = {
     "kpts": ("keypoint", "keypoint"),
     "deltas": ("coded_offset", "coded_offset"),
@@ -53,14 +59,16 @@ class Training:
 
     def persons(self, name: str) -> tuple[Persons, list[int]]:
         targets = self.targets(name)
-        persons = gather_persons(targets, 17, least_visibility=2, label=official_classes)
+        persons = gather_persons(targets, 17, min_visibility=2, labels=official_classes)
         return persons, [len(target) for target in targets]
 
-    def terms(self, weights: str) -> tuple[dict[str, tuple[Term, float]], list[tuple[Term, float]]]:
-        """Of the loss and of the cost."""
+    def costs(self, weights: str) -> tuple[dict[str, WeightedCost], list[WeightedCost]]:
+        """Those of the losses and those of the matching."""
         numbers = self.facts["weights"][weights]
-        losses = {ours: (TERMS[ours], numbers[f"{name}_loss_coef"]) for name, (ours, _) in NAMES.items()}
-        costs = [(TERMS[ours], numbers[f"set_cost_{name}"]) for name, (_, ours) in NAMES.items()]
+        losses = {
+            ours: WeightedCost(COSTS[ours], numbers[f"{name}_loss_coef"]) for name, (ours, _) in NAMES.items()
+        }
+        costs = [WeightedCost(COSTS[ours], numbers[f"set_cost_{name}"]) for name, (_, ours) in NAMES.items()]
         return losses, costs
 
     def tolerances(self, name: str) -> dict[str, float]:
@@ -84,8 +92,8 @@ def test_targets(training: Training, name: str) -> None:
     labels = torch.cat([training.inputs[f"{name}/image{i}/labels"] for i in range(2)])
     assert persons.images.tolist() == [0] * counts[0] + [1] * counts[1]
     assert torch.equal(persons.labels, labels)
-    assert torch.equal(persons.posed, expected[:, 2] > 0)
-    posed = persons.posed
+    assert torch.equal(persons.any_visible, expected[:, 2] > 0)
+    posed = persons.any_visible
     assert_close(persons.poses.centers[posed], expected[posed, :2], atol=2e-6, rtol=0)
     offsets = expected[:, 3:].unflatten(1, (17, 3))
     visible = offsets[..., 2] > 0
@@ -98,8 +106,8 @@ def test_matching(training: Training, name: str, weights: str, form: str) -> Non
     persons, counts = training.persons(name)
     predictions = predictions_of(training.inputs["pred_logits"], training.inputs["pred_kpts"])
     make = HungarianMatcher if form else OfficialMatcher
-    matcher = make(training.terms(weights)[1])
-    costs = per_image(matcher.costs(predictions, persons), counts)
+    matcher = make(softmax_cost, training.costs(weights)[1])
+    costs = per_image(matcher.total_costs(predictions, persons), counts)
     matches = matcher(predictions, persons, counts)
     first = [0, counts[0]]
     for layer in LAYERS:
@@ -116,19 +124,19 @@ def test_matching(training: Training, name: str, weights: str, form: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
-def test_single_terms_of_the_cost(training: Training, name: str) -> None:
+def test_single_costs(training: Training, name: str) -> None:
     """Of the last layer, without weights."""
     persons, counts = training.persons(name)
     predictions = predictions_of(training.inputs["pred_logits"], training.inputs["pred_kpts"])[-1:]
-    # The class is the whole cost where there is no other term.
-    classes = per_image(HungarianMatcher([]).costs(predictions, persons), counts)
+    # The class is the whole cost where there is no other.
+    classes = per_image(HungarianMatcher(softmax_cost, []).total_costs(predictions, persons), counts)
     for image in range(2):
         golden = torch.from_numpy(training.golden[f"{name}/terms/image{image}/cost_class"])
         assert_close(classes[image][0], golden, **training.tolerances("cost"))
     for theirs, (_, ours) in NAMES.items():
         # By their mistake, what visibilities cost is wrong where persons are without visible keypoints.
-        matcher = OfficialMatcher([(TERMS[ours], 1.0)])
-        costs = per_image(matcher.pose_costs(predictions.poses, persons), counts)
+        matcher = OfficialMatcher(softmax_cost, [WeightedCost(COSTS[ours], 1.0)])
+        costs = per_image(matcher.total_pose_costs(predictions.poses, persons), counts)
         for image in range(2):
             golden = torch.from_numpy(training.golden[f"{name}/terms/image{image}/cost_{theirs}"])
             assert_close(costs[image][0], golden, **training.tolerances("cost"))
@@ -149,15 +157,16 @@ def test_losses_and_gradients(training: Training, name: str, weights: str, form:
     logits = training.inputs["pred_logits"].clone().requires_grad_()
     vectors = training.inputs["pred_kpts"].clone().requires_grad_()
     predictions = predictions_of(logits, vectors)
-    losses, costs = training.terms(weights)
-    matcher = HungarianMatcher(costs) if form else OfficialMatcher(costs)
-    criterion = Criterion(losses, training.facts["weights"]["eos_coef"])
+    losses, costs = training.costs(weights)
+    make = HungarianMatcher if form else OfficialMatcher
+    matcher = make(softmax_cost, costs)
+    criterion = SetCriterion(SoftmaxLoss(training.facts["weights"]["eos_coef"]), losses)
     matches = matcher(predictions, persons, counts)
     assert isinstance(matches, Matches)
-    found = criterion(predictions, persons, matches)
+    found = reduce_losses(criterion(predictions, persons, matches))
 
     where = f"{name}/{weights}{form}"
-    weight_of = {ours: losses[ours][1] for ours, _ in NAMES.values()} | {"class": 1.0}
+    weight_of = {ours: losses[ours].weight for ours, _ in NAMES.values()} | {"class": 1.0}
     compared = 0
     for theirs, value in zip(
         training.golden[f"{where}/loss_names"].tolist(),
@@ -166,8 +175,8 @@ def test_losses_and_gradients(training: Training, name: str, weights: str, form:
     ):
         if theirs.startswith("loss_"):
             ours = loss_name(theirs)
-            term = re.fullmatch(r"loss_(.+?)(_\d)?", ours)[1]
-            golden = torch.tensor(value * weight_of[term])
+            kind = re.fullmatch(r"loss_(.+?)(_\d)?", ours)[1]
+            golden = torch.tensor(value * weight_of[kind])
             assert_close(found[ours].detach(), golden, **training.tolerances("losses"), msg=theirs)
             compared += 1
     assert compared == len(found) == 5 * len(LAYERS)

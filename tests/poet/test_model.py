@@ -185,8 +185,8 @@ def test_a_map_that_the_backbone_does_not_have_names_the_key() -> None:
 
 
 def test_flags_that_coco_does_not_have_name_the_key() -> None:
-    with pytest.raises(ValueError, match=r"MODEL.POET.LEAST_VISIBILITY must be 1 or 2, not 3"):
-        tiny("MODEL.POET.LEAST_VISIBILITY", 3)
+    with pytest.raises(ValueError, match=r"MODEL.POET.MIN_VISIBILITY must be one of 1, 2, not 3"):
+        tiny("MODEL.POET.MIN_VISIBILITY", 3)
 
 
 def test_the_dilated_stage() -> None:

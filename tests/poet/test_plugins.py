@@ -13,13 +13,17 @@ from helpers.poet_oracle import tiny
 from torch import Tensor, nn
 
 from poet import POET
-from poet.criterion import Criterion, layer_sums
-from poet.head import PoseHead, Predictions
-from poet.matcher import Matches
-from poet.persons import Persons
-from poet.terms import oks_error
-from poet.transformer import Cells, Queries
+from poet.head import PoseHead
+from poet.transformer import Cells
 from posecore.layers.deform_attention import MSDeformAttention
+from posecore.modeling.losses import LossTerm, reduce_losses
+from posecore.modeling.set_prediction.costs import oks_cost
+from posecore.modeling.set_prediction.criterion import SetCriterion
+from posecore.modeling.set_prediction.matcher import Matches
+from posecore.modeling.set_prediction.persons import Persons
+from posecore.modeling.set_prediction.poses import Poses
+from posecore.modeling.set_prediction.predictions import Predictions
+from posecore.modeling.set_prediction.queries import Queries
 
 WIDTH, HEADS = 32, 4
 
@@ -58,11 +62,10 @@ class DenoisingPOET(POET):
         num_learned = learned.positions.shape[1]
         queries, known = self.noised(learned, persons, counts)
         found = self.find(images, queries).predictions
-        usual = Predictions(found.logits[:, :, :num_learned], found.poses[:, :, :num_learned])
-        noised = Predictions(found.logits[:, :, num_learned:], found.poses[:, :, num_learned:])
-        losses = self.criterion(usual, persons, self.matcher(usual, persons, counts))
+        usual, noised = found[:, :, :num_learned], found[:, :, num_learned:]
+        terms = self.criterion(usual, persons, self.matcher(usual, persons, counts))
         more = self.criterion(noised, persons, known)
-        return losses | {f"{name}_denoising": loss for name, loss in more.items()}
+        return reduce_losses(terms | {f"{name}_denoising": term for name, term in more.items()})
 
     def noised(self, learned: Queries, persons: Persons, counts: list[int]) -> tuple[Queries, Matches]:
         """The learned queries and one for each person, and which of the latter is whose."""
@@ -95,7 +98,7 @@ def test_denoising_queries() -> None:
 
 
 @dataclass(frozen=True)
-class Rated(Predictions):
+class Rated(Predictions[Poses]):
     """With how good each pose is thought to be: (L, N, Q) logits."""
 
     quality: Tensor
@@ -113,22 +116,21 @@ class RatingHead(nn.Module):
         return Rated(**vars(self.head(states)), quality=self.rate(states)[..., 0])
 
 
-class RatingCriterion(Criterion):
+class RatingCriterion(SetCriterion):
     """Trains the rating with the OKS of matched poses, and with 0 elsewhere."""
 
     sigmas = torch.full((17,), 0.07)
 
-    def __call__(self, predictions: Rated, persons: Persons, matches: Matches) -> dict[str, Tensor]:
-        losses = super().__call__(predictions, persons, matches)
-        oks = 1 - oks_error(predictions.poses[matches.at], persons[matches.persons], self.sigmas)
-        targets = torch.zeros_like(predictions.quality).index_put(matches.at, oks.detach())
-        errors = F.binary_cross_entropy_with_logits(predictions.quality, targets, reduction="none")
-        layers = torch.arange(len(errors)).repeat_interleave(errors[0].numel())
-        return losses | {"loss_quality": layer_sums(errors.flatten(), layers, len(errors)).mean()}
+    def __call__(self, predictions: Rated, persons: Persons, matches: Matches) -> dict[str, LossTerm]:
+        terms = super().__call__(predictions, persons, matches)
+        oks = 1 - oks_cost(predictions.poses[matches.index], persons[matches.persons], self.sigmas)
+        targets = torch.zeros_like(predictions.quality).index_put(matches.index, oks.detach())
+        total = F.binary_cross_entropy_with_logits(predictions.quality, targets, reduction="sum")
+        return terms | {"loss_quality": LossTerm(total, targets.numel())}
 
 
 def test_a_quality_head() -> None:
     model = tiny()
     model.head = RatingHead(model.head)
-    model.criterion = RatingCriterion(model.criterion.terms, model.criterion.no_object_weight)
+    model.criterion = RatingCriterion(model.criterion.class_loss, model.criterion.pose_losses)
     assert "loss_quality" in steps_are_sound(model)

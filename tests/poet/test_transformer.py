@@ -8,7 +8,8 @@ from helpers.poet_oracle import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from poet.transformer import Cells, DecoderLayer, EncoderLayer, LearnedQueries, Queries, Transformer
+from poet.transformer import Cells, DecoderLayer, EncoderLayer, Transformer
+from posecore.modeling.set_prediction.queries import LearnedQueries, Queries
 
 WIDTH = 16
 
@@ -51,13 +52,6 @@ def test_matrices_start_by_xavier() -> None:
         assert 0.98 * bound < matrix.abs().max() <= bound
     assert layer.self_attention.in_proj_weight.shape == (768, 256)
     assert model.queries.positions.weight.std().item() == pytest.approx(1, abs=0.05)
-
-
-def test_queries_start_from_nothing_but_their_positions() -> None:
-    queries = LearnedQueries(5, WIDTH)(3)
-    assert queries.values.shape == queries.positions.shape == (3, 5, WIDTH)
-    assert queries.values.abs().sum() == 0
-    assert queries.hidden is None
 
 
 def test_another_cross_attention_gets_the_map_and_its_size() -> None:

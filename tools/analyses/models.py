@@ -14,12 +14,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from poet import POET
-from poet.codec import Poses
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import PoseMapper, load_dataset, register_definitions
 from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.set_prediction.poses import Poses
 
 Model = TypeVar("Model", bound=PoseEstimator)
 
@@ -69,7 +69,7 @@ class Matched:
         scores: (M,) of the predictions.
         poses: M predictions, in widths and heights of the image.
         centers: (M, 2) true centers, likewise.
-        posed: (M,) bool, whether any keypoint of the ground truth is visible, so that there is a ground-truth center.
+        posed: (M,) bool, whether any keypoint of the ground truth is visible, so that it has a center.
     """
 
     image: Tensor
@@ -96,12 +96,12 @@ def matched_persons(cfg: CfgNode, model: POET, num_images: int | None) -> Iterat
         ground_truth = sample["instances"].to(model.device)
         persons = model.persons([ground_truth])
         matches = model.matcher(predictions, persons, [len(ground_truth)])
-        scores = predictions.logits[matches.at].softmax(dim=-1)[:, -2]
+        scores = predictions.logits[matches.index].softmax(dim=-1)[:, -2]
         yield Matched(
             sample["image"],
             ground_truth[matches.persons].to("cpu"),
             scores.cpu(),
-            Poses(*(values.cpu() for values in vars(predictions.poses[matches.at]).values())),
+            Poses(*(values.cpu() for values in vars(predictions.poses[matches.index]).values())),
             persons.poses.centers[matches.persons].cpu(),
-            persons.posed[matches.persons].cpu(),
+            persons.any_visible[matches.persons].cpu(),
         )

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from posecore.modeling.fcos.locations import Locations, SelectedLocations
+from posecore.structures.instances import keypoint_tensors
 
 BACKGROUND = -1
 
@@ -173,14 +174,6 @@ def gather_positives(
         boxes=boxes[persons],
         keypoints=keypoints[persons],
     )
-
-
-def keypoint_tensors(targets: list[Instances], num_keypoints: int) -> list[Tensor]:
-    """Per image the (G, K, 3) keypoints; (0, K, 3) for an image without persons."""
-    return [
-        target.gt_keypoints.tensor if len(target) else target.gt_boxes.tensor.new_zeros(0, num_keypoints, 3)
-        for target in targets
-    ]
 
 
 def box_to_ltrb(points: Tensor, boxes: Tensor) -> Tensor:
