@@ -67,9 +67,9 @@ class RefinedScales(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        last = nn.Linear(channels, 2)
-        self.layers = nn.Sequential(nn.Linear(channels, channels), nn.Linear(channels, channels), last)
+        first, second, last = (nn.Linear(channels, width) for width in (channels, channels, 2))
         nn.init.xavier_uniform_(last.weight, gain=SCALE_GAIN)
+        self.layers = nn.Sequential(first, second, last)
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., channels) -> (..., 2)."""
