@@ -1,4 +1,4 @@
-"""The whole model at its edges: who is in the image, what is labeled, how many keypoints there are."""
+"""The whole model at its edges: images without persons, crops without labels, other numbers of keypoints."""
 
 import copy
 from dataclasses import replace
@@ -225,7 +225,7 @@ def test_what_are_no_crops_or_do_not_fit_is_named() -> None:
         model([image(0, 1), larger])
 
 
-def test_who_looks_at_whom() -> None:
+def test_attention_between_keypoints() -> None:
     model = awake(model_of("shared layers"))
     weights = keypoint_attention(model, image(0, 2)["crops"])
     assert weights.shape == (3, 2, 17, 17)
