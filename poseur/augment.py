@@ -1,9 +1,9 @@
-"""Random changes of training crops: of the region that is shown, then of the pixels that show it.
+"""Augmentation of training crops: random changes of the region that a crop shows, then of its pixels.
 
-A change of the region is called with the region and the person's keypoints (K, 3) in the same coordinates
-and returns a region. A change of the pixels takes a crop (h, w, 3) uint8 RGB and returns a new one. Both
-leave their arguments as they are, and draw from numpy's global generator, which Detectron2 seeds in every
-loader process.
+A change of the region (``RegionChange``) is called with the region and the person's keypoints (K, 3) in the
+same coordinates and returns a region. A change of the pixels (``PixelChange``) takes a crop (h, w, 3) uint8
+RGB and returns a new one. Neither modifies its arguments. Both draw from numpy's global generator, which
+Detectron2 seeds in every loader process.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 
+from posecore.config.options import choice
 from posecore.structures.skeleton import Skeleton
 from poseur.crops import Region, enlarge
 
@@ -22,11 +23,11 @@ PixelChange = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Shift:
-    """Moves the region, along each axis by at most a share of its size.
+    """Moves the region along each axis by at most a share of its size.
 
     Attributes:
-        share: the greatest.
-        probability: of being moved at all.
+        share: the greatest share.
+        probability: of a shift.
     """
 
     share: float
@@ -39,7 +40,7 @@ class Shift:
 
 
 class RandomFlip:
-    """Swaps left and right in half of the crops; who reads the keypoints swaps their names."""
+    """Flips half of the crops; :class:`~poseur.samples.PersonCropSamples` then swaps the keypoints."""
 
     def __call__(self, region: Region, keypoints: np.ndarray) -> Region:
         return replace(region, flipped=np.random.rand() < 0.5)
@@ -48,16 +49,17 @@ class RandomFlip:
 class HalfBody:
     """Shows the upper or the lower half of a person instead of the whole.
 
-    The region becomes that around the labeled keypoints of the half. Where those are fewer than three
-    the other half is taken, and where the upper one then has fewer than two places the whole person stays.
+    The region becomes that around the labeled keypoints of one half. If these are fewer than three, the
+    other half is taken. If the labeled keypoints of the half that is taken lie in fewer than two different
+    places, the region stays as it is.
 
     Args:
         upper, lower: indices of the keypoints of the halves.
         aspect: width / height of the crops.
         padding: how much larger than the keypoints' rectangle the region is.
-        min_keypoints: a person with no more labeled keypoints than this stays whole.
-        probability: of a half.
-        upper_probability: that it is the upper one.
+        min_keypoints: a person with no more labeled keypoints than this is always shown as a whole.
+        probability: of showing a half.
+        upper_probability: that this is the upper half.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class HalfBody:
         return self.around(chosen)
 
     def around(self, points: np.ndarray) -> Region:
-        """The region of some keypoints (n, 2): their mean is its center, their extent its size."""
+        """The region around keypoints (n, 2): its center is their mean, its size follows their extent."""
         low, high = points.min(axis=0), points.max(axis=0)
         region = enlarge(np.concatenate([low, high]), self.aspect, self.padding)
         return replace(region, center=points.mean(axis=0))
@@ -96,7 +98,7 @@ class HalfBody:
 
 @dataclass(frozen=True)
 class Scale:
-    """Multiplies the region's size by 1 + N(0, spread), which stays within 1 - spread and 1 + spread."""
+    """Multiplies the region's size by a factor 1 + N(0, spread), clipped to [1 - spread, 1 + spread]."""
 
     spread: float
 
@@ -107,11 +109,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rotate:
-    """Turns what is shown by N(0, spread) degrees, at most two spreads.
+    """Rotates the content by an angle N(0, spread), clipped to [-2 spread, 2 spread].
 
     Attributes:
-        spread: degrees.
-        probability: of being turned at all.
+        spread: standard deviation, degrees.
+        probability: of a rotation.
     """
 
     spread: float
@@ -125,24 +127,24 @@ class Rotate:
 
 
 class PhotometricDistortion:
-    """The color changes of SSD (arXiv 1512.02325): each of four, drawn with probability 1/2.
+    """The color augmentation of SSD (arXiv 1512.02325): four changes, each with probability 1/2.
 
-    Brightness is moved by at most 32; contrast, before or after the other two, and saturation are
-    multiplied by a factor in [0.5, 1.5]; hue is turned by at most 36 degrees.
+    At most 32 is added to the brightness; contrast, before or after hue and saturation, and saturation are
+    multiplied by a factor in [0.5, 1.5]; hue is rotated by at most 36 degrees.
     """
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
         pixels: np.ndarray = crop.astype(np.float32)
-        if _heads():
+        if _coin_flip():
             pixels += np.random.uniform(-32, 32)
-        contrast_first = _heads()
+        contrast_first = _coin_flip()
         if contrast_first:
             pixels = self._change_contrast(pixels)
-        # OpenCV's hue, saturation and value of floats: 0-360, 0-1, and that of the pixels.
+        # For floats OpenCV gives hue in 0-360, saturation in 0-1, and value in the range of the pixels.
         hsv = cv2.cvtColor(pixels.clip(0, 255), cv2.COLOR_RGB2HSV)
-        if _heads():
+        if _coin_flip():
             hsv[..., 1] = (hsv[..., 1] * np.random.uniform(0.5, 1.5)).clip(0, 1)
-        if _heads():
+        if _coin_flip():
             hsv[..., 0] = (hsv[..., 0] + np.random.uniform(-36, 36)) % 360
         pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
         if not contrast_first:
@@ -150,7 +152,7 @@ class PhotometricDistortion:
         return pixels.clip(0, 255).round().astype(np.uint8)
 
     def _change_contrast(self, pixels: np.ndarray) -> np.ndarray:
-        return pixels * np.float32(np.random.uniform(0.5, 1.5)) if _heads() else pixels
+        return pixels * np.float32(np.random.uniform(0.5, 1.5)) if _coin_flip() else pixels
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Cutout:
     """Blackens an ellipse anywhere in the crop; keypoints under it stay labeled.
 
     Attributes:
-        radii: least and greatest of its two radii, as shares of the crop's width.
+        radii: least and greatest value of both radii, as shares of the crop's width.
     """
 
     radii: tuple[float, float] = (0.2, 0.4)
@@ -171,18 +173,19 @@ class Cutout:
 
 
 def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]:
-    """What INPUT.CROPS and INPUT.RANDOM_FLIP ask for, in the order of the official code.
+    """The changes that INPUT.CROPS and INPUT.RANDOM_FLIP name, in the order of the official code.
 
     Skeletons without body_halves have no half-body crops.
+
+    Raises:
+        ValueError: INPUT.RANDOM_FLIP is neither "horizontal" nor "none".
     """
     node = cfg.INPUT.CROPS
-    if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
-        raise ValueError(f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', not '{cfg.INPUT.RANDOM_FLIP}'")
+    flips: dict[str, list[RegionChange]] = {"horizontal": [RandomFlip()], "none": []}
     changes: list[RegionChange] = []
     if node.SHIFT.PROB > 0:
         changes.append(Shift(node.SHIFT.SHARE, node.SHIFT.PROB))
-    if cfg.INPUT.RANDOM_FLIP == "horizontal":
-        changes.append(RandomFlip())
+    changes += choice(cfg, "INPUT.RANDOM_FLIP", flips)
     if node.HALF_BODY.PROB > 0 and skeleton.body_halves:
         upper, lower = (
             [skeleton.keypoints.index(name) for name in skeleton.body_halves[half]]
@@ -207,7 +210,7 @@ def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]
 
 
 def build_pixel_changes(cfg: CfgNode) -> list[PixelChange]:
-    """What INPUT.CROPS asks for, in the order of the official code."""
+    """The changes that INPUT.CROPS names, in the order of the official code."""
     node = cfg.INPUT.CROPS
     changes: list[PixelChange] = []
     if node.COLOR:
@@ -217,5 +220,5 @@ def build_pixel_changes(cfg: CfgNode) -> list[PixelChange]:
     return changes
 
 
-def _heads() -> bool:
+def _coin_flip() -> bool:
     return np.random.rand() < 0.5

@@ -1,8 +1,13 @@
-"""Whose boxes crops are cut from: the ground truth's, those of a detector's file, or a detector's own."""
+"""Sources of the persons' boxes that crops are cut from: :class:`BoxSource` and its three forms.
+
+The boxes are those of the annotations, of a file that a detector has written, or of a detector that runs
+before the evaluation.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +16,6 @@ from detectron2.config import CfgNode
 from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
-from posecore.config import get_cfg
-from posecore.config.merge import merge_config
 from posecore.config.options import choice
 from posecore.data.mapper import MARGIN, read_rgb
 from posecore.data.person_boxes import PersonBoxes, read_detections
@@ -20,11 +23,14 @@ from posecore.inference.predictor import Predictor
 from posecore.structures.boxes import keypoint_boxes
 from poseur.crops import CropGeometry
 
-NOBODY = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+NO_PERSONS = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+
+# From an annotated person and the (height, width) of its image to the person's box (4,).
+AnnotationBox = Callable[[dict, tuple[int, int]], np.ndarray]
 
 
 class BoxSource(ABC):
-    """Knows or finds the persons of a dataset's images."""
+    """Knows or detects the persons of a dataset's images."""
 
     @abstractmethod
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
@@ -37,31 +43,30 @@ class BoxSource(ABC):
 
     @abstractmethod
     def check(self, dataset: str) -> None:
-        """
+        """Fails where the boxes of a dataset are missing; called before a training starts.
+
         Raises:
-            FileNotFoundError, ValueError: the boxes of this dataset cannot be had.
+            FileNotFoundError, ValueError: the boxes of this dataset are missing.
         """
 
 
 @dataclass(frozen=True)
 class GroundTruthBoxes(BoxSource):
-    """The boxes of the persons that a dataset's annotations know.
+    """The boxes of the annotated persons of a dataset.
 
     Crowds, persons without labeled keypoints and boxes without area are left out.
 
     Attributes:
-        kind: "annotated", or "keypoints" for pseudo-boxes around the labeled keypoints, as INPUT.BOXES.
-        geometry: tells where images end.
-        clip: whether boxes are cut there.
+        box: gives the box of an annotated person.
     """
 
-    kind: str
-    geometry: CropGeometry
-    clip: bool = True
+    box: AnnotationBox
 
-    def __post_init__(self) -> None:
-        if self.kind not in ("keypoints", "annotated"):
-            raise ValueError(f"INPUT.BOXES must be 'keypoints' or 'annotated', not '{self.kind}'")
+    @classmethod
+    def from_config(cls, cfg: CfgNode, geometry: CropGeometry) -> "GroundTruthBoxes":
+        annotated = partial(clipped_box, geometry=geometry) if cfg.INPUT.CROPS.CLIP_BOXES else annotated_box
+        options: dict[str, AnnotationBox] = {"annotated": annotated, "keypoints": keypoint_box}
+        return cls(choice(cfg, "INPUT.BOXES", options))
 
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         """
@@ -86,15 +91,24 @@ class GroundTruthBoxes(BoxSource):
             for person in image["annotations"]
             if not person["iscrowd"] and person["num_keypoints"] > 0 and person["area"] > 0
         ]
-        boxes = [self._box(person, (image["height"], image["width"])) for person in people]
+        boxes = [self.box(person, (image["height"], image["width"])) for person in people]
         return [pair for pair in zip(people, boxes, strict=True) if (pair[1][2:] > pair[1][:2]).all()]
 
-    def _box(self, person: dict, size: tuple[int, int]) -> np.ndarray:
-        if self.kind == "keypoints":
-            keypoints = torch.tensor(person["keypoints"], dtype=torch.float64).view(1, -1, 3)
-            return keypoint_boxes(keypoints, MARGIN, size)[0].numpy()
-        box = np.array(BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS), dtype=float)
-        return self.geometry.clip(box, size) if self.clip else box
+
+def annotated_box(person: dict, image_size: tuple[int, int]) -> np.ndarray:
+    """The annotated box, which may reach beyond the image."""
+    return np.array(BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS), dtype=float)
+
+
+def clipped_box(person: dict, image_size: tuple[int, int], geometry: CropGeometry) -> np.ndarray:
+    """The annotated box, clipped to the image."""
+    return geometry.clip(annotated_box(person, image_size), image_size)
+
+
+def keypoint_box(person: dict, image_size: tuple[int, int]) -> np.ndarray:
+    """The pseudo-box around the labeled keypoints."""
+    keypoints = torch.tensor(person["keypoints"], dtype=torch.float64).view(1, -1, 3)
+    return keypoint_boxes(keypoints, MARGIN, image_size)[0].numpy()
 
 
 @dataclass(frozen=True)
@@ -102,7 +116,7 @@ class FileBoxes(BoxSource):
     """The boxes that a detector has written in COCO's result format.
 
     Attributes:
-        files: by dataset.
+        files: the file of each dataset.
     """
 
     files: dict[str, str]
@@ -110,8 +124,8 @@ class FileBoxes(BoxSource):
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         self.check(dataset)
         image_ids = [image["image_id"] for image in images]
-        found = read_detections(self.files[dataset], image_ids)
-        return [found.get(image_id, NOBODY) for image_id in image_ids]
+        detected = read_detections(self.files[dataset], image_ids)
+        return [detected.get(image_id, NO_PERSONS) for image_id in image_ids]
 
     def check(self, dataset: str) -> None:
         if dataset not in self.files:
@@ -125,47 +139,41 @@ class FileBoxes(BoxSource):
 
 @dataclass(frozen=True)
 class DetectorBoxes(BoxSource):
-    """The boxes that a model finds, each process looking at its share of the images.
+    """The boxes that a model detects; each process runs it on its share of the images.
 
-    It looks at them again whenever it is asked. For repeated evaluations let it write a file once:
-    ``tools/train_net.py --eval-only`` with TEST.TASKS ("keypoints", "bbox").
+    The detector runs anew before each evaluation. For repeated evaluations it is better to let it write a
+    file once: ``tools/train_net.py --eval-only`` with TEST.TASKS ("keypoints", "bbox").
 
     Attributes:
-        config_file: of any model of this project or of Detectron2 whose class 0 is persons.
-        weights: as MODEL.WEIGHTS can be.
-        device: where it runs.
+        load_detector: loads a model of this project or of Detectron2 whose class 0 is persons.
+        check_detector: raises FileNotFoundError or ValueError where what the detector needs is missing.
     """
 
-    config_file: str
-    weights: str
-    device: str
+    load_detector: Callable[[], Predictor]
+    check_detector: Callable[[], None]
 
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         self.check(dataset)
-        overrides = ["MODEL.WEIGHTS", self.weights, "MODEL.DEVICE", self.device]
-        cfg = merge_config(get_cfg(), self.config_file, overrides)
-        detector = Predictor.from_config(cfg)
+        detector = self.load_detector()
         rank, size = comm.get_rank(), comm.get_world_size()
         own = [PersonBoxes.from_instances(detector(read_rgb(image))) for image in images[rank::size]]
         shares = comm.all_gather(own)
         return [shares[index % size][index // size] for index in range(len(images))]
 
     def check(self, dataset: str) -> None:
-        if not Path(self.config_file).is_file():
-            raise FileNotFoundError(
-                "INPUT.CROPS.DETECTOR.CONFIG_FILE must be a detector's configuration, not "
-                f"'{self.config_file}'"
-            )
-        if not self.weights:
-            raise ValueError("INPUT.CROPS.DETECTOR.WEIGHTS must be the weights of the detector")
+        self.check_detector()
 
 
-def build_box_source(cfg: CfgNode, ground_truth: GroundTruthBoxes) -> BoxSource:
-    """What INPUT.CROPS.BOXES asks for."""
-    node = cfg.INPUT.CROPS
-    options: dict[str, Callable[[], BoxSource]] = {
-        "ground_truth": lambda: ground_truth,
-        "file": lambda: FileBoxes(dict(zip(cfg.DATASETS.TEST, node.BOX_FILES, strict=False))),
-        "detector": lambda: DetectorBoxes(node.DETECTOR.CONFIG_FILE, node.DETECTOR.WEIGHTS, cfg.MODEL.DEVICE),
-    }
-    return choice(cfg, "INPUT.CROPS.BOXES", options)()
+def check_detector_files(config_file: str, weights: str) -> None:
+    """Checks the two keys of INPUT.CROPS.DETECTOR.
+
+    Raises:
+        FileNotFoundError: the configuration does not exist.
+        ValueError: no weights are named.
+    """
+    if not Path(config_file).is_file():
+        raise FileNotFoundError(
+            f"INPUT.CROPS.DETECTOR.CONFIG_FILE must be a detector's configuration, not '{config_file}'"
+        )
+    if not weights:
+        raise ValueError("INPUT.CROPS.DETECTOR.WEIGHTS must be the weights of the detector, not ''")

@@ -1,6 +1,6 @@
-"""The parameter names of the official code, and what they are called here.
+"""Converts official Poseur checkpoints: :func:`convert` renames their parameters to this project's names.
 
-Those of backbones are in ``posecore.checkpoint.backbone_names``.
+The names of backbones are in :mod:`posecore.checkpoint.backbone_names`.
 """
 
 import re
@@ -13,8 +13,8 @@ _BACKBONE = "backbone."
 _LEAF = r"\.(weight|bias)"
 _LAYER = r"keypoint_head\.transformer\.decoder\.layers\.(\d+)\."
 _OUR_LAYER = r"network.decoder.layers.\1."
-# Patterns of the names whose tensors are taken over as they are -> ours.
-_SAME = {
+# Official names whose tensors stay unchanged, as patterns -> our names.
+_RENAMED = {
     r"neck\.convs\.(\d+)\.conv\.weight": r"network.neck.levels.\1.0.weight",
     r"neck\.convs\.(\d+)\.gn" + _LEAF: r"network.neck.levels.\1.1.\2",
     r"keypoint_head\.transformer\.level_embeds": r"network.positions.embedding",
@@ -51,20 +51,21 @@ _OUR_VALUE = _OUR_LAYER + "cross_attention.attention.value_proj."
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names, for a model of configs/poseur/official.
+    """Gives the tensors of an official checkpoint this project's names.
 
     Args:
         state: an official state dict.
 
     Returns:
-        What a model of another size lacks is found when they are loaded.
+        A state dict for a model of configs/poseur/official. Whether it has all tensors of a model is checked
+        when the model loads it.
 
     Raises:
-        ValueError: this is no state dict of Poseur, or a tensor has a name that it does not have; the
-            message shows some.
+        ValueError: the state dict is not one of Poseur, or some of its names are unknown; the message shows
+            a few of them.
     """
     if not any(name.startswith("keypoint_head.transformer.") for name in state):
-        raise ValueError(f"no official Poseur checkpoint: its names are {sorted(state)[:5]}")
+        raise ValueError(f"this is no official Poseur checkpoint: its first names are {sorted(state)[:5]}")
     backbone = {
         name.removeprefix(_BACKBONE): tensor for name, tensor in state.items() if name.startswith(_BACKBONE)
     }
@@ -89,14 +90,14 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _translate(name: str) -> str | None:
-    for theirs, ours in _SAME.items():
-        if match := re.fullmatch(theirs, name):
+    for official, ours in _RENAMED.items():
+        if match := re.fullmatch(official, name):
             return match.expand(ours)
     return None
 
 
 def _linear_weight(tensor: Tensor) -> Tensor:
-    """(heads * in, out per head), a matrix from in to out for each head -> (out, in) of a linear layer."""
+    """(heads * in, out per head), one matrix per head -> (out, in), the weight of a linear layer."""
     channels_per_head = tensor.shape[1]
     channels = int(tensor.numel() ** 0.5)
     return tensor.view(-1, channels, channels_per_head).transpose(1, 2).flatten(0, 1)

@@ -1,14 +1,19 @@
-"""The query decoder: keypoints look at each other and at the pyramid, and are refined layer by layer.
+"""The query decoder: :class:`Decoder`, which refines keypoints layer by layer.
+
+In each layer keypoints attend to each other and to the maps around their reference points.
 
 Letters: N images or crops, G groups of K queries (of a crop's person and its noisy copies, or of several
 persons of an image), E channels, L levels.
 """
 
+import copy
 from collections.abc import Sequence
 
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
-from posecore.layers.deform_attention import DeformAttention
+from posecore.config.options import choice
+from posecore.layers.deform_attention import DeformAttention, EMSDeformAttention, Init, MSDeformAttention
 from poseur.encoder import Queries
 from poseur.heads import RefinementHead
 from poseur.memory import Memory
@@ -16,11 +21,11 @@ from poseur.prediction import Prediction
 
 
 class SelfAttention(nn.Module):
-    """Each keypoint looks at those of its group; a residual, then LayerNorm.
+    """Each keypoint attends to those of its group; a residual, then LayerNorm.
 
     Args:
         channels: E.
-        heads: divides E.
+        heads: number of heads, which divides E.
         dropout: of the attention's weights and of the residual.
     """
 
@@ -34,26 +39,26 @@ class SelfAttention(nn.Module):
     def forward(self, values: Tensor, identity: Tensor) -> Tensor:
         """(N, G, K, E) -> the same shape."""
         keys, groups = (values + identity).flatten(0, 1), values.flatten(0, 1)
-        seen, _ = self.attention(keys, keys, groups, need_weights=False)
-        return self.norm(values + self.dropout(seen).view_as(values))
+        attended, _ = self.attention(keys, keys, groups, need_weights=False)
+        return self.norm(values + self.dropout(attended).view_as(values))
 
     def weights(self, values: Tensor, identity: Tensor) -> Tensor:
-        """How much each keypoint looks at each other one, the mean of the heads: (N, G, K, K)."""
+        """The weights (N, G, K, K) of all keypoints for each, the mean over the heads."""
         keys, groups = (values + identity).flatten(0, 1), values.flatten(0, 1)
         _, weights = self.attention(keys, keys, groups)
         return weights.unflatten(0, values.shape[:2])
 
 
 class NoSelfAttention(nn.Module):
-    """Keypoints know nothing of each other (supplement, Table 2)."""
+    """Takes the place of self-attention where keypoints do not attend to each other (supplement, Table 2)."""
 
     def forward(self, values: Tensor, identity: Tensor) -> Tensor:
-        """(N, G, K, E), as they are."""
+        """(N, G, K, E), unchanged."""
         return values
 
 
 class CrossAttention(nn.Module):
-    """Each keypoint looks at the pyramid around its reference; a residual, then LayerNorm.
+    """Each keypoint attends to the maps around its reference point; a residual, then LayerNorm.
 
     Args:
         channels: E.
@@ -70,24 +75,27 @@ class CrossAttention(nn.Module):
     def forward(self, values: Tensor, identity: Tensor, references: Tensor, memory: Memory) -> Tensor:
         """(N, G, K, E) and references (N, G, K, 2) -> (N, G, K, E)."""
         queries = (values + identity).flatten(1, 2)
-        seen = self.attention(queries, references.flatten(1, 2)[:, :, None], memory.values, memory.shapes)
-        return self.norm(values + self.dropout(seen).view_as(values))
+        attended = self.attention(queries, references.flatten(1, 2)[:, :, None], memory.values, memory.shapes)
+        return self.norm(values + self.dropout(attended).view_as(values))
 
 
 class FeedForward(nn.Module):
-    """Two linear layers for each query; a residual, then LayerNorm.
+    """Two linear layers applied to each query; a residual, then LayerNorm.
 
     Args:
         channels: E.
-        width: between the two.
+        width: channels between the two layers.
         dropout: behind the ReLU and of the residual.
     """
 
     def __init__(self, channels: int, width: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Linear(channels, width), nn.ReLU(), nn.Dropout(dropout)),
-            *(nn.Linear(width, channels), nn.Dropout(dropout)),
+            nn.Linear(channels, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, channels),
+            nn.Dropout(dropout),
         )
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -100,18 +108,18 @@ class FeedForward(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention, feed-forward, and what is predicted after them.
+    """Self-attention, cross-attention and feed-forward layers, and a prediction after them.
 
     Args:
-        self_attention: :class:`SelfAttention` or :class:`NoSelfAttention`.
-        cross_attention: with the pyramid.
-        feed_forward: of each query.
-        head: of the prediction.
+        self_attention: attention between the keypoints of a group.
+        cross_attention: attention to the maps.
+        feed_forward: layers applied to each query.
+        head: predicts from the queries.
     """
 
     def __init__(
         self,
-        self_attention: nn.Module,
+        self_attention: SelfAttention | NoSelfAttention,
         cross_attention: CrossAttention,
         feed_forward: FeedForward,
         head: RefinementHead,
@@ -132,13 +140,13 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Layers one after another; the references of each are what the one before has made of its own.
+    """Decoder layers one after another; each layer moves the references of the one before.
 
-    Gradients go back through the references to all layers before.
+    Gradients flow back through the references to all earlier layers.
 
     Args:
-        layers: of the same form; where there are fewer than ``depth``, they take turns: a single one means
-            that all share their weights (supplement, Table 3).
+        layers: of the same form. If there are fewer than ``depth``, they are used in turn: with a single
+            one all layers share their weights (supplement, Table 3).
         depth: how many times queries go through a layer.
     """
 
@@ -146,6 +154,38 @@ class Decoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.depth = depth
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, num_levels: int) -> "Decoder":
+        """The decoder of MODEL.POSEUR for ``num_levels`` maps."""
+        node = cfg.MODEL.POSEUR
+        attentions: dict[str, type[DeformAttention]] = {
+            "EMSDA": EMSDeformAttention,
+            "MSDA": MSDeformAttention,
+        }
+        attention = choice(cfg, "MODEL.POSEUR.CROSS_ATTENTION", attentions)
+        inits: dict[str, Init] = {"repaired": "zero", "official": "xavier"}
+        init = choice(cfg, "MODEL.POSEUR.INIT", inits)
+        # The heads of all layers start with the same weights.
+        head = RefinementHead.from_config(cfg)
+        layers = [
+            DecoderLayer(
+                self_attention=(
+                    SelfAttention(node.WIDTH, node.HEADS, node.DROPOUT)
+                    if node.SELF_ATTENTION
+                    else NoSelfAttention()
+                ),
+                cross_attention=CrossAttention(
+                    node.WIDTH,
+                    attention(node.WIDTH, node.HEADS, num_levels, node.POINTS, init=init),
+                    node.DROPOUT,
+                ),
+                feed_forward=FeedForward(node.WIDTH, node.FEED_FORWARD, node.DROPOUT),
+                head=copy.deepcopy(head),
+            )
+            for _ in range(1 if node.SHARE_LAYERS else node.NUM_LAYERS)
+        ]
+        return cls(layers, node.NUM_LAYERS)
 
     def forward(self, queries: Queries, memory: Memory) -> list[Prediction]:
         """The prediction (N, G, K, 2) of each of the ``depth`` layers."""

@@ -6,20 +6,22 @@ Letters: N images or crops, G groups of K queries, E channels.
 from dataclasses import dataclass
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from posecore.config.options import choice
 from posecore.layers.position import encode_points
 
 
 @dataclass(frozen=True)
 class Queries:
-    """What goes into the decoder.
+    """The input of the decoder.
 
     Attributes:
         values: (N, G, K, E).
         identity: (K, E), or anything that broadcasts to the values: added to queries and keys in every
             attention, to tell the keypoints apart.
-        references: (N, G, K, 2), where each query looks first; may lie outside [0, 1].
+        references: (N, G, K, 2), the point around which each query looks first; may lie outside [0, 1].
     """
 
     values: Tensor
@@ -28,7 +30,7 @@ class Queries:
 
 
 class SummedEncoder(nn.Module):
-    """The paper's: a learned vector for each keypoint plus the sine encoding of its proposal.
+    """The paper's encoder: a learned vector for each keypoint plus the sine encoding of its proposal.
 
     Args:
         channels: E.
@@ -48,9 +50,9 @@ class SummedEncoder(nn.Module):
 
 
 class ProjectedEncoder(nn.Module):
-    """The official code's: a projection of the proposal's encodings; the learned vectors stay apart.
+    """The official code's encoder: a projection of two encodings; the learned vectors are kept apart.
 
-    Both the proposal and the proposal cut to the crop are encoded.
+    The two encodings are those of the proposal and of the proposal clipped to the crop.
 
     Args:
         channels: E.
@@ -73,8 +75,17 @@ class ProjectedEncoder(nn.Module):
         return Queries(values, self.embedding, proposals)
 
 
+KeypointEncoder = SummedEncoder | ProjectedEncoder
+
+
+def build_keypoint_encoder(cfg: CfgNode, num_keypoints: int) -> KeypointEncoder:
+    """The encoder that MODEL.POSEUR.ENCODER names."""
+    options: dict[str, type[KeypointEncoder]] = {"sum": SummedEncoder, "projection": ProjectedEncoder}
+    return choice(cfg, "MODEL.POSEUR.ENCODER", options)(cfg.MODEL.POSEUR.WIDTH, num_keypoints)
+
+
 class LearnedQueries(nn.Module):
-    """Deformable DETR's, the baseline of Table 1a: the same queries and references for every crop.
+    """Deformable DETR's queries, the baseline of Table 1a: the same for every crop.
 
     Args:
         channels: E.

@@ -1,4 +1,4 @@
-"""The flip test: a crop is looked at flipped, too, and both results are fused.
+"""The flip test: the predictions on a crop and on the flipped crop are fused.
 
 Letters: M crops, K keypoints.
 """
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from poseur.prediction import Prediction
 
-# How strongly a higher score counts in the weighted fusion, and what is added to the sum of its weights.
+# The exponent of the scores in the weights of the power fusions.
 POWER = 5
+# Added to the sum of the weights.
 EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredKeypoints:
     """Keypoints with their scores.
 
     Attributes:
@@ -29,12 +30,12 @@ class Scored:
     scores: Tensor
 
 
-# From the results of a crop and of its flipped image, flipped back, to one.
-Fusion = Callable[[Scored, Scored], Scored]
+# From the keypoints of a crop and those of the flipped crop, flipped back, to the fused ones.
+FlipFusion = Callable[[ScoredKeypoints, ScoredKeypoints], ScoredKeypoints]
 
 
 def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
-    """What was predicted on a flipped crop, on the crop itself: x -> 1 - x, and left is right.
+    """Flips back a prediction on a flipped crop: x becomes 1 - x, and left and right are swapped.
 
     Args:
         prediction: (M, K, 2).
@@ -45,33 +46,35 @@ def unflip(prediction: Prediction, flip_indices: tuple[int, ...]) -> Prediction:
     return Prediction(torch.stack([1 - x, y], dim=-1), swapped.scales)
 
 
-def mean_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """The means of both; "default" of the official code."""
-    return Scored((plain.points + flipped.points) / 2, (plain.scores + flipped.scores) / 2)
+def mean_fusion(plain: ScoredKeypoints, flipped: ScoredKeypoints) -> ScoredKeypoints:
+    """The means of points and scores; called "default" in the official code."""
+    return ScoredKeypoints((plain.points + flipped.points) / 2, (plain.scores + flipped.scores) / 2)
 
 
-def agreement_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """Points weighted by score; the score falls where the two disagree; "type1" of the official code."""
+def agreement_fusion(plain: ScoredKeypoints, flipped: ScoredKeypoints) -> ScoredKeypoints:
+    """Points weighted by score; scores that fall where the two disagree; "type1" in the official code."""
     scores = plain.scores * flipped.scores * (1 - (plain.scores - flipped.scores).abs())
-    return Scored(_weighted(plain, flipped, plain.scores, flipped.scores), scores.square())
+    return ScoredKeypoints(_weighted(plain, flipped, plain.scores, flipped.scores), scores.square())
 
 
-def power_fusion(plain: Scored, flipped: Scored) -> Scored:
+def power_fusion(plain: ScoredKeypoints, flipped: ScoredKeypoints) -> ScoredKeypoints:
     """Points weighted by the fifth power of the score; mean scores.
 
-    Of the official "type2" it is the form that depends on the ratio of the scores alone.
+    It differs from :func:`official_power_fusion` in that it depends on the ratio of the scores alone.
     """
     best = torch.maximum(plain.scores, flipped.scores) + EPSILON
     weights = [((scored.scores + EPSILON) / best) ** POWER for scored in (plain, flipped)]
-    return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
+    return ScoredKeypoints(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
 
 
-def official_power_fusion(plain: Scored, flipped: Scored) -> Scored:
-    """The same as "type2" of the official code has it: low scores draw points to the crop's corner."""
+def official_power_fusion(plain: ScoredKeypoints, flipped: ScoredKeypoints) -> ScoredKeypoints:
+    """The same as the official code has it, "type2": low scores draw points to the crop's corner."""
     weights = [scored.scores**POWER for scored in (plain, flipped)]
-    return Scored(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
+    return ScoredKeypoints(_weighted(plain, flipped, *weights), (plain.scores + flipped.scores) / 2)
 
 
-def _weighted(plain: Scored, flipped: Scored, weight: Tensor, flipped_weight: Tensor) -> Tensor:
+def _weighted(
+    plain: ScoredKeypoints, flipped: ScoredKeypoints, weight: Tensor, flipped_weight: Tensor
+) -> Tensor:
     total = (weight + flipped_weight + EPSILON)[..., None]
     return (plain.points * weight[..., None] + flipped.points * flipped_weight[..., None]) / total

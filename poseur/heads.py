@@ -1,31 +1,65 @@
-"""From feature vectors to points and scales."""
+"""Heads of Poseur: :class:`CoarseHead` and :class:`RefinementHead`, from feature vectors to predictions."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
+from posecore.config.options import choice
 from poseur.prediction import Prediction
 
-# The scales of a new model are close to sigmoid(0).
+# Gain of Xavier's distribution for the layers that predict proposals, with MODEL.POSEUR.INIT "repaired".
+COARSE_GAIN = 0.01
+# Gain of the last layer of refined scales, which start close to sigmoid(0).
 SCALE_GAIN = 0.01
-# Points are kept so far from the border when their logit is taken.
+# Points are clamped to this distance from the border before their logit is taken.
 EPSILON = 1e-5
-# A pooled vector shorter than this is taken for one of this length.
-LEAST_NORM = 1e-12
+# The least length that a pooled vector is divided by.
+MIN_NORM = 1e-12
 
 
 def mlp(channels: int, out_channels: int) -> nn.Sequential:
     """Three linear layers with ReLU between them."""
     return nn.Sequential(
-        *(nn.Linear(channels, channels), nn.ReLU()),
-        *(nn.Linear(channels, channels), nn.ReLU()),
+        nn.Linear(channels, channels),
+        nn.ReLU(),
+        nn.Linear(channels, channels),
+        nn.ReLU(),
         nn.Linear(channels, out_channels),
     )
 
 
-class ScaleHead(nn.Module):
-    """Scales between 0 and 1, from three linear layers without anything between them.
+class NormalizedLinear(nn.Linear):
+    """A linear layer whose product is divided by the length of its input; the bias is added after that.
+
+    Args:
+        channels: of the input.
+        out_channels: of the output.
+        gain: of Xavier's distribution, from which the weight is drawn.
+    """
+
+    def __init__(self, channels: int, out_channels: int, gain: float) -> None:
+        super().__init__(channels, out_channels)
+        nn.init.xavier_uniform_(self.weight, gain=gain)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., channels) -> (..., out_channels)."""
+        length = features.norm(dim=-1, keepdim=True).clamp(min=MIN_NORM)
+        return features @ self.weight.T / length + self.bias
+
+
+def linear_scales(channels: int, num_scales: int, gain: float) -> nn.Sequential:
+    """Scales between 0 and 1 from one linear layer, whose weight is drawn with ``gain``."""
+    linear = nn.Linear(channels, num_scales)
+    nn.init.xavier_uniform_(linear.weight, gain=gain)
+    return nn.Sequential(linear, nn.Sigmoid())
+
+
+class RefinedScales(nn.Module):
+    """Scales between 0 and 1 from three linear layers without activations between them.
 
     Args:
         channels: of the feature vectors.
@@ -33,19 +67,20 @@ class ScaleHead(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(nn.Linear(channels, width) for width in (channels, channels, 2)))
-        nn.init.xavier_uniform_(self.layers[-1].weight, gain=SCALE_GAIN)  # type: ignore[arg-type]
+        first, second, last = (nn.Linear(channels, width) for width in (channels, channels, 2))
+        nn.init.xavier_uniform_(last.weight, gain=SCALE_GAIN)
+        self.layers = nn.Sequential(first, second, last)
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., channels) -> (..., 2)."""
         return self.layers(features).sigmoid()
 
 
-class UnitScale(nn.Module):
-    """Where no scale is learned, it is 1.
+class UnitScales(nn.Module):
+    """Scales that are 1, for losses that learn no scales.
 
     Args:
-        num_scales: how many for each feature vector.
+        num_scales: the number of scales of each feature vector.
     """
 
     def __init__(self, num_scales: int) -> None:
@@ -57,59 +92,70 @@ class UnitScale(nn.Module):
         return features.new_ones(*features.shape[:-1], self.num_scales)
 
 
-class NormalizedLinear(nn.Linear):
-    """A linear layer whose product is divided by the length of what comes in; the bias is not."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        length = features.norm(dim=-1, keepdim=True).clamp(min=LEAST_NORM)
-        return features @ self.weight.T / length + self.bias
-
-
 class CoarseHead(nn.Module):
-    """Points and scales of all keypoints from one pooled vector, as in RLE (section 3.1).
+    """Predicts the proposals of all keypoints from one pooled vector, as RLE does (section 3.1).
 
     Args:
-        channels: of the vector.
-        num_keypoints: K.
-        learn_scales: whether scales are predicted; else they are 1.
-        gain: of Xavier's distribution, from which both layers are drawn.
+        points: from the pooled vector (..., C) to coordinates (..., 2 * K).
+        scales: from the pooled vector (..., C) to scales (..., 2 * K).
     """
 
-    def __init__(self, channels: int, num_keypoints: int, *, learn_scales: bool, gain: float) -> None:
+    def __init__(self, points: nn.Module, scales: nn.Module) -> None:
         super().__init__()
-        self.points = NormalizedLinear(channels, 2 * num_keypoints)
-        nn.init.xavier_uniform_(self.points.weight, gain=gain)
-        if learn_scales:
-            linear = nn.Linear(channels, 2 * num_keypoints)
-            nn.init.xavier_uniform_(linear.weight, gain=gain)
-            self.scales: nn.Module = nn.Sequential(linear, nn.Sigmoid())
-        else:
-            self.scales = UnitScale(2 * num_keypoints)
+        self.points = points
+        self.scales = scales
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, channels: int, num_keypoints: int) -> "CoarseHead":
+        """The head of MODEL.POSEUR for pooled vectors with ``channels`` channels."""
+        gain = choice(cfg, "MODEL.POSEUR.INIT", {"repaired": COARSE_GAIN, "official": 1.0})
+        learned = partial(linear_scales, channels, 2 * num_keypoints, gain)
+        scales: dict[str, Callable[[], nn.Module]] = {
+            "rle": learned,
+            "rle_official": learned,
+            "l1": partial(UnitScales, 2 * num_keypoints),
+        }
+        return cls(
+            points=NormalizedLinear(channels, 2 * num_keypoints, gain),
+            scales=choice(cfg, "MODEL.POSEUR.LOSS", scales)(),
+        )
 
     def forward(self, pooled: Tensor) -> Prediction:
-        """(..., channels) -> (..., K, 2)."""
+        """(..., C) -> (..., K, 2)."""
         return Prediction(
             self.points(pooled).unflatten(-1, (-1, 2)), self.scales(pooled).unflatten(-1, (-1, 2))
         )
 
 
 class RefinementHead(nn.Module):
-    """What a decoder layer makes of its queries: where to look next, and a prediction.
+    """Predicts from a decoder layer's queries, and moves their reference points.
 
     The prediction's points are the new references plus an unbounded offset, so that they can leave the
-    image. Both networks start equal.
+    image.
 
     Args:
-        channels: of the queries.
-        learn_scales: whether scales are predicted; else they are 1.
+        references: from queries (..., E) to moves of their references, in logits (..., 2). The network of
+            the offsets starts as a copy of it.
+        scales: from queries (..., E) to scales (..., 2).
     """
 
-    def __init__(self, channels: int, *, learn_scales: bool) -> None:
+    def __init__(self, references: nn.Module, scales: nn.Module) -> None:
         super().__init__()
-        self.references = mlp(channels, 2)
-        self.offsets = copy.deepcopy(self.references)
-        self.scales = ScaleHead(channels) if learn_scales else UnitScale(2)
+        self.references = references
+        self.offsets = copy.deepcopy(references)
+        self.scales = scales
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "RefinementHead":
+        """The head of MODEL.POSEUR."""
+        width = cfg.MODEL.POSEUR.WIDTH
+        learned = partial(RefinedScales, width)
+        scales: dict[str, Callable[[], nn.Module]] = {
+            "rle": learned,
+            "rle_official": learned,
+            "l1": partial(UnitScales, 2),
+        }
+        return cls(references=mlp(width, 2), scales=choice(cfg, "MODEL.POSEUR.LOSS", scales)())
 
     def forward(self, queries: Tensor, references: Tensor) -> tuple[Tensor, Prediction]:
         """Queries (..., E), references (..., 2) -> references of the next layer, and the prediction."""
@@ -118,6 +164,6 @@ class RefinementHead(nn.Module):
 
 
 def inverse_sigmoid(points: Tensor) -> Tensor:
-    """log(x / (1 - x)) of x in [0, 1], finite; values outside count as the nearest inside."""
+    """log(x / (1 - x)), finite; values outside [0, 1] are clamped to it."""
     inside = points.clamp(0, 1)
     return torch.log(inside.clamp(min=EPSILON) / (1 - inside).clamp(min=EPSILON))

@@ -1,4 +1,4 @@
-"""What the decoder looks at: the maps of the backbone at one width, with their positions.
+"""The memory that the decoder attends to: the backbone's maps at one width, with their positions.
 
 Letters: N images or crops, C channels of a map, E of the decoder, L levels, R cells of all levels together.
 """
@@ -30,7 +30,7 @@ class Memory:
 
 
 class ChannelMapper(nn.Module):
-    """One 1x1 convolution and GroupNorm for each level.
+    """A 1x1 convolution and GroupNorm for each level.
 
     Args:
         in_channels: C of each level.
@@ -51,7 +51,7 @@ class ChannelMapper(nn.Module):
 
 
 class PositionedLevels(nn.Module):
-    """Adds to each cell a sine encoding of where it is, and to each level a learned vector.
+    """Adds to each cell a sine encoding of its position, and to each level a learned vector.
 
     Args:
         channels: E.
@@ -72,7 +72,7 @@ class PositionedLevels(nn.Module):
 
 
 def positions(level: Tensor) -> Tensor:
-    """The encoding of the cells of a map (N, E, H, W): (1, E, H, W)."""
+    """The encodings (1, E, H, W) of the cells of a map (N, E, H, W)."""
     _, channels, height, width = level.shape
-    nowhere = torch.zeros(1, height, width, dtype=torch.bool, device=level.device)
-    return encode_cells(nowhere, channels, offset=CENTER)
+    no_padding = torch.zeros(1, height, width, dtype=torch.bool, device=level.device)
+    return encode_cells(no_padding, channels, offset=CENTER)

@@ -1,51 +1,68 @@
-"""The model: crops of persons in, a pose of each out.
+"""The top-down model :class:`Poseur`: crops of persons in, a pose of each out.
 
 Letters: N or M crops, K keypoints, G groups of K queries.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
+from posecore.config.options import choice
 from posecore.layers.precision import full_precision
-from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.losses import LossTerm, reduce_losses
+from posecore.structures.heatmaps import only_labeled
 from posecore.structures.oks import oks_nms
-from posecore.structures.skeleton import Skeleton
-from poseur.build import model_parts
-from poseur.flip import Scored, unflip
-from poseur.network import COARSE, Predictions
-from poseur.prediction import Prediction
-from poseur.settings import Scoring, Training
+from posecore.structures.skeleton import Skeleton, load_skeleton
+from poseur.decoder import Decoder
+from poseur.encoder import LearnedQueries
+from poseur.flip import (
+    FlipFusion,
+    ScoredKeypoints,
+    agreement_fusion,
+    mean_fusion,
+    official_power_fusion,
+    power_fusion,
+    unflip,
+)
+from poseur.heads import CoarseHead
+from poseur.losses import StageLosses, count_crops, count_predictions
+from poseur.memory import ChannelMapper, PositionedLevels
+from poseur.network import CoarseNetwork, CoarseStart, LearnedStart, Predictions, TransformerNetwork
+from poseur.prediction import COARSE, Prediction
+from poseur.score import build_instance_score, build_keypoint_score
+from poseur.settings import InferenceSettings, TrainingSettings
 
 
 @META_ARCH_REGISTRY.register()
 class Poseur(PoseEstimator):
     """Direct human pose regression with transformers (arXiv 2201.07412).
 
-    It looks at one person at a time, so what comes in for an image are its persons, cut out:
+    The model takes one person at a time: the input of an image holds the crops of its persons.
 
     * ``crops`` (M, C, h, w), 0-255, in the order of ``cfg.INPUT.FORMAT``, the same h and w in a batch;
     * ``crop_to_image`` (M, 2, 3), affine maps from pixels of the crops to those of the image;
     * ``boxes`` (M, 4) and ``box_scores`` (M,), in the image;
     * ``height`` and ``width`` of the image.
 
-    M may be 0. In training there is one crop, and ``instances`` has its person, in pixels of the crop, v = 0
-    outside of it.
+    M may be 0. In training M is 1, and ``instances`` has the person, in pixels of the crop, v = 0 outside of
+    it.
 
     Args:
         backbone: from crops to the named maps of ``in_features``.
         in_features: names of the maps that the network reads, finest first.
-        skeleton: which keypoints a person has.
-        network: from these maps to :class:`~poseur.network.Predictions`.
-        pose_losses: "coarse" and "decoder" -> the loss of these stages (:data:`poseur.rle.PoseLoss`).
-        training: what becomes of losses.
-        scoring: what becomes of predictions.
+        skeleton: defines which keypoints a person has.
+        network: from these maps to the predictions of all stages.
+        pose_losses: from predictions to losses of keypoints.
+        training_settings: turn these into losses of the batch.
+        inference_settings: turn predictions into poses.
         pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
@@ -58,33 +75,79 @@ class Poseur(PoseEstimator):
         backbone: Backbone,
         in_features: Sequence[str],
         skeleton: Skeleton,
-        network: nn.Module,
-        pose_losses: Mapping[str, nn.Module],
-        training: Training,
-        scoring: Scoring,
+        network: TransformerNetwork | CoarseNetwork,
+        pose_losses: StageLosses,
+        training_settings: TrainingSettings,
+        inference_settings: InferenceSettings,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
     ) -> None:
         super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
         self.in_features = in_features
         self.network = network
-        self.pose_losses = nn.ModuleDict(pose_losses)
-        self.how_to_train = training
-        self.how_to_score = scoring
+        self.pose_losses = pose_losses
+        self.training_settings = training_settings
+        self.inference_settings = inference_settings
         self.register_buffer("sigmas", torch.tensor(skeleton.sigmas), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return model_parts(cfg)
+        node = cfg.MODEL.POSEUR
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        num_keypoints = skeleton.num_keypoints
+        backbone = build_backbone(cfg)
+        channels = _channels(backbone, node.IN_FEATURES)
+        network: TransformerNetwork | CoarseNetwork
+        if node.NUM_LAYERS == 0:
+            network = CoarseNetwork(CoarseHead.from_config(cfg, channels[-1], num_keypoints))
+        else:
+            starts: dict[str, Callable[[], CoarseStart | LearnedStart]] = {
+                "proposals": lambda: CoarseStart.from_config(cfg, channels, num_keypoints),
+                "learned": lambda: LearnedStart(LearnedQueries(node.WIDTH, num_keypoints)),
+            }
+            network = TransformerNetwork(
+                neck=ChannelMapper(channels, node.WIDTH),
+                start=choice(cfg, "MODEL.POSEUR.START", starts)(),
+                positions=PositionedLevels(node.WIDTH, len(channels)),
+                decoder=Decoder.from_config(cfg, len(channels)),
+            )
+        normalizers = {"predictions": count_predictions, "crops": count_crops}
+        fusions: dict[str, FlipFusion | None] = {
+            "power": power_fusion,
+            "power_official": official_power_fusion,
+            "mean": mean_fusion,
+            "agreement": agreement_fusion,
+            "none": None,
+        }
+        return {
+            "backbone": backbone,
+            "in_features": list(node.IN_FEATURES),
+            "skeleton": skeleton,
+            "network": network,
+            "pose_losses": StageLosses.from_config(cfg),
+            "training_settings": TrainingSettings(
+                normalizer=choice(cfg, "MODEL.POSEUR.LOSS_NORMALIZER", normalizers),
+                decoder_weight=node.DECODER_WEIGHT,
+            ),
+            "inference_settings": InferenceSettings(
+                keypoint_score=build_keypoint_score(cfg),
+                instance_score=build_instance_score(cfg),
+                flip_fusion=choice(cfg, "MODEL.POSEUR.FLIP_FUSION", fusions),
+                oks_nms_thresh=node.OKS_NMS_THRESH,
+                max_crops_per_pass=node.TEST_CROPS,
+            ),
+            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
+            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+        }
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """All crops of all images, one after another, normalized; they need no padding.
+        """Normalizes all crops of all images, one after another; they need no padding.
 
         Raises:
-            ValueError: there are images instead of crops, or crops of different sizes.
+            ValueError: an input has no crops, or crops differ in size.
         """
         if any("crops" not in inputs for inputs in batched_inputs):
-            raise ValueError("Poseur looks at one person at a time: INPUT.SAMPLES must be 'person_crops'")
+            raise ValueError("Poseur takes crops of persons: INPUT.SAMPLES must be 'person_crops'")
         sizes = {tuple(inputs["crops"].shape[2:]) for inputs in batched_inputs}
         if len(sizes) > 1:
             raise ValueError(f"all crops of a batch must have one size, not {sorted(sizes)}")
@@ -95,54 +158,44 @@ class Poseur(PoseEstimator):
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_coarse and loss_decoder0, loss_decoder1, ..., one for each layer (equation 4).
 
-        Keypoints that are not labeled cost nothing, but count in the mean.
+        Keypoints that are not labeled add nothing to the sum, but count in the normalizer.
         """
-        how = self.how_to_train
-        keypoints = torch.cat([target.gt_keypoints.tensor for target in targets])
-        labeled = keypoints[..., 2] > 0  # (N, K)
+        settings = self.training_settings
+        keypoints = only_labeled(torch.cat([target.gt_keypoints.tensor for target in targets]))
+        labeled = keypoints[:, None, :, 2] > 0  # (N, 1, K)
         height, width = images.tensor.shape[2:]
-        # Where nothing is labeled there may be anything, and 0 * NaN is NaN.
-        points = torch.where(labeled[..., None], keypoints[..., :2], 0) / keypoints.new_tensor(
-            [width, height]
-        )
+        points = keypoints[:, None, :, :2] / keypoints.new_tensor([width, height])  # (N, 1, K, 2)
         stages = self.predictions(images.tensor).stages
         with torch.autocast(self.device.type, enabled=False):
-            errors = {
-                name: self.pose_losses[_part(name)](stage, points[:, None].expand_as(stage.points))
-                for name, stage in stages.items()
+            losses = self.pose_losses(stages, points)
+        return reduce_losses(
+            {
+                f"loss_{name}": LossTerm(
+                    total=(errors * labeled).sum(),
+                    count=settings.normalizer(errors),
+                    weight=1.0 if name == COARSE else settings.decoder_weight,
+                )
+                for name, errors in losses.items()  # (N, G, K)
             }
-        losses = {}
-        for name, each in errors.items():  # (N, G, K)
-            weight = 1.0 if name == COARSE else how.decoder_weight
-            total = (each * labeled[:, None]).sum()
-            losses[f"loss_{name}"] = weight * total / (len(each) if how.per_crop else each.numel())
-        return losses
+        )
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Of each crop its person, as far as the crop alone tells: the box is all of it, with score 1."""
+        """One person per crop, in pixels of the crop. Its box is the whole crop, its score 1."""
         if not len(images.tensor):
             return []
-        parts = images.tensor.split(self.how_to_score.crops_at_once)
-        found = [self._find(crops) for crops in parts]
-        points = torch.cat([part.points for part in found])
-        scores = torch.cat([part.scores for part in found])
+        passes = images.tensor.split(self.inference_settings.max_crops_per_pass)
+        results = [self._scored_keypoints(crops) for crops in passes]
+        points = torch.cat([result.points for result in results])
+        scores = torch.cat([result.scores for result in results])
         height, width = size = images.image_sizes[0]
         keypoints = torch.cat([points * points.new_tensor([width, height]), scores[..., None]], dim=-1)
-        return [
-            Instances(
-                size,
-                pred_boxes=Boxes(points.new_tensor([[0, 0, width, height]])),
-                scores=points.new_ones(1),
-                pred_classes=torch.zeros(1, dtype=torch.int64, device=self.device),
-                pred_keypoints=person[None],
-            )
-            for person in keypoints
-        ]
+        whole = points.new_tensor([[0, 0, width, height]])
+        return [make_detections(size, Boxes(whole), points.new_ones(1), person[None]) for person in keypoints]
 
     def postprocess(
         self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
     ) -> list[Instances]:
-        """Per image its persons, best first; those that lie on a better one are left out."""
+        """The persons of each image, in its pixels, best first, without duplicates."""
         persons = iter(results)
         return [
             self._in_image([next(persons) for _ in range(len(inputs["crops"]))], inputs)
@@ -150,47 +203,57 @@ class Poseur(PoseEstimator):
         ]
 
     def predictions(self, crops: Tensor) -> Predictions:
-        """Normalized crops (N, C, h, w) -> what the network makes of them.
+        """Normalized crops (N, C, h, w) -> the predictions of all stages.
 
-        Everything behind the backbone is small, deals with positions, and runs in full precision.
+        The network behind the backbone is small and computes positions, so it runs in full precision.
         """
         features = self.backbone(crops)
         with torch.autocast(crops.device.type, enabled=False):
             return self.network([full_precision(features[name]) for name in self.in_features])
 
-    def _find(self, crops: Tensor) -> Scored:
+    def _scored_keypoints(self, crops: Tensor) -> ScoredKeypoints:
         """Normalized crops (M, C, h, w) -> keypoints, as shares of the crops' width and height."""
-        how = self.how_to_score
-        plain = self._scored(self.predictions(crops).result)
-        if how.fusion is None:
+        plain = self._with_scores(self.predictions(crops).result)
+        fusion = self.inference_settings.flip_fusion
+        if fusion is None:
             return plain
         flipped = unflip(self.predictions(crops.flip(3)).result, self.skeleton.flip_indices)
-        return how.fusion(plain, self._scored(flipped))
+        return fusion(plain, self._with_scores(flipped))
 
-    def _scored(self, prediction: Prediction) -> Scored:
-        return Scored(prediction.points, self.how_to_score.keypoints(prediction.scales))
+    def _with_scores(self, prediction: Prediction) -> ScoredKeypoints:
+        return ScoredKeypoints(prediction.points, self.inference_settings.keypoint_score(prediction.scales))
 
     def _in_image(self, persons: list[Instances], inputs: dict[str, Any]) -> Instances:
-        """The persons of one image's crops, in its coordinates."""
+        """The detections of an image from the persons of its crops."""
+        settings = self.inference_settings
         affine = inputs["crop_to_image"].to(self.device)
         boxes, box_scores = inputs["boxes"].to(self.device), inputs["box_scores"].to(self.device)
-        none = affine.new_zeros(0, self.skeleton.num_keypoints, 3)
-        keypoints = torch.cat([none, *(person.pred_keypoints for person in persons)])
+        empty = affine.new_zeros(0, self.skeleton.num_keypoints, 3)
+        keypoints = torch.cat([empty, *(person.pred_keypoints for person in persons)])
         linear, shift = affine[:, :, :2], affine[:, :, 2]
         points = keypoints[..., :2] @ linear.mT + shift[:, None]
-        scores = self.how_to_score.persons(box_scores, keypoints[..., 2])
-        # The area of what the crop shows, padding included, stands for the person's.
+        scores = settings.instance_score(box_scores, keypoints[..., 2])
+        # The area that the crop shows, padding included, stands for the person's area in the OKS.
         areas = torch.linalg.det(linear).abs() * math.prod(inputs["crops"].shape[2:])
-        kept = oks_nms(points, scores, areas, self.sigmas, self.how_to_score.oks_nms_thresh)
-        return Instances(
+        kept = oks_nms(points, scores, areas, self.sigmas, settings.oks_nms_thresh)
+        return make_detections(
             (inputs["height"], inputs["width"]),
-            pred_boxes=Boxes(boxes[kept]),
-            scores=scores[kept],
-            pred_classes=torch.zeros_like(kept),
-            pred_keypoints=torch.cat([points, keypoints[..., 2:]], dim=-1)[kept],
+            Boxes(boxes[kept]),
+            scores[kept],
+            torch.cat([points, keypoints[..., 2:]], dim=-1)[kept],
         )
 
 
-def _part(stage: str) -> str:
-    """Which of the pose losses is a stage's."""
-    return COARSE if stage == COARSE else "decoder"
+def _channels(backbone: Backbone, in_features: Sequence[str]) -> list[int]:
+    """The numbers of channels of the backbone's maps that the network reads.
+
+    Raises:
+        ValueError: no maps are named, or the backbone lacks one.
+    """
+    shapes = backbone.output_shape()
+    if not in_features or any(name not in shapes for name in in_features):
+        raise ValueError(
+            f"MODEL.POSEUR.IN_FEATURES must be some of the backbone's maps {tuple(shapes)}, "
+            f"not {tuple(in_features)}"
+        )
+    return [shapes[name].channels for name in in_features]

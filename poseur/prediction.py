@@ -1,8 +1,14 @@
-"""What every stage of the model predicts: where keypoints are, and how sure that is."""
+"""The predictions of Poseur's stages: :class:`Prediction`, points and scales of keypoints.
 
+The proposals are the stage "coarse", the decoder layers the stages "decoder0", "decoder1", ...
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+COARSE = "coarse"
 
 
 @dataclass(frozen=True)
@@ -20,3 +26,8 @@ class Prediction:
 
     def __getitem__(self, index: slice | int | tuple) -> "Prediction":
         return Prediction(self.points[index], self.scales[index])
+
+
+def decoder_stages(layers: Sequence[Prediction]) -> dict[str, Prediction]:
+    """The predictions of the decoder's layers by the names of their stages."""
+    return {f"decoder{index}": prediction for index, prediction in enumerate(layers)}

@@ -1,4 +1,4 @@
-"""Mask R-CNN for persons, for example with Poseur's keypoint head (section 4.3)."""
+"""Mask R-CNN for human poses: :class:`PoseRCNN`, for example with Poseur's keypoint head (section 4.3)."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from posecore.structures.skeleton import Skeleton, load_skeleton
 
 @META_ARCH_REGISTRY.register()
 class PoseRCNN(GeneralizedRCNN):
-    """Detectron2's ``GeneralizedRCNN`` that knows whose keypoints it finds.
+    """Detectron2's ``GeneralizedRCNN`` with a skeleton.
 
     Args:
-        skeleton: which keypoints a person has.
+        skeleton: defines which keypoints a person has.
         rcnn: the arguments of ``GeneralizedRCNN``.
 
     Raises:
-        ValueError: MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, which Detectron2's own heads read, is another
-            number.
+        ValueError: MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS, which Detectron2's own heads read, is not the
+            skeleton's number of keypoints.
     """
 
     @configurable

@@ -1,6 +1,6 @@
-"""Poses of regions: a proposal from each region's features, refined on the maps of the whole image.
+"""The keypoint network of Mask R-CNN with Poseur (section 4.3): :class:`RegionNetwork`.
 
-What is in front of the losses in Mask R-CNN with Poseur (section 4.3).
+It predicts a coarse pose from each region's features and refines it on the maps of the whole image.
 
 Letters: N images, P regions of all images, K keypoints, C channels, E of the decoder, L levels.
 """
@@ -15,21 +15,21 @@ from torch import Tensor, nn
 
 from posecore.layers.precision import full_precision
 from poseur.decoder import Decoder
-from poseur.encoder import ProjectedEncoder, SummedEncoder
+from poseur.encoder import KeypointEncoder
 from poseur.heads import CoarseHead
 from poseur.memory import ChannelMapper, Memory, PositionedLevels
-from poseur.network import COARSE, pool
-from poseur.prediction import Prediction
+from poseur.network import pool
+from poseur.prediction import COARSE, Prediction, decoder_stages
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Boxes of persons, image by image, and the change between their coordinates and the images'.
+    """Boxes of persons, image by image, and the maps between their coordinates and those of the images.
 
     Attributes:
         boxes: (P, 4) corners in pixels.
-        counts: how many each of the N images has.
-        size: (height, width) in pixels of the padded images.
+        counts: the number of boxes of each of the N images.
+        size: (height, width) of the padded images, pixels.
     """
 
     boxes: Tensor
@@ -38,7 +38,7 @@ class Regions:
 
     @property
     def extents(self) -> Tensor:
-        """(P, 1, 2) width and height, at least a pixel: a box without area has no shares."""
+        """(P, 1, 2) width and height, at least one pixel, because shares of a box are divided by them."""
         return (self.boxes[:, None, 2:] - self.boxes[:, None, :2]).clamp(min=1)
 
     def pixels(self, shares: Tensor) -> Tensor:
@@ -46,23 +46,23 @@ class Regions:
         return self.boxes[:, None, :2] + shares * self.extents
 
     def shares(self, pixels: Tensor) -> Tensor:
-        """(P, K, 2) pixels -> shares of the boxes' width and height; outside [0, 1] beside the box."""
+        """(P, K, 2) pixels -> shares of the boxes' width and height, outside [0, 1] beside a box."""
         return (pixels - self.boxes[:, None, :2]) / self.extents
 
     def image(self) -> Tensor:
-        """(2,) width and height of the images."""
+        """(2,) width and height of the padded images, pixels."""
         return self.boxes.new_tensor(self.size[::-1])
 
 
 class RegionHead(nn.Module):
-    """Points and scales from the features of a region: convolutions, the mean, a linear layer.
+    """Predicts coarse poses from the features of regions: convolutions, a mean, and linear layers.
 
-    Mask R-CNN's keypoint head with the deconvolution replaced.
+    The convolutions are those of Mask R-CNN's keypoint head.
 
     Args:
         in_channels: C.
-        widths: of the 3x3 convolutions, each followed by a ReLU.
-        head: from the mean of the last one's map.
+        widths: output channels of the 3x3 convolutions, each followed by a ReLU.
+        head: from the mean over the last convolution's map to predictions.
     """
 
     def __init__(self, in_channels: int, widths: Sequence[int], head: CoarseHead) -> None:
@@ -84,23 +84,23 @@ class RegionHead(nn.Module):
 
 
 class RegionDecoder(nn.Module):
-    """Refines the proposals of regions on the maps of their images; keypoints may leave their region.
+    """Refines the poses of regions on the maps of their images; keypoints may leave their region.
 
-    Queries live in coordinates of the image, so that they can look at all of it. Those of a person look at
-    each other, not at other persons'.
+    References are in coordinates of the image, so that queries can attend to all of it. The queries of a
+    person attend to each other, but not to those of other persons.
 
     Args:
         neck: brings the levels to E channels.
-        positions: adds positions to them.
+        positions: adds positions to the levels.
         encoder: from proposals to queries.
-        decoder: refines them.
+        decoder: refines the queries.
     """
 
     def __init__(
         self,
         neck: ChannelMapper,
         positions: PositionedLevels,
-        encoder: SummedEncoder | ProjectedEncoder,
+        encoder: KeypointEncoder,
         decoder: Decoder,
     ) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class RegionDecoder(nn.Module):
         Args:
             maps: (N, C, H_l, W_l) for each level, finest first.
             proposals: (P, K, 2), shares of the regions.
-            regions: their boxes.
+            regions: the boxes of the proposals.
 
         Returns:
             For each layer (P, K, 2), shares of the regions.
@@ -127,22 +127,22 @@ class RegionDecoder(nn.Module):
             for index, points in enumerate(references)
         ]
         layers = []
-        for parts in zip(*images, strict=True):
-            points = torch.cat([part.points for part in parts]) * regions.image()
-            layers.append(Prediction(regions.shares(points), torch.cat([part.scales for part in parts])))
+        for layer in zip(*images, strict=True):
+            points = torch.cat([one.points for one in layer]) * regions.image()
+            layers.append(Prediction(regions.shares(points), torch.cat([one.scales for one in layer])))
         return layers
 
     def _one_image(self, references: Tensor, memory: Memory) -> list[Prediction]:
-        """(persons, K, 2) of one image -> the same for each layer."""
+        """References (persons, K, 2) of one image -> for each layer the prediction (persons, K, 2)."""
         queries = self.encoder(references[None])
         return [prediction[0] for prediction in self.decoder(queries, memory)]
 
 
 class RegionNetwork(nn.Module):
-    """Poseur on regions.
+    """Poseur on regions: coarse poses and their refinement.
 
     Args:
-        head: proposals.
+        head: predicts coarse poses.
         decoder: refines them.
     """
 
@@ -152,18 +152,18 @@ class RegionNetwork(nn.Module):
         self.decoder = decoder
 
     def forward(self, features: Tensor, maps: Sequence[Tensor], regions: Regions) -> dict[str, Prediction]:
-        """Region features (P, C, h, w) and the images' maps -> "coarse", "decoder0", "decoder1", ..."""
+        """Features of regions (P, C, h, w) and the images' maps -> "coarse", "decoder0", "decoder1", ..."""
         coarse = self.head(features)
         with torch.autocast(features.device.type, enabled=False):
             refined = self.decoder(maps, coarse.points.detach(), regions)
-        return {COARSE: coarse} | {f"decoder{index}": layer for index, layer in enumerate(refined)}
+        return {COARSE: coarse} | decoder_stages(refined)
 
 
 class RegionRegression(nn.Module):
-    """RLE on regions, the baseline of Table 3: proposals and nothing behind them.
+    """RLE on regions, the baseline of Table 3: coarse poses without refinement.
 
     Args:
-        head: proposals.
+        head: predicts coarse poses.
     """
 
     def __init__(self, head: RegionHead) -> None:
@@ -171,5 +171,5 @@ class RegionRegression(nn.Module):
         self.head = head
 
     def forward(self, features: Tensor, maps: Sequence[Tensor], regions: Regions) -> dict[str, Prediction]:
-        """Region features (P, C, h, w) -> "coarse"."""
+        """Features of regions (P, C, h, w) -> "coarse"; the maps are not used."""
         return {COARSE: self.head(features)}

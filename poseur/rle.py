@@ -1,8 +1,8 @@
-"""Residual log-likelihood estimation (RLE): a distribution of errors that is learned along.
+"""Losses of residual log-likelihood estimation (RLE), and the normalizing flow that they learn (RealNVP).
 
-The error of a keypoint, in units of the predicted scale, is taken to be distributed as the product of a
-Laplace distribution and a learned one, which a normalizing flow describes (Poseur, section 3.2; Li et al.,
-"Human Pose Regression with Residual Log-likelihood Estimation", ICCV 2021). Flows are used in training alone.
+The error of a keypoint, in units of the predicted scale, is modeled by the product of a Laplace distribution
+and a learned distribution, which a normalizing flow describes (Poseur, section 3.2; Li et al., "Human Pose
+Regression with Residual Log-likelihood Estimation", ICCV 2021). Flows are used in training only.
 """
 
 import math
@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 from poseur.prediction import Prediction
 
-# From predictions and true points (..., K, 2), of the same shape, to a loss for each keypoint (..., K).
-PoseLoss = Callable[[Prediction, Tensor], Tensor]
-
-# How the networks of a flow start; see RealNVP.
+# How the weights of a flow's networks are drawn; see RealNVP.
 FlowInit = Literal["identity", "default"]
 IDENTITY_GAIN = 0.01
 # Added to the denominator of the official residual.
@@ -27,15 +24,15 @@ EPSILON = 1e-9
 class RealNVP(nn.Module):
     """A normalizing flow on the plane (Dinh et al., "Density estimation using Real NVP", ICLR 2017).
 
-    Couplings take turns: each scales and shifts one coordinate by what two small networks make of the other.
-    The latent distribution is normal with covariance 1.
+    Each coupling scales and shifts one coordinate; two small networks compute scale and shift from the other
+    coordinate. The latent distribution is normal with covariance 1.
 
     Args:
         mean: of both coordinates of the latent distribution.
-        couplings: how many.
+        couplings: number of couplings, which change the two coordinates in turn.
         width: hidden channels of the networks.
-        init: "identity" draws the networks' weights so small that the flow changes next to nothing at first;
-            "default" leaves them as PyTorch draws them.
+        init: "identity" draws small weights, so that the flow is close to the identity at first; "default"
+            keeps the weights that PyTorch draws.
     """
 
     mask: Tensor
@@ -45,7 +42,7 @@ class RealNVP(nn.Module):
     ) -> None:
         super().__init__()
         self.mean = mean
-        # 1 marks the coordinate that a coupling reads and keeps.
+        # 1 marks the coordinate that a coupling reads and leaves unchanged.
         kept = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat((couplings + 1) // 2, 1)[:couplings]
         self.register_buffer("mask", kept)
         self.shift = nn.ModuleList(_network(width) for _ in range(couplings))
@@ -57,7 +54,7 @@ class RealNVP(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Points (..., 2) -> their latent points (..., 2), and the log of the map's determinant (...)."""
+        """Points (..., 2) -> latent points (..., 2), and the log-determinant (...) of this map."""
         log_det = points.new_zeros(points.shape[:-1])
         for kept, shift, log_scale in zip(
             reversed(self.mask), reversed(self.shift), reversed(self.log_scale), strict=True
@@ -79,7 +76,7 @@ class RealNVP(nn.Module):
         return points
 
     def log_prob(self, points: Tensor) -> Tensor:
-        """The log of the density at points (..., 2): (...)."""
+        """The log-density (...) at points (..., 2)."""
         latent, log_det = self(points)
         return log_det - (latent - self.mean).square().sum(dim=-1) / 2 - math.log(2 * math.pi)
 
@@ -93,8 +90,16 @@ def _network(width: int) -> nn.Sequential:
 def negative_log_likelihood(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
     """-log P of the ground truth (equations 2 and 3), up to the constant that normalizes the product.
 
-    With e = (target - mu) / b it is, for each keypoint, the sum over x and y of log(2 b) + |e|, minus the
-    flow's log-density at e: b is the scale of the Laplace distribution, as in equation 7.
+    With e = (target - mu) / b the loss of a keypoint is the sum over x and y of log(2 b) + |e|, minus the
+    flow's log-density at e. b is the scale of the Laplace distribution, as in equation 7.
+
+    Args:
+        prediction: (..., K, 2).
+        target: ground truth, which broadcasts to (..., K, 2).
+        flow: on the plane of errors.
+
+    Returns:
+        (..., K).
     """
     errors = (target - prediction.points) / prediction.scales
     laplace = (torch.log(2 * prediction.scales) + errors.abs()).sum(dim=-1)
@@ -102,10 +107,11 @@ def negative_log_likelihood(prediction: Prediction, target: Tensor, flow: RealNV
 
 
 def official_loss(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tensor:
-    """What the official code of RLE and of Poseur add up for a keypoint; no likelihood.
+    """The loss of the official code of RLE and of Poseur, which is no likelihood.
 
-    The error is prediction minus target, the flow's log-density and log b count for each coordinate again,
-    and the Laplace distribution has the scale sqrt(2) b but a normal one's factor.
+    It differs from :func:`negative_log_likelihood` in that the error is prediction minus target, the flow's
+    log-density and log b are added once per coordinate, and the Laplace distribution has the scale sqrt(2) b
+    and the factor of a normal distribution. Arguments and result are the same.
     """
     errors = (prediction.points - target) / prediction.scales
     base = torch.log(prediction.scales * math.sqrt(2 * math.pi)) + (prediction.points - target).abs() / (
@@ -116,15 +122,15 @@ def official_loss(prediction: Prediction, target: Tensor, flow: RealNVP) -> Tens
 
 
 def absolute_error(prediction: Prediction, target: Tensor) -> Tensor:
-    """The L1 distance; scales do not matter."""
+    """The L1 distance (..., K) of points and target (..., K, 2); scales do not matter."""
     return (prediction.points - target).abs().sum(dim=-1)
 
 
 class FlowLoss(nn.Module):
-    """One of the losses above with a flow of its own.
+    """One of the losses above with its own flow.
 
     Args:
-        flow: learned along with the model.
+        flow: learned together with the model.
         loss: :func:`negative_log_likelihood` or :func:`official_loss`.
     """
 
@@ -139,7 +145,7 @@ class FlowLoss(nn.Module):
 
 
 class AbsoluteError(nn.Module):
-    """:func:`absolute_error` as a module, where a :class:`FlowLoss` could be."""
+    """:func:`absolute_error` as a module, with the interface of :class:`FlowLoss`."""
 
     def forward(self, prediction: Prediction, target: Tensor) -> Tensor:
         """(..., K, 2) -> (..., K)."""

@@ -1,6 +1,10 @@
-"""INPUT.SAMPLES "person_crops": training sees one person per sample, evaluation all persons of an image at once."""
+"""The samples of top-down models: :class:`PersonCropSamples`, INPUT.SAMPLES "person_crops".
 
-from collections.abc import Sequence
+A training sample is the crop of one person; an evaluation sample holds the crops of all persons of an image.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,30 +17,31 @@ from posecore.config.options import choice
 from posecore.data.mapper import as_tensor, read_rgb
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, register_samples
+from posecore.inference.predictor import load_predictor
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import PixelChange, RegionChange, build_pixel_changes, build_region_changes
-from poseur.boxes import BoxSource, GroundTruthBoxes, build_box_source
-from poseur.crops import CONTINUOUS, CropGeometry, Region, transform
+from poseur.boxes import BoxSource, DetectorBoxes, FileBoxes, GroundTruthBoxes, check_detector_files
+from poseur.crops import CONTINUOUS, PIXEL_INDICES, CropGeometry, Region, transform
 
 
 @register_samples("person_crops")
 class PersonCropSamples(Samples):
     """Crops of persons.
 
-    A sample has ``crops`` (M, 3, h, w) uint8, ``crop_to_image`` (M, 2, 3), which takes points of a crop to
-    continuous pixels of the image, ``boxes`` (M, 4), those of the persons in the image, and
-    ``box_scores`` (M,); height and width of the image; where it comes from a dataset file_name and
-    image_id. In training M = 1, and ``instances`` has one person in pixels of its crop: gt_keypoints
+    A sample has ``crops`` (M, 3, h, w) uint8, ``crop_to_image`` (M, 2, 3), which maps points of a crop to
+    continuous pixels of the image, ``boxes`` (M, 4), those of the persons in the image, and ``box_scores``
+    (M,); ``height`` and ``width`` of the image; where it comes from a dataset, also ``file_name`` and
+    ``image_id``. In training M = 1, and ``instances`` has one person in pixels of its crop: gt_keypoints
     (1, K, 3), v = 0 and x = y = 0 where a keypoint is not labeled or outside the crop, gt_boxes and
     gt_classes, 0. In evaluation M may be 0.
 
     Args:
         geometry: how crops are cut.
-        skeleton: tells how flipped crops swap the keypoints.
+        skeleton: defines which keypoints a flip swaps.
         ground_truth: boxes of the annotations, from which training crops are cut.
         source: boxes of evaluation.
-        region_changes: augmentation of what a training crop shows, in this order.
+        region_changes: augmentation of the region that a training crop shows, in this order.
         pixel_changes: augmentation of its pixels.
         image_format: order of the crops' channels, "BGR" or "RGB".
         min_keypoints: labeled keypoints that a training person must have; one is needed anyway.
@@ -59,8 +64,6 @@ class PersonCropSamples(Samples):
         min_keypoints: int,
         min_score: float,
     ) -> None:
-        if image_format not in ("BGR", "RGB"):
-            raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
         self._geometry = geometry
         self._skeleton = skeleton
         self._ground_truth = ground_truth
@@ -73,24 +76,38 @@ class PersonCropSamples(Samples):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PersonCropSamples":
+        """
+        Raises:
+            ValueError: a key of INPUT has a value that it cannot have.
+        """
         node = cfg.INPUT.CROPS
         if len(node.SIZE) != 2 or min(node.SIZE) < 1:
             raise ValueError(f"INPUT.CROPS.SIZE must be height and width, in pixels, not {node.SIZE}")
+        coordinates = {"continuous": CONTINUOUS, "indices": PIXEL_INDICES}
         geometry = CropGeometry(
             size=tuple(node.SIZE),
             padding=node.PADDING,
-            first_pixel=choice(cfg, "INPUT.CROPS.COORDINATES", {"continuous": CONTINUOUS, "indices": 0.0}),
+            first_pixel=choice(cfg, "INPUT.CROPS.COORDINATES", coordinates),
         )
         skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        ground_truth = GroundTruthBoxes(cfg.INPUT.BOXES, geometry, node.CLIP_BOXES)
+        ground_truth = GroundTruthBoxes.from_config(cfg, geometry)
+        detector = node.DETECTOR.CONFIG_FILE, node.DETECTOR.WEIGHTS
+        sources: dict[str, Callable[[], BoxSource]] = {
+            "ground_truth": lambda: ground_truth,
+            "file": lambda: FileBoxes(dict(zip(cfg.DATASETS.TEST, node.BOX_FILES, strict=False))),
+            "detector": lambda: DetectorBoxes(
+                load_detector=partial(load_predictor, *detector, cfg.MODEL.DEVICE),
+                check_detector=partial(check_detector_files, *detector),
+            ),
+        }
         return cls(
             geometry=geometry,
             skeleton=skeleton,
             ground_truth=ground_truth,
-            source=build_box_source(cfg, ground_truth),
+            source=choice(cfg, "INPUT.CROPS.BOXES", sources)(),
             region_changes=build_region_changes(cfg, skeleton),
             pixel_changes=build_pixel_changes(cfg),
-            image_format=cfg.INPUT.FORMAT,
+            image_format=choice(cfg, "INPUT.FORMAT", {"BGR": "BGR", "RGB": "RGB"}),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
             min_score=node.MIN_SCORE,
         )
@@ -104,8 +121,8 @@ class PersonCropSamples(Samples):
         ]
 
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
-        found = self._source(dataset, images)
-        return [_origin(image) | {"people": own} for image, own in zip(images, found, strict=True)]
+        people = self._source(dataset, images)
+        return [_origin(image) | {"people": own} for image, own in zip(images, people, strict=True)]
 
     def check(self, dataset: str) -> None:
         self._source.check(dataset)
@@ -122,10 +139,10 @@ class PersonCropSamples(Samples):
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
         """
         Raises:
-            ValueError: there are no boxes; of nobody, they are empty instead.
+            ValueError: no boxes are given; for an image without persons they are empty instead.
         """
         if boxes is None:
-            raise ValueError("crops are cut around persons: their boxes must be given")
+            raise ValueError("crops are cut around the persons of an image: their boxes must be given")
         has_area = (boxes.boxes[:, 2:] > boxes.boxes[:, :2]).all(axis=1)
         kept = has_area & (boxes.scores >= self._min_score)
         people = PersonBoxes(boxes.boxes[kept], boxes.scores[kept])

@@ -1,39 +1,39 @@
-"""How Poseur trains and scores: numbers and functions, without the networks."""
+"""Settings of Poseur's training and inference: :class:`TrainingSettings`, :class:`InferenceSettings`."""
 
 from dataclasses import dataclass
 
-from poseur.flip import Fusion
+from poseur.flip import FlipFusion
+from poseur.losses import Normalizer
 from poseur.score import InstanceScore, KeypointScore
 
 
 @dataclass(frozen=True)
-class Training:
-    """How errors become losses.
+class TrainingSettings:
+    """The settings that turn errors into losses.
 
     Attributes:
-        per_crop: whether the sum over a crop's predicted keypoints is left as it is, or divided by their
-            number; the mean over crops is taken in either case.
-        decoder_weight: of the losses of the decoder's layers, lambda of equation 4.
+        normalizer: the number that the sum of a stage's errors is divided by.
+        decoder_weight: weight of the losses of the decoder's layers, lambda of equation 4.
     """
 
-    per_crop: bool = False
+    normalizer: Normalizer
     decoder_weight: float = 1.0
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How predictions become poses.
+class InferenceSettings:
+    """The settings that turn predictions into poses.
 
     Attributes:
-        keypoints: their scores, of their scales.
-        persons: their scores, of their boxes' and keypoints'.
-        fusion: of a crop's result with that of its flipped image; None for no flip test.
-        oks_nms_thresh: OKS above which the lesser of two poses goes; from 1 on none does.
-        crops_at_once: the most that go through the network together.
+        keypoint_score: scores of keypoints, from their scales.
+        instance_score: scores of persons, from those of their boxes and keypoints.
+        flip_fusion: fuses the keypoints of a crop with those of the flipped crop; None for no flip test.
+        oks_nms_thresh: OKS above which the pose with the lower score is removed; from 1 on none is.
+        max_crops_per_pass: the most crops that go through the network together.
     """
 
-    keypoints: KeypointScore
-    persons: InstanceScore
-    fusion: Fusion | None
+    keypoint_score: KeypointScore
+    instance_score: InstanceScore
+    flip_fusion: FlipFusion | None
     oks_nms_thresh: float = 0.9
-    crops_at_once: int = 128
+    max_crops_per_pass: int = 128

@@ -1,6 +1,7 @@
 """A trained model for whoever has images and wants poses."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from detectron2.structures import Instances
 from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.config import get_cfg
+from posecore.config.merge import merge_config
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
 from posecore.modeling.tta import with_tta
@@ -75,3 +78,19 @@ class Predictor:
                 "this model looks at one person at a time: give their boxes, or a detector that finds them"
             )
         return [PersonBoxes.from_instances(found) for found in self.detector.batch(images)]
+
+
+def load_predictor(config_file: str | Path, weights: str, device: str) -> Predictor:
+    """Builds the model of a configuration file and loads its weights.
+
+    Args:
+        config_file: of any model of this project or of Detectron2.
+        weights: as MODEL.WEIGHTS can be.
+        device: where the model runs, as MODEL.DEVICE can be.
+
+    Raises:
+        UsageError: the file is missing or no configuration.
+        CheckpointError: the weights do not fit the model.
+    """
+    overrides = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", device]
+    return Predictor.from_config(merge_config(get_cfg(), config_file, overrides))

@@ -136,7 +136,7 @@ class EMSDeformAttention(DeformAttention):
     """Efficient multi-scale deformable attention (Poseur, Section 3.3, eq. 1).
 
     Every head reads the full-width memory, and only the sum of what it has read is projected, so the cost
-    does not depend on the size of the maps. The bias of the projection, which eq. 1 lacks and the released
+    does not depend on the size of the maps. The bias of the projection, which eq. 1 lacks and the official
     code has, is added in full wherever the points lie. Has the parameters of :class:`MSDeformAttention`.
     """
 

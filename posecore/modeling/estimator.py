@@ -110,6 +110,29 @@ class PoseEstimator(nn.Module, ABC):
         return instances
 
 
+def make_detections(
+    image_size: tuple[int, int], boxes: Boxes, scores: Tensor, keypoints: Tensor
+) -> Instances:
+    """Assembles the detections of one image.
+
+    Args:
+        image_size: (height, width) of the image whose pixels the detections are in.
+        boxes: M boxes.
+        scores: (M,).
+        keypoints: (M, K, 3), x, y and confidence.
+
+    Returns:
+        With pred_boxes, scores, pred_classes, all 0 (person), and pred_keypoints.
+    """
+    return Instances(
+        image_size,
+        pred_boxes=boxes,
+        scores=scores,
+        pred_classes=torch.zeros(len(scores), dtype=torch.int64, device=scores.device),
+        pred_keypoints=keypoints,
+    )
+
+
 def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> Instances:
     """The same detections in an image of another size.
 

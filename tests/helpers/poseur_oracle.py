@@ -40,7 +40,7 @@ def tiny(*overrides: object, config: str = "R_50_256x192.yaml") -> Poseur:
 
 
 def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tensor]:
-    """A official state dict with the values of a case.
+    """An official state dict with the values of a case.
 
     Args:
         manifest: as in ``manifest_res50.json``: "res50".
@@ -61,7 +61,7 @@ def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tens
 
 
 def our_names(state: dict[str, Tensor]) -> dict[str, str]:
-    """Released name -> ours, found by converting tensors that hold their own number."""
+    """Official name -> ours, found by converting tensors that hold their own number."""
     names = list(state)
     numbered = {name: torch.full(state[name].shape, float(i)) for i, name in enumerate(names)}
     return {names[int(tensor.flatten()[0])]: ours for ours, tensor in convert(numbered).items()}

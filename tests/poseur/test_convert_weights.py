@@ -15,7 +15,7 @@ from poseur.convert_weights import convert
 from poseur.flip import unflip
 from poseur.score import certainty, probability
 
-# Released configuration -> ours, and the manifest of its checkpoint.
+# Manifest of an official checkpoint -> our configuration.
 CHECKPOINTS = {
     "res50": "official/R_50_256x192.yaml",
     "mobilenetv2": "official/MobileNetV2_256x192.yaml",
@@ -75,7 +75,7 @@ def test_other_backbones(shared: Path, name: str, manifest: str) -> None:
     assert_close(twice.scales, coarse.scales)
 
 
-def test_what_nobody_knows_is_named(state: dict[str, Tensor]) -> None:
+def test_unknown_names_are_reported(state: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"1 tensors have names.*keypoint_head\.deconv\.weight"):
         convert(state | {"keypoint_head.deconv.weight": torch.zeros(1)})
 

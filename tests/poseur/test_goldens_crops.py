@@ -1,6 +1,7 @@
 """The official code's crops, number by number (shared/oracles/poseur/codec and coco)."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from numpy.testing import assert_allclose
 from posecore.data.formats.coco import dataset_dicts, read_coco
 from posecore.structures.skeleton import load_skeleton
 from poseur.augment import HalfBody
-from poseur.boxes import GroundTruthBoxes
+from poseur.boxes import GroundTruthBoxes, clipped_box
 from poseur.crops import CropGeometry, Region, transform
 
 SIZES = [(256, 192), (256, 256), (384, 288)]
@@ -126,10 +127,9 @@ def test_boxes_of_the_ground_truth(shared: Path) -> None:
     case = np.load(shared / "oracles" / "poseur" / "coco" / "outputs.npz")
     coco = read_coco(shared / "data" / "coco" / "person_keypoints.json", load_skeleton("coco_17"))
     geometry = CropGeometry((256, 192), first_pixel=0.0)
+    source = GroundTruthBoxes(partial(clipped_box, geometry=geometry))
     people = [
-        (image["image_id"], box)
-        for image in dataset_dicts(coco, "")
-        for _, box in GroundTruthBoxes("annotated", geometry).people(image)
+        (image["image_id"], box) for image in dataset_dicts(coco, "") for _, box in source.people(image)
     ]
     assert [image_id for image_id, _ in people] == case["image_id"].tolist()
     boxes = np.array([box for _, box in people])

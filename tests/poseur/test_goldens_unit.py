@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import load_skeleton
-from poseur.flip import Scored, official_power_fusion
+from poseur.flip import ScoredKeypoints, official_power_fusion
 from poseur.noise import perturb
 from poseur.prediction import Prediction
 from poseur.rle import RealNVP, official_loss
@@ -106,7 +106,7 @@ def test_scores_of_keypoints(score: Case) -> None:
 def test_fusion(score: Case) -> None:
     points = score.uniform("poseur/score/kpt", (2, 4, 11, 2))
     scores = probability(score.uniform("poseur/score/sigma", (2, 4, 11, 2), 0.02, 0.9), factor=0.7)
-    fused = official_power_fusion(*(Scored(*pair) for pair in zip(points, scores, strict=True)))
+    fused = official_power_fusion(*(ScoredKeypoints(*pair) for pair in zip(points, scores, strict=True)))
     score.check("fuse.keypoints", fused.points)
     score.check("fuse.score", fused.scores)
 

@@ -1,4 +1,4 @@
-"""The whole model at its edges: who is in the image, what is labeled, how many keypoints there are."""
+"""The whole model at its edges: images without persons, crops without labels, other numbers of keypoints."""
 
 import copy
 from dataclasses import replace
@@ -106,9 +106,9 @@ def test_images_without_persons() -> None:
 
 def test_many_crops_go_through_the_network_in_parts() -> None:
     model = awake(model_of("paper"))
-    model.how_to_score = replace(model.how_to_score, oks_nms_thresh=1.0)
+    model.inference_settings = replace(model.inference_settings, oks_nms_thresh=1.0)
     whole = detections(model, [image(0, 5)])[0]
-    model.how_to_score = replace(model.how_to_score, crops_at_once=2)
+    model.inference_settings = replace(model.inference_settings, max_crops_per_pass=2)
     parts = detections(model, [image(0, 5)])[0]
     assert_close(whole.pred_keypoints, parts.pred_keypoints, atol=1e-3, rtol=1e-4)
 
@@ -146,7 +146,7 @@ def test_the_same_person_is_found_once() -> None:
         inputs[name][2] = inputs[name][0]
     found = detections(model, [inputs])[0]
     assert len(found) == 2
-    model.how_to_score = replace(model.how_to_score, oks_nms_thresh=1.0)
+    model.inference_settings = replace(model.inference_settings, oks_nms_thresh=1.0)
     assert len(detections(model, [inputs])[0]) == 3
 
 
@@ -156,9 +156,9 @@ def test_a_flipped_crop_has_the_flipped_pose(fusion: object) -> None:
     model = awake(model_of("paper"))
     inputs = image(0, 1) | {"crop_to_image": torch.eye(2, 3)[None]}
     flipped = inputs | {"crops": inputs["crops"].flip(3)}
-    model.how_to_score = replace(model.how_to_score, fusion=None)
+    model.inference_settings = replace(model.inference_settings, flip_fusion=None)
     assert not torch.allclose(*(swap(model, x, x is flipped) for x in (inputs, flipped)), atol=0.1)
-    model.how_to_score = replace(model.how_to_score, fusion=fusion)
+    model.inference_settings = replace(model.inference_settings, flip_fusion=fusion)
     assert_close(swap(model, inputs, False), swap(model, flipped, True), atol=1e-3, rtol=1e-4)
 
 
@@ -225,7 +225,7 @@ def test_what_are_no_crops_or_do_not_fit_is_named() -> None:
         model([image(0, 1), larger])
 
 
-def test_who_looks_at_whom() -> None:
+def test_attention_between_keypoints() -> None:
     model = awake(model_of("shared layers"))
     weights = keypoint_attention(model, image(0, 2)["crops"])
     assert weights.shape == (3, 2, 17, 17)

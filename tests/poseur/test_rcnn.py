@@ -48,7 +48,7 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
         assert steps_are_sound(tiny(*overrides)) == LOSSES | decoder
 
 
-def test_nobody_costs_no_keypoints() -> None:
+def test_images_without_persons_have_no_keypoint_loss() -> None:
     with EventStorage():
         losses = tiny().train()([sample(0, 0)])
     assert all(losses[name] == 0 for name in ("loss_coarse", "loss_decoder0", "loss_decoder1"))
@@ -86,7 +86,7 @@ def test_other_skeletons_train_and_predict(num_keypoints: int, tmp_path: Path) -
     assert result.pred_keypoints.shape[1:] == (num_keypoints, 3)
 
 
-def test_a_number_of_keypoints_that_the_skeleton_has_not_is_refused() -> None:
+def test_a_number_of_keypoints_that_differs_from_the_skeleton_is_refused() -> None:
     with pytest.raises(ValueError, match=r"NUM_KEYPOINTS is 16, but the skeleton 'coco_17' .* has 17"):
         tiny("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", 16)
 
@@ -101,7 +101,7 @@ def test_half_precision_trains() -> None:
 
 
 @pytest.mark.parametrize(("queries", "persons"), [(600, 3), (2 * 17 + 16, 2), (1, 1)])
-def test_queries_of_a_image_are_those_of_whole_persons(queries: int, persons: int) -> None:
+def test_queries_of_an_image_are_those_of_whole_persons(queries: int, persons: int) -> None:
     model = tiny("MODEL.POSEUR.QUERIES_PER_IMAGE", queries, "MODEL.RPN.POST_NMS_TOPK_TRAIN", 1).train()
     seen = []
     model.roi_heads.keypoint_head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
@@ -161,7 +161,7 @@ def one_step() -> dict[str, float]:
     }
 
 
-def test_two_processes_of_which_one_has_nobody() -> None:
+def test_two_processes_of_which_one_has_no_persons() -> None:
     empty, full = in_processes(one_step, 2)
     assert empty.keys() == full.keys()
     assert empty["loss_decoder0"] == 0

@@ -1,4 +1,4 @@
-"""The samples "crops": records, samples, and that both say where a person is."""
+"""The samples "person_crops": records, samples, and that both say where a person is."""
 
 import copy
 import itertools
@@ -56,7 +56,7 @@ def test_a_labeled_sample_is_a_training_sample_without_augmentation(dots):
     assert not torch.equal(augmented["crop_to_image"], samples[0]["crop_to_image"])
 
 
-def test_who_is_trained_with(dots):
+def test_training_persons(dots):
     records = train_dataset_dicts(dots)
     assert [record["annotation"]["id"] for record in records] == [1, 5]
     assert records[1]["box"].tolist() == [0, 90, 20, 110], "cut at the border"
@@ -67,7 +67,7 @@ def test_who_is_trained_with(dots):
         train_dataset_dicts(dots)
 
 
-def test_nobody_is_needed_to_have_a_keypoint_by_key(dots):
+def test_training_persons_need_one_labeled_keypoint_anyway(dots):
     dots.DATASETS.MIN_KEYPOINTS = 0
     assert len(train_dataset_dicts(dots)) == 2
 
@@ -187,7 +187,7 @@ def test_evaluation_sees_all_persons_of_each_image(dots):
     assert second["box_scores"].shape == (0,)
 
 
-def test_a_image_from_memory(dots):
+def test_an_image_from_memory(dots):
     samples = build_samples(dots)
     image = np.random.default_rng(0).integers(0, 256, (80, 70, 3), dtype=np.uint8)
     boxes = PersonBoxes(np.array([[1.0, 2, 30, 60], [5, 5, 5, 20], [0, 0, 9, 9]]), np.array([0.9, 0.8, 0.1]))
