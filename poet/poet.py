@@ -22,7 +22,7 @@ from poet.transformer import AttentionMaps, Cells, CrossAttention, DecoderLayer,
 from posecore.config.options import choice
 from posecore.layers.position import encode_cells
 from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the ResNets)
-from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.estimator import PoseEstimator, make_detections
 from posecore.modeling.losses import reduce_losses
 from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
 from posecore.modeling.set_prediction.costs import weighted_costs
@@ -225,14 +225,9 @@ class POET(PoseEstimator):
             points = poses.keypoints[image] * scores.new_tensor([width, height])
             boxes = Boxes(enclosing_boxes(points))
             boxes.clip((height, width))
+            keypoints = torch.cat([points, keypoint_scores[image][..., None]], dim=-1)
             results.append(
-                Instances(
-                    (height, width),
-                    pred_boxes=boxes,
-                    scores=scores[image],
-                    pred_classes=no_person[image],
-                    pred_keypoints=torch.cat([points, keypoint_scores[image][..., None]], dim=-1),
-                )
+                make_detections((height, width), boxes, scores[image], keypoints, no_person[image])
             )
         return results
 

@@ -111,7 +111,11 @@ class PoseEstimator(nn.Module, ABC):
 
 
 def make_detections(
-    image_size: tuple[int, int], boxes: Boxes, scores: Tensor, keypoints: Tensor
+    image_size: tuple[int, int],
+    boxes: Boxes,
+    scores: Tensor,
+    keypoints: Tensor,
+    classes: Tensor | None = None,
 ) -> Instances:
     """Assembles the detections of one image.
 
@@ -120,16 +124,15 @@ def make_detections(
         boxes: M boxes.
         scores: (M,).
         keypoints: (M, K, 3), x, y and confidence.
+        classes: (M,) int64; None for 0, a person, for all.
 
     Returns:
-        With pred_boxes, scores, pred_classes, all 0 (person), and pred_keypoints.
+        pred_boxes, scores, pred_classes and pred_keypoints.
     """
+    if classes is None:
+        classes = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
     return Instances(
-        image_size,
-        pred_boxes=boxes,
-        scores=scores,
-        pred_classes=torch.zeros(len(scores), dtype=torch.int64, device=scores.device),
-        pred_keypoints=keypoints,
+        image_size, pred_boxes=boxes, scores=scores, pred_classes=classes, pred_keypoints=keypoints
     )
 
 
@@ -158,26 +161,3 @@ def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> 
     keypoints = instances.pred_keypoints
     scaled.pred_keypoints = torch.cat([keypoints[..., :2] * factors + shift, keypoints[..., 2:]], dim=-1)
     return scaled
-
-
-def make_detections(
-    image_size: tuple[int, int], boxes: Boxes, scores: Tensor, keypoints: Tensor
-) -> Instances:
-    """The M detected persons of one image as Detectron2's ``Instances``.
-
-    Args:
-        image_size: (height, width) of the image.
-        boxes: M of them, in its pixels.
-        scores: (M,).
-        keypoints: (M, K, 3), x and y in its pixels and a confidence.
-
-    Returns:
-        pred_boxes, scores, pred_keypoints, and pred_classes, which are 0.
-    """
-    return Instances(
-        image_size,
-        pred_boxes=boxes,
-        scores=scores,
-        pred_classes=torch.zeros_like(scores, dtype=torch.int64),
-        pred_keypoints=keypoints,
-    )
