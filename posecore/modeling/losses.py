@@ -59,17 +59,3 @@ def reduce_losses(terms: Mapping[str, LossTerm]) -> dict[str, Tensor]:
         name: term.weight * term.total / normalizer
         for (name, term), normalizer in zip(terms.items(), normalizers, strict=True)
     }
-
-
-# ---- To go when every method ends in reduce_losses. ----
-
-Term = LossTerm
-
-
-def mean_over_processes(
-    totals: Mapping[str, Tensor | float], *, floor: float = 1.0, device: torch.device | str = "cpu"
-) -> dict[str, Tensor]:
-    """name -> max(total over processes, floor) / number of processes."""
-    one = torch.ones((), device=device)
-    terms = {name: LossTerm(one, total, min_count=floor) for name, total in totals.items()}
-    return {name: 1 / loss for name, loss in reduce_losses(terms).items()}
