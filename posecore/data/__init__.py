@@ -19,6 +19,7 @@ check        what could be wrong with a dataset (tools/check_dataset.py)
 
 from posecore.data.augment import build_augmentations
 from posecore.data.datasets import (
+    dataset_format,
     dataset_metadata,
     load_dataset,
     read_dataset,
@@ -47,6 +48,7 @@ __all__ = [
     "build_samples",
     "build_test_loader",
     "build_train_loader",
+    "dataset_format",
     "dataset_metadata",
     "labeled_records",
     "load_dataset",

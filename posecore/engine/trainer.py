@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
-from posecore.engine.evaluate import build_evaluator, evaluate
+from posecore.engine.evaluate import evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
 from posecore.engine.solver import (
     build_gradient_clipper,
@@ -31,6 +31,7 @@ from posecore.engine.solver import (
 )
 from posecore.engine.step import TrainingStep
 from posecore.engine.validation import check_validation
+from posecore.evaluation import build_evaluator
 
 logger = logging.getLogger(__name__)
 
