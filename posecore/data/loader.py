@@ -11,12 +11,16 @@ from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from posecore.config.options import choice
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.sampler import ResumableSampler
 from posecore.data.samples import build_samples
 from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
+
+# The options of DATALOADER.SAMPLER_TRAIN, which Detectron2 has more of.
+SAMPLERS = {"TrainingSampler": ResumableSampler}
 
 
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
@@ -65,13 +69,9 @@ def build_train_loader(
         first_batch: the batch of this order to begin with, where training goes on after a stop.
     """
     dicts = train_dataset_dicts(cfg) if dicts is None else dicts
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
-            f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', not '{cfg.DATALOADER.SAMPLER_TRAIN}'"
-        )
     samples = build_samples(cfg)
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not samples.same_shape
-    sampler = ResumableSampler(
+    sampler = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
         len(dicts),
         seed=comm.shared_random_seed() if seed is None else seed,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),

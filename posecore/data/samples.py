@@ -13,7 +13,7 @@ from detectron2.data import transforms as T
 
 from posecore.config.options import choice
 from posecore.data.augment import evaluation_resize
-from posecore.data.mapper import PoseMapper, as_tensor
+from posecore.data.mapper import IMAGE_FORMATS, ImageFormat, PoseMapper, as_tensor
 from posecore.data.person_boxes import PersonBoxes
 
 
@@ -127,7 +127,7 @@ class ImageSamples(Samples):
         labeled_mapper: PoseMapper,
         test_mapper: PoseMapper,
         resize: T.Augmentation,
-        image_format: str,
+        image_format: ImageFormat,
         min_keypoints: int,
     ) -> None:
         self._train_mapper = train_mapper
@@ -144,7 +144,7 @@ class ImageSamples(Samples):
             labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
             resize=evaluation_resize(cfg),
-            image_format=cfg.INPUT.FORMAT,
+            image_format=choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
         )
 

@@ -129,22 +129,22 @@ class PoseEstimator(nn.Module, ABC):
 
 
 def make_detections(
-    image_size: tuple[int, int], boxes: Tensor, scores: Tensor, keypoints: Tensor
+    image_size: tuple[int, int], boxes: Boxes, scores: Tensor, keypoints: Tensor
 ) -> Instances:
-    """The persons found in an image, as every method returns them.
+    """Assembles the detections of one image.
 
     Args:
-        image_size: height and width of the image.
-        boxes: (M, 4) corners x1, y1, x2, y2, in its pixels.
+        image_size: (height, width) of the image whose pixels the detections are in.
+        boxes: M boxes.
         scores: (M,).
-        keypoints: (M, K, 3) x, y in its pixels and confidence.
+        keypoints: (M, K, 3), x, y and confidence.
 
     Returns:
-        pred_boxes, scores, pred_classes (all 0, the class of persons) and pred_keypoints.
+        With pred_boxes, scores, pred_classes, all 0 (person), and pred_keypoints.
     """
     return Instances(
         image_size,
-        pred_boxes=Boxes(boxes),
+        pred_boxes=boxes,
         scores=scores,
         pred_classes=torch.zeros(len(scores), dtype=torch.int64, device=scores.device),
         pred_keypoints=keypoints,

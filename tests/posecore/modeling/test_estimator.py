@@ -33,22 +33,22 @@ def pose(size: tuple[int, int]) -> Instances:
     """A pose on a vertical line that leaves the image on the right."""
     return make_detections(
         size,
-        boxes=torch.tensor([[12.0, 4.0, 12.0, 8.0]]),
+        boxes=Boxes(torch.tensor([[12.0, 4.0, 12.0, 8.0]])),
         scores=torch.tensor([0.9]),
         keypoints=torch.tensor([[[12.0, 4.0, 0.5], [12.0, 8.0, 0.25]]]),
     )
 
 
 def test_detections_are_persons_of_an_image() -> None:
-    boxes, scores, keypoints = torch.rand(3, 4), torch.rand(3), torch.rand(3, 17, 3)
+    boxes, scores, keypoints = Boxes(torch.rand(3, 4)), torch.rand(3), torch.rand(3, 17, 3)
     found = make_detections((20, 30), boxes, scores, keypoints)
     assert found.image_size == (20, 30)
-    assert torch.equal(found.pred_boxes.tensor, boxes)
+    assert torch.equal(found.pred_boxes.tensor, boxes.tensor)
     assert torch.equal(found.scores, scores)
     assert torch.equal(found.pred_keypoints, keypoints)
     assert found.pred_classes.tolist() == [0, 0, 0]
     assert found.pred_classes.dtype == torch.int64
-    assert len(make_detections((20, 30), boxes[:0], scores[:0], keypoints[:0])) == 0
+    assert len(make_detections((20, 30), boxes[[]], scores[:0], keypoints[:0])) == 0
 
 
 def test_losses_are_computed_in_evaluation_mode_too() -> None:
