@@ -135,7 +135,7 @@ def _expand(path: str) -> str:
 def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
     """The images of a dataset as Detectron2's dicts (:func:`posecore.data.formats.coco.dataset_dicts`).
 
-    Arguments and errors are those of :func:`read_dataset`.
+    The arguments and errors are those of :func:`read_dataset`.
     """
     return dataset_dicts(read_dataset(name, skeleton), dataset_metadata(name).image_root)
 

@@ -234,7 +234,7 @@ def test_what_is_wrong_is_named(write, change, message):
 def test_a_truncated_file_is_named(write):
     path = write()
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"people\.json is no complete JSON file \(is it truncated\?\)"):
+    with pytest.raises(ValueError, match=r"people\.json is not valid JSON \(is it truncated\?\)"):
         read_coco(path, ARM)
 
 
