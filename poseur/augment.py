@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 
-from posecore.config.options import choice
+from posecore.data.augment import flip_steps
 from posecore.structures.skeleton import Skeleton
 from poseur.crops import Region, enlarge
 
@@ -181,11 +181,10 @@ def build_region_changes(cfg: CfgNode, skeleton: Skeleton) -> list[RegionChange]
         ValueError: INPUT.RANDOM_FLIP is neither "horizontal" nor "none".
     """
     node = cfg.INPUT.CROPS
-    flips: dict[str, list[RegionChange]] = {"horizontal": [RandomFlip()], "none": []}
     changes: list[RegionChange] = []
     if node.SHIFT.PROB > 0:
         changes.append(Shift(node.SHIFT.SHARE, node.SHIFT.PROB))
-    changes += choice(cfg, "INPUT.RANDOM_FLIP", flips)
+    changes += flip_steps(cfg, RandomFlip())
     if node.HALF_BODY.PROB > 0 and skeleton.body_halves:
         upper, lower = (
             [skeleton.keypoints.index(name) for name in skeleton.body_halves[half]]

@@ -14,7 +14,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor
 
 from posecore.config.options import choice
-from posecore.data.mapper import as_tensor, read_rgb
+from posecore.data.mapper import IMAGE_FORMATS, ImageFormat, as_tensor, read_rgb
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, register_samples
 from posecore.inference.predictor import load_predictor
@@ -60,7 +60,7 @@ class PersonCropSamples(Samples):
         source: BoxSource,
         region_changes: Sequence[RegionChange],
         pixel_changes: Sequence[PixelChange],
-        image_format: str,
+        image_format: ImageFormat,
         min_keypoints: int,
         min_score: float,
     ) -> None:
@@ -107,7 +107,7 @@ class PersonCropSamples(Samples):
             source=choice(cfg, "INPUT.CROPS.BOXES", sources)(),
             region_changes=build_region_changes(cfg, skeleton),
             pixel_changes=build_pixel_changes(cfg),
-            image_format=choice(cfg, "INPUT.FORMAT", {"BGR": "BGR", "RGB": "RGB"}),
+            image_format=choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
             min_score=node.MIN_SCORE,
         )

@@ -34,7 +34,7 @@ from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import PersonBoxes, read_detections
 from posecore.inference.predictor import Predictor
-from posecore.inference.video import Frame, read_frames
+from posecore.inference.video import SourceImage, read_images
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.poses import draw_poses
 
@@ -71,7 +71,7 @@ class Drawings:
         self.folder = folder
         self.film: cv2.VideoWriter | None = None
 
-    def write(self, frame: Frame, drawing: np.ndarray) -> None:
+    def write(self, frame: SourceImage, drawing: np.ndarray) -> None:
         bgr = cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR)
         if frame.number is None:
             self.close()
@@ -94,7 +94,7 @@ class Drawings:
             self.film = None
 
 
-def boxes_by_frame(file: Path) -> Callable[[Frame], PersonBoxes]:
+def boxes_by_frame(file: Path) -> Callable[[SourceImage], PersonBoxes]:
     """The boxes that a file holds for an image: a poses.json, or detections in COCO's result format.
 
     Raises:
@@ -107,7 +107,7 @@ def boxes_by_frame(file: Path) -> Callable[[Frame], PersonBoxes]:
     detected = read_detections(file)
     nobody = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
 
-    def by_image_id(frame: Frame) -> PersonBoxes:
+    def by_image_id(frame: SourceImage) -> PersonBoxes:
         stem = Path(frame.name).stem
         # Detectors write nothing of an image without anybody, but then its name must at least be a number.
         return detected.get(int(stem), nobody) if stem.isdigit() else _look_up(detected, stem, file)
@@ -149,7 +149,7 @@ def build_predictor(args: argparse.Namespace) -> Predictor:
     return predictor
 
 
-def as_json(frame: Frame, poses: Instances, skeleton: Skeleton) -> dict[str, Any]:
+def as_json(frame: SourceImage, poses: Instances, skeleton: Skeleton) -> dict[str, Any]:
     """What poses.json says of one image."""
     people = []
     for score, box, keypoints in zip(
@@ -167,7 +167,7 @@ def main() -> None:
     skeleton = predictor.model.skeleton
     args.output.mkdir(parents=True, exist_ok=True)
     drawings, records = Drawings(args.output), []
-    frames = (frame for source in args.input for frame in read_frames(source))
+    frames = (frame for source in args.input for frame in read_images(source))
     try:
         for frame in tqdm(frames, unit="image"):
             poses = predictor(frame.image, find_boxes(frame))

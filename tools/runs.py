@@ -14,7 +14,7 @@ import yaml
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
-from posecore.engine.results import read_outcome
+from posecore.engine.results import read_results
 
 TRAIN_NET = Path(__file__).resolve().with_name("train_net.py")
 
@@ -70,11 +70,11 @@ class Run:
 
     def metrics(self) -> dict[str, float] | None:
         """Of its end, by the last part of their names, the first task's where several share it; or None."""
-        outcome = read_outcome(self.folder)
-        if outcome is None:
+        results = read_results(self.folder)
+        if results is None:
             return None
         metrics: dict[str, float] = {}
-        for name, value in outcome.items():
+        for name, value in results.items():
             metrics.setdefault(name.rpartition("/")[2], value)
         return metrics
 

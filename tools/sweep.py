@@ -61,11 +61,11 @@ def build_runs(options: argparse.Namespace) -> list[Run]:
 def write_tables(runs: Sequence[Run], grid: Sequence[Sequence[str]], folder: Path) -> str:
     """results.md and results.csv; returns the former. Runs that are not done have no metrics."""
     keys = [key for key, *_ in grid]
-    outcomes = [run.metrics() or {} for run in runs]
-    metrics = list(dict.fromkeys(name for outcome in outcomes for name in outcome))
+    results = [run.metrics() or {} for run in runs]
+    metrics = list(dict.fromkeys(name for result in results for name in result))
     rows = [
-        [*values, *(f"{outcome[name]:.4g}" if name in outcome else "-" for name in metrics)]
-        for values, outcome in zip(itertools.product(*(v for _, *v in grid)), outcomes, strict=True)
+        [*values, *(f"{result[name]:.4g}" if name in result else "-" for name in metrics)]
+        for values, result in zip(itertools.product(*(v for _, *v in grid)), results, strict=True)
     ]
     table = markdown([*keys, *metrics], rows)
     folder.mkdir(parents=True, exist_ok=True)

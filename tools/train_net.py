@@ -16,7 +16,7 @@ from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.engine.launch import launch
-from posecore.engine.results import clear_outcome, write_outcome
+from posecore.engine.results import clear_results, write_results
 from posecore.engine.setup import set_up_process
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
@@ -28,7 +28,7 @@ def main(args: Namespace) -> dict:
     set_up_process(cfg)
     if comm.is_main_process():
         logging.getLogger("posecore").info("Environment:\n%s", describe())
-        clear_outcome(cfg.OUTPUT_DIR)
+        clear_results(cfg.OUTPUT_DIR)
     if args.eval_only:
         model = build_model(cfg)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
@@ -40,7 +40,7 @@ def main(args: Namespace) -> dict:
         trainer.resume_or_load(args.resume)
         results = trainer.train()
     if comm.is_main_process():
-        write_outcome(cfg.OUTPUT_DIR, results)
+        write_results(cfg.OUTPUT_DIR, results)
         verify_results(cfg, results)
     return results
 

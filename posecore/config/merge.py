@@ -1,4 +1,4 @@
-"""Merges configuration files and command-line overrides into a configuration, with checked keys."""
+"""Merges configuration files and command-line overrides into a configuration: :func:`merge_config`."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,23 +10,23 @@ from detectron2.config import CfgNode
 
 
 class UsageError(ValueError):
-    """What whoever started the program can mend; tools print it without a traceback."""
+    """An error in a command line or configuration; command-line tools print it without a traceback."""
 
 
 def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
-    """Puts a file and then KEY VALUE pairs into ``cfg``, and freezes it.
+    """Merges a file and then KEY VALUE pairs into ``cfg``, and freezes it.
 
     Args:
-        cfg: every key that there is, with its default.
-        config_file: YAML, which may name files that it extends as ``_BASE_``; "" for none.
-        overrides: keys and values in turn, as on a command line.
+        cfg: all known keys with their defaults.
+        config_file: YAML, which may name a file that it extends as ``_BASE_``; "" for none.
+        overrides: alternating keys and values, as on a command line.
 
     Returns:
         ``cfg`` itself.
 
     Raises:
-        UsageError: a file is missing or no YAML, or a key is unknown or of another type; names it and
-            what comes near.
+        UsageError: a file is missing or no YAML, or a key is unknown or of another type; the message names
+            the file or key and similar ones.
     """
     if config_file:
         _check_keys(cfg, _read(Path(config_file)), where=str(config_file))
@@ -35,9 +35,9 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{config_file}: {error}") from error
     if options := [key for key in overrides[::2] if key.startswith("-")]:
-        raise UsageError(f"{options[0]} must stand before the KEY VALUE pairs")
+        raise UsageError(f"{options[0]} must come before the KEY VALUE pairs")
     if len(overrides) % 2:
-        raise UsageError(f"expected KEY VALUE pairs, but {overrides[-1]!r} stands alone")
+        raise UsageError(f"overrides must be KEY VALUE pairs, but {overrides[-1]!r} has no value")
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         _check_keys(cfg, _nest(key, value), where="command line")
         try:
@@ -58,17 +58,17 @@ def _read(path: Path) -> dict:
     except IsADirectoryError as error:
         raise UsageError(f"config file {path} is a folder") from error
     except (yaml.YAMLError, TypeError) as error:  # a TypeError where the file is empty
-        raise UsageError(f"config file {path} is no YAML of keys and values: {error}") from error
+        raise UsageError(f"config file {path} must be YAML of keys and values: {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"config file {path} is no YAML of keys and values")
+        raise UsageError(f"config file {path} must be YAML of keys and values")
     return content
 
 
 def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:
     for key in _unknown(given, cfg):
-        every = list(_flat(cfg))
-        elsewhere = [known for known in every if known.rpartition(".")[2] == key.rpartition(".")[2]]
-        raise UsageError(f"{where}: unknown config key {key}{_near(key, every, elsewhere)}")
+        known_keys = list(_flat(cfg))
+        elsewhere = [known for known in known_keys if known.rpartition(".")[2] == key.rpartition(".")[2]]
+        raise UsageError(f"{where}: unknown config key {key}{_near(key, known_keys, elsewhere)}")
 
 
 def _unknown(given: Mapping, known: CfgNode, prefix: str = "") -> Iterator[str]:
@@ -93,7 +93,7 @@ def _is_float(cfg: CfgNode, key: str) -> bool:
 
 
 def _as_float(value: str) -> str:
-    """A whole number is a float too, where one is wanted; Detectron2 would refuse it."""
+    """Writes a whole number as a float, which Detectron2 requires for keys that are floats."""
     return f"{value}.0" if str(value).lstrip("+-").isdecimal() else value
 
 

@@ -1,24 +1,20 @@
-"""Datasets, the samples that models take, and images to practice on.
+"""Data: datasets, the samples that models take, their loaders, and drawn images to practice on.
 
-coco_json    annotation files in COCO's format, read and checked
-crowdpose    CrowdPose's files, as if they were COCO's
-wholebody    COCO-WholeBody's likewise
-mpii         MPII's likewise
-built_in     the datasets that are known by their names
-datasets     datasets by name; definition files
-augment      random changes of training images
-mapper       a dataset dict becomes a sample
-person_boxes boxes that somebody has found already
-samples         what samples are made of: images, or what a method registers
-sampler      the order of the images, which can be taken up again
-loader       batches, by the configuration
-figures      jointed figures in random poses
-synthetic    images of such figures with their ground truth (python -m posecore.data.synthetic)
-check        what could be wrong with a dataset (tools/check_dataset.py)
+datasets      datasets by name, and files that define more of them
+built_in      the datasets that are known by their names
+formats       readers of annotation formats: COCO, CrowdPose, COCO-WholeBody, MPII
+augment       augmentations of training images
+mapper        from a dataset dict to a sample of an image
+samples       kinds of samples: images, and those that methods register
+person_boxes  boxes of persons for top-down models, and files of them
+sampler       the order of training samples, which a resumed training continues
+loader        batches, by the configuration
+synthetic     drawn images of jointed figures with ground truth (python -m posecore.data.synthetic)
 """
 
 from posecore.data.augment import build_augmentations
 from posecore.data.datasets import (
+    dataset_format,
     dataset_metadata,
     load_dataset,
     read_dataset,
@@ -47,6 +43,7 @@ __all__ = [
     "build_samples",
     "build_test_loader",
     "build_train_loader",
+    "dataset_format",
     "dataset_metadata",
     "labeled_records",
     "load_dataset",

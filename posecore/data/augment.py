@@ -1,7 +1,11 @@
-"""Changes of training images, as Detectron2's augmentations: each draws a transform of image and points.
+"""Augmentations of training images, put together by :func:`build_augmentations`.
 
-Randomness comes from numpy's global generator, which Detectron2 seeds in every loader process.
+They are Detectron2 augmentations: each draws a transform of the image and its points. Randomness comes from
+numpy's global generator, which Detectron2 seeds in every loader process.
 """
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from detectron2.config import CfgNode
@@ -10,9 +14,13 @@ from fvcore.transforms.transform import PadTransform
 
 from posecore.config.options import choice
 
-# Coarse dropout, as the authors of POET have it: the share of a coarse grid's cells that go black, the
-# grid's size as a share of the image's, its least number of rows and columns, and how often each color
-# has cells of its own.
+Step = TypeVar("Step")
+# The augmentations before the resize, and those after it.
+Crop = tuple[list[T.Augmentation], list[T.Augmentation]]
+
+# Coarse dropout as in POET's official code: the share of a coarse grid's cells that turn black, the grid's
+# size as a share of the image's, its least number of rows and columns, and the probability that each color
+# channel has its own cells.
 DROPOUT_SHARES = (0.05, 0.2)
 GRID_SHARES = (0.015, 0.03)
 GRID_MINIMUM = 3
@@ -20,15 +28,19 @@ DROPOUT_BY_COLOR = 0.5
 
 
 class CropToSize(T.Augmentation):
-    """Cuts a window of fixed size; images that are smaller get black borders at the right and bottom.
+    """Crops a window of fixed size; smaller images are padded with black at the right and bottom.
 
-    With persons, one is drawn at random and the window starts, before it is moved into the image,
-    uniformly in [corner - size / 2, corner], the corner being the upper left one of the person's box
-    (the rule of DirectPose's authors). Else the window is anywhere.
+    With ``on_person`` and persons in the image, one is drawn at random. The window starts uniformly in
+    [corner - size / 2, corner], where corner is the upper left one of the person's box, and is then moved
+    into the image (DirectPose's official code). Otherwise the window is anywhere.
     """
 
     def __init__(self, size: tuple[int, int], on_person: bool) -> None:
-        """size: height and width, pixels; on_person: whether to place the window on a person."""
+        """
+        Args:
+            size: height and width of the window, pixels.
+            on_person: whether to place the window on a person.
+        """
         super().__init__()
         self.size, self.on_person = size, on_person
 
@@ -50,14 +62,18 @@ class CropToSize(T.Augmentation):
 
 
 class CropShare(T.Augmentation):
-    """Cuts a window whose height and width are independent random shares of the image's.
+    """Crops a window whose height and width are independent random shares of the image's.
 
-    With persons, one is drawn at random and the window reaches the center of its box, as in FCPose's
-    data loader; others may be cut. Else the window is anywhere.
+    With ``on_person`` and persons in the image, one is drawn at random and the window contains the center of
+    its box, as in FCPose's data loader; other persons may be cut. Otherwise the window is anywhere.
     """
 
     def __init__(self, least: tuple[float, float], on_person: bool) -> None:
-        """least: the shares are uniform in [least, 1], for height and width; on_person as above."""
+        """
+        Args:
+            least: for height and width; the shares are uniform in [least, 1].
+            on_person: whether to place the window on a person.
+        """
         super().__init__()
         self.least, self.on_person = least, on_person
 
@@ -76,10 +92,10 @@ class CropShare(T.Augmentation):
 
 
 class ResizeRoundingDown(T.ResizeShortestEdge):
-    """Detectron2's resize, but for the longer side, which is rounded down, as torchvision and DETR have it.
+    """Detectron2's resize of the shorter side, with the longer one rounded down as in torchvision and DETR.
 
     Where the longer side would be above its limit, the shorter one becomes the nearest whole number that
-    keeps the image's shape.
+    keeps the aspect ratio.
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
@@ -87,7 +103,7 @@ class ResizeRoundingDown(T.ResizeShortestEdge):
         shorter, longer = sorted((height, width))
         sizes = self.short_edge_length
         side = np.random.randint(sizes[0], sizes[1] + 1) if self.is_range else np.random.choice(sizes)
-        if side == 0:  # Detectron2's word for no resize
+        if side == 0:  # no resize, in Detectron2
             return T.NoOpTransform()
         if longer / shorter * side > self.max_size:
             side = round(self.max_size * shorter / longer)
@@ -97,10 +113,10 @@ class ResizeRoundingDown(T.ResizeShortestEdge):
 
 
 class BlackCells(T.Transform):
-    """Blackens the cells of a coarse grid; points stay.
+    """Turns pixels of an image black; points do not move.
 
     Args:
-        keep: (H, W, 1 or 3) bool, of the size of the image.
+        keep: (H, W, 1 or 3) bool, False where the image becomes black.
     """
 
     def __init__(self, keep: np.ndarray) -> None:
@@ -115,7 +131,7 @@ class BlackCells(T.Transform):
 
 
 class CoarseDropout(T.Augmentation):
-    """Blackens a random share of large cells, half of the times for each color on its own.
+    """Turns a random share of large cells black, with probability 1/2 separately for each color channel.
 
     Labels of keypoints do not change (arXiv 2103.12115, "Implementation details").
     """
@@ -126,26 +142,35 @@ class CoarseDropout(T.Augmentation):
         colors = image.shape[2] if np.random.rand() < DROPOUT_BY_COLOR else 1
         grid = np.random.rand(rows, columns, colors) >= share
         height, width = image.shape[:2]
-        # The cell that each row and column of the image lies in.
+        # The grid cell of each row and column of the image.
         down, across = np.arange(height) * rows // height, np.arange(width) * columns // width
         return BlackCells(grid[down[:, None], across])
 
 
+# The options of INPUT.RESIZE_ROUNDING.
 RESIZES = {"nearest": T.ResizeShortestEdge, "down": ResizeRoundingDown}
 
 
 def evaluation_resize(cfg: CfgNode) -> T.Augmentation:
-    """The resize of images that poses are sought in."""
+    """The resize of images in evaluation."""
     resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
     return resize(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """What INPUT asks for; in evaluation the resize alone.
+    """The augmentations that INPUT asks for; in evaluation the resize alone.
 
-    Rotation and dropout come first, so that the corners of crops stay images. The rest is in the order of
-    the papers' code: a relative crop, or one of the range of sizes, then the resize, then an absolute crop
-    (so its pixels are those that the network sees), then the flip. Colors come last; they expect RGB.
+    Rotation comes before the crop, which then leaves out some of its black corners. The rest is in the order
+    of the official codes: a crop of type "relative_range" or "absolute_range", the resize, a crop of type
+    "absolute" (its size is then in pixels that the network sees), the flip. Color changes come last; they
+    expect RGB.
+
+    Args:
+        cfg: INPUT.
+        is_train: whether for training.
+
+    Raises:
+        ValueError: a key of INPUT has an unknown value.
     """
     settings = cfg.INPUT
     if not is_train:
@@ -156,14 +181,11 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         steps.append(_sometimes(rotation, settings.ROTATION_PROB))
     if settings.COARSE_DROPOUT_PROB > 0:
         steps.append(_sometimes(CoarseDropout(), settings.COARSE_DROPOUT_PROB))
-    before, after = _crops(cfg)
+    before, after = build_crop(cfg)
     resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)
     sizes = settings.MIN_SIZE_TRAIN, settings.MAX_SIZE_TRAIN, settings.MIN_SIZE_TRAIN_SAMPLING
     steps += [*before, resize(*sizes), *after]
-    if settings.RANDOM_FLIP == "horizontal":
-        steps.append(T.RandomFlip())
-    elif settings.RANDOM_FLIP != "none":
-        raise ValueError(f"INPUT.RANDOM_FLIP must be 'horizontal' or 'none', not '{settings.RANDOM_FLIP}'")
+    steps += flip_steps(cfg, T.RandomFlip())
     for change, strength in (
         (T.RandomBrightness, settings.COLOR.BRIGHTNESS),
         (T.RandomContrast, settings.COLOR.CONTRAST),
@@ -174,22 +196,35 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     return steps
 
 
-def _crops(cfg: CfgNode) -> tuple[list[T.Augmentation], list[T.Augmentation]]:
-    """What comes before and after the resize."""
+def flip_steps(cfg: CfgNode, flip: Step) -> list[Step]:
+    """The steps that INPUT.RANDOM_FLIP asks for: ``flip`` for "horizontal", nothing for "none"."""
+    options: dict[str, list[Step]] = {"horizontal": [flip], "none": []}
+    return choice(cfg, "INPUT.RANDOM_FLIP", options)
+
+
+def build_crop(cfg: CfgNode) -> Crop:
+    """The crop that INPUT.CROP asks for, before or after the resize."""
     crop = cfg.INPUT.CROP
     if not crop.ENABLED:
         return [], []
-    if crop.TYPE == "relative_range":
+
+    def relative_range() -> Crop:
         return [_sometimes(CropShare(crop.SIZE, crop.ON_PERSON), crop.PROB)], []
-    if crop.TYPE == "absolute":
+
+    def absolute() -> Crop:
         return [], [_sometimes(CropToSize(crop.SIZE, crop.ON_PERSON), crop.PROB)]
-    if crop.TYPE == "absolute_range":
+
+    def absolute_range() -> Crop:
         resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)(crop.RESIZE, sample_style="choice")
-        cut = T.AugmentationList([resize, T.RandomCrop(crop.TYPE, crop.SIZE)])
-        return [_sometimes(cut, crop.PROB)], []
-    raise ValueError(
-        f"INPUT.CROP.TYPE must be 'relative_range', 'absolute' or 'absolute_range', not '{crop.TYPE}'"
-    )
+        window = T.RandomCrop("absolute_range", crop.SIZE)
+        return [_sometimes(T.AugmentationList([resize, window]), crop.PROB)], []
+
+    options: dict[str, Callable[[], Crop]] = {
+        "relative_range": relative_range,
+        "absolute": absolute,
+        "absolute_range": absolute_range,
+    }
+    return choice(cfg, "INPUT.CROP.TYPE", options)()
 
 
 def _sometimes(augmentation: T.Augmentation, probability: float) -> T.Augmentation:

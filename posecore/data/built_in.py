@@ -1,11 +1,11 @@
-"""Where the datasets that are known by their names are expected (datasets/README.md)."""
+"""The built-in datasets and the places of their files (datasets/README.md): :data:`BUILT_IN`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A dataset known by its name; paths start at the folder that DETECTRON2_DATASETS names."""
+    """A built-in dataset; paths are relative to the folder in the environment's DETECTRON2_DATASETS."""
 
     annotations: str
     images: str
@@ -15,7 +15,7 @@ class BuiltIn:
 
 
 BUILT_IN = {
-    # Detectron2 registers the keypoint splits that have annotations; it has no test splits for keypoints.
+    # Detectron2 registers only the keypoint splits that have annotations.
     "keypoints_coco_2017_test": BuiltIn(
         "coco/annotations/image_info_test2017.json", "coco/test2017", "coco_17"
     ),

@@ -1,21 +1,21 @@
-"""Datasets by name: the built-in ones (posecore.data.built_in), and any that a definition file describes.
+"""Datasets by name: the built-in ones (:mod:`posecore.data.built_in`), and those of definition files.
 
-A dataset is a name in Detectron2's catalogs whose metadata has json_file, image_root, skeleton and
-evaluator_type, which says how the file is read (:data:`READERS`) and how poses are scored.
-A definition is a YAML file with four keys, or up to six::
+A dataset is a name in Detectron2's catalogs. Its metadata has json_file, image_root, skeleton and
+evaluator_type, a key of :data:`posecore.data.formats.FORMATS`: how its file is read and how poses on it are
+evaluated. A definition is a YAML file with four keys, or up to six::
 
     name: dogs_train
     annotations: annotations/train.json    # COCO's keypoint format
     images: images                         # the folder of the file names in the annotations
     skeleton: dog.yaml                     # or the name of a shipped skeleton
-    format: coco                           # that unless said otherwise: a key of READERS
-    ground_truth: mpii_gt_val.mat          # for format mpii alone: what PCKh is measured with
+    format: coco                           # optional, a key of FORMATS
+    ground_truth: mpii_gt_val.mat          # optional, for format mpii: the file that PCKh is measured with
 
 Relative paths start at the definition's folder; $VARIABLES of the environment and ~ are expanded.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from string import Template
@@ -25,19 +25,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
 from posecore.data.built_in import BUILT_IN
-from posecore.data.formats.coco import dataset_dicts, read_coco
-from posecore.data.formats.coco_wholebody import read_wholebody
-from posecore.data.formats.crowdpose import read_crowdpose
-from posecore.data.formats.mpii import read_mpii
+from posecore.data.formats import FORMATS, Format
+from posecore.data.formats.coco import dataset_dicts
 from posecore.structures.skeleton import Skeleton, load_skeleton
-
-# What turns an annotation file into COCO's structure, by the format's name.
-READERS: dict[str, Callable[[Metadata, Skeleton], dict]] = {
-    "coco": lambda metadata, skeleton: read_coco(metadata.json_file, skeleton),
-    "crowdpose": lambda metadata, skeleton: read_crowdpose(metadata.json_file, skeleton),
-    "coco_wholebody": lambda metadata, skeleton: read_wholebody(metadata.json_file, skeleton),
-    "mpii": lambda metadata, skeleton: read_mpii(metadata.json_file, metadata.image_root, skeleton),
-}
 
 
 def register(
@@ -49,23 +39,27 @@ def register(
     format: str = "coco",
     ground_truth: str | Path | None = None,
 ) -> None:
-    """Makes a dataset known by its name; one that had this name before is replaced.
+    """Registers a dataset under its name; one that had this name before is replaced.
 
     Args:
         name: for DATASETS.TRAIN and TEST.
         json_file: the annotations.
         image_root: the folder of the images.
         skeleton: of the annotations.
-        format: how the annotations are read and poses are scored; a key of :data:`READERS`.
-        ground_truth: of MPII's evaluation (mpii_gt_val.mat); without it MPII poses are not scored.
+        format: a key of :data:`posecore.data.formats.FORMATS`.
+        ground_truth: the file that MPII's evaluation reads (mpii_gt_val.mat); without it, poses on an MPII
+            dataset are written but not evaluated.
 
     Raises:
-        ValueError: unknown format, or a ground truth for another than MPII's.
+        ValueError: the format is unknown, or it has no ground-truth file and one is given.
     """
-    if format not in READERS:
-        raise ValueError(f"dataset '{name}': format must be one of {sorted(READERS)}, not '{format}'")
-    if ground_truth is not None and format != "mpii":
-        raise ValueError(f"dataset '{name}': format '{format}' has no ground_truth; only mpii has")
+    if format not in FORMATS:
+        raise ValueError(f"dataset '{name}': format must be one of {_names(FORMATS)}, not '{format}'")
+    if ground_truth is not None and not FORMATS[format].has_ground_truth_file:
+        takers = [key for key, known in FORMATS.items() if known.has_ground_truth_file]
+        raise ValueError(
+            f"dataset '{name}': format '{format}' has no ground_truth; only {_names(takers)} has"
+        )
     for catalog in (DatasetCatalog, MetadataCatalog):
         catalog.pop(name, None)
     DatasetCatalog.register(name, lambda: load_dataset(name, skeleton))
@@ -109,8 +103,8 @@ def _parse_definition(text: str, folder: Path) -> dict:
     keys, more = {"name", "annotations", "images", "skeleton"}, {"format", "ground_truth"}
     if not isinstance(content, dict) or content.keys() - more != keys:
         raise ValueError(
-            f"a dataset definition has the keys {sorted(keys)}, no fewer, and may have {sorted(more)}, "
-            "no others"
+            f"a dataset definition must have the keys {sorted(keys)}, may have {sorted(more)}, "
+            "and has no others"
         )
     if wrong := [key for key, value in content.items() if not isinstance(value, str) or not value]:
         raise ValueError(f"{', '.join(wrong)} must be text")
@@ -141,7 +135,7 @@ def _expand(path: str) -> str:
 def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
     """The images of a dataset as Detectron2's dicts (:func:`posecore.data.formats.coco.dataset_dicts`).
 
-    Arguments and errors are those of :func:`read_dataset`.
+    The arguments and errors are those of :func:`read_dataset`.
     """
     return dataset_dicts(read_dataset(name, skeleton), dataset_metadata(name).image_root)
 
@@ -162,36 +156,51 @@ def read_dataset(name: str, skeleton: Skeleton) -> dict:
             f"dataset '{name}' has skeleton '{metadata.skeleton.name}', but DATASETS.SKELETON is "
             f"'{skeleton.name}'{_difference(metadata.skeleton, skeleton)}; they must be the same"
         )
-    kind = metadata.get("evaluator_type", "coco")
-    if kind not in READERS:
-        raise ValueError(f"dataset '{name}' has evaluator_type '{kind}'; it can be one of {sorted(READERS)}")
-    return READERS[kind](metadata, skeleton)
+    return dataset_format(name).read(metadata, skeleton)
+
+
+def dataset_format(name: str) -> Format:
+    """The format of a registered dataset, by the evaluator_type of its metadata; COCO's where it has none.
+
+    Raises:
+        ValueError: no such dataset, or an evaluator_type that is no key of :data:`FORMATS`.
+    """
+    key = dataset_metadata(name).get("evaluator_type", "coco")
+    if key not in FORMATS:
+        raise ValueError(f"dataset '{name}': evaluator_type must be one of {_names(FORMATS)}, not '{key}'")
+    return FORMATS[key]
 
 
 def dataset_metadata(name: str) -> Metadata:
     """Detectron2's metadata of a dataset that has a skeleton.
 
     Raises:
-        ValueError: nobody registered the dataset, or not as one of poses.
+        ValueError: the dataset is not registered, or it has no skeleton.
     """
     if name not in DatasetCatalog:
         raise ValueError(
-            f"dataset '{name}' is not known; list its definition in DATASETS.DEFINITIONS. Known: {_posed()}"
+            f"dataset '{name}' is not known; list its definition in DATASETS.DEFINITIONS. Known: "
+            f"{_names(_pose_datasets())}"
         )
     metadata = MetadataCatalog.get(name)
     if "skeleton" not in metadata.as_dict():
         raise ValueError(
-            f"dataset '{name}' has no skeleton: set MetadataCatalog.get('{name}').skeleton. Known: {_posed()}"
+            f"dataset '{name}' has no skeleton: set MetadataCatalog.get('{name}').skeleton. Known: "
+            f"{_names(_pose_datasets())}"
         )
     return metadata
 
 
-def _posed() -> list[str]:
+def _pose_datasets() -> list[str]:
     return [name for name in DatasetCatalog.list() if "skeleton" in MetadataCatalog.get(name).as_dict()]
 
 
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
 def _difference(theirs: Skeleton, ours: Skeleton) -> str:
-    """Which parts differ, where the names do not already say it."""
+    """The parts in which two skeletons of the same name differ, for the message."""
     if theirs.name != ours.name:
         return ""
     parts = [item.name for item in fields(Skeleton) if getattr(theirs, item.name) != getattr(ours, item.name)]

@@ -1,4 +1,4 @@
-"""From a configuration to batches: Detectron2's loaders over our datasets, as INPUT.SAMPLES shows them."""
+"""Loaders of a configuration: Detectron2's loaders over the samples of INPUT.SAMPLES."""
 
 import itertools
 import logging
@@ -11,6 +11,7 @@ from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
+from posecore.config.options import choice
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.sampler import ResumableSampler
 from posecore.data.samples import build_samples
@@ -18,23 +19,26 @@ from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
 
+# The options of DATALOADER.SAMPLER_TRAIN, which Detectron2 has more of.
+SAMPLERS = {"TrainingSampler": ResumableSampler}
+
 
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
-    """What training goes through, from all of DATASETS.TRAIN; its length is an epoch.
+    """The records of all datasets of DATASETS.TRAIN; their number is the length of an epoch.
 
-    By INPUT.SAMPLES images, or persons of them. Those with fewer than DATASETS.MIN_KEYPOINTS labeled
-    keypoints are left out.
+    Depending on INPUT.SAMPLES a record is an image or a person. Records with fewer than
+    DATASETS.MIN_KEYPOINTS labeled keypoints are left out.
 
     Raises:
-        FileNotFoundError, ValueError: a dataset cannot be used, or nothing is left to train on.
+        FileNotFoundError, ValueError: a dataset cannot be used, or no record is left.
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     if not cfg.DATASETS.TRAIN:
-        raise ValueError("DATASETS.TRAIN names no dataset")
+        raise ValueError("DATASETS.TRAIN is empty: it must name a dataset")
     dicts = list(itertools.chain.from_iterable(load_dataset(name, skeleton) for name in cfg.DATASETS.TRAIN))
     if any("annotations" not in record for record in dicts):
-        raise ValueError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} holds a dataset without annotations")
+        raise ValueError(f"DATASETS.TRAIN {cfg.DATASETS.TRAIN} names a dataset without annotations")
     minimum = cfg.DATASETS.MIN_KEYPOINTS
     records = build_samples(cfg).train_records(dicts)
     logger.info(
@@ -42,7 +46,7 @@ def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     )
     if not records:
         raise ValueError(
-            f"nothing in {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labeled keypoints"
+            f"no sample of {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labeled keypoints"
         )
     return records
 
@@ -55,23 +59,22 @@ def build_train_loader(
     seed: int | None = None,
     first_batch: int = 0,
 ) -> Iterable[list[dict]]:
-    """Endless batches of SOLVER.IMS_PER_BATCH / processes samples, in an order of its own for each epoch.
+    """Endless batches of SOLVER.IMS_PER_BATCH / processes samples, shuffled anew in each epoch.
 
     Args:
         cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
-        mapper: from such a dict to a sample; None for that of INPUT.SAMPLES.
-        dicts: what :func:`train_dataset_dicts` returned, where it is at hand already.
+        mapper: from a record to a sample; None for that of INPUT.SAMPLES.
+        dicts: the result of :func:`train_dataset_dicts`; None to read the datasets.
         seed: of the order; None draws one that all processes share.
-        first_batch: the batch of this order to begin with, where training goes on after a stop.
+        first_batch: number of the batch of this order to begin with, for a resumed training.
+
+    Raises:
+        FileNotFoundError, ValueError: a dataset or a key of the configuration cannot be used.
     """
     dicts = train_dataset_dicts(cfg) if dicts is None else dicts
-    if cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
-        raise ValueError(
-            f"DATALOADER.SAMPLER_TRAIN must be 'TrainingSampler', not '{cfg.DATALOADER.SAMPLER_TRAIN}'"
-        )
     samples = build_samples(cfg)
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not samples.same_shape
-    sampler = ResumableSampler(
+    sampler = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
         len(dicts),
         seed=comm.shared_random_seed() if seed is None else seed,
         batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
@@ -89,11 +92,11 @@ def build_train_loader(
 
 
 def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
-    """What training would go through if a dataset of DATASETS.TEST were trained with.
+    """The records of a dataset of DATASETS.TEST, chosen as if a model were trained with it.
 
     Raises:
-        FileNotFoundError, ValueError: the dataset cannot be used, or it has too little that is labeled for
-            every process to get something.
+        FileNotFoundError, ValueError: the dataset cannot be used, or it has fewer records than there are
+            processes.
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
     images = load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))
@@ -102,18 +105,18 @@ def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
     processes = comm.get_world_size()
     if len(records) < processes:
         raise ValueError(
-            f"TEST.LOSSES wants persons of every dataset of DATASETS.TEST: {name} has {len(records)} samples "
-            f"with DATASETS.MIN_KEYPOINTS = {cfg.DATASETS.MIN_KEYPOINTS} labeled keypoints, and there are "
-            f"{processes} processes"
+            f"TEST.LOSSES needs a sample of each dataset of DATASETS.TEST in every process: {name} has "
+            f"{len(records)} samples with DATASETS.MIN_KEYPOINTS = {cfg.DATASETS.MIN_KEYPOINTS} labeled "
+            f"keypoints, and there are {processes} processes"
         )
     return records
 
 
 def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
-    """The samples of :func:`labeled_records` once, as evaluation reads them, in batches as in training.
+    """The samples of :func:`labeled_records` once, not augmented, in batches of the size of training.
 
-    Every process has as many batches of the same sizes; what remains in the end, fewer samples than there are
-    processes, is left out.
+    Every process has the same number of batches of the same sizes. The last samples, fewer than there are
+    processes, may be left out for that.
     """
     records = labeled_records(cfg, name)
     processes = comm.get_world_size()

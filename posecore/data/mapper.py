@@ -1,6 +1,8 @@
-"""From a dataset dict to what models take: read, augment, make instances."""
+"""From a dataset dict to a sample that models take: :class:`PoseMapper` reads, augments, makes instances."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,21 +11,24 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
 
+from posecore.config.options import choice
 from posecore.data.augment import build_augmentations
 from posecore.structures.boxes import keypoint_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
-# Pixels that pseudo-boxes are wider than their keypoints on each side, as DirectPose's authors have it.
+# Pixels that pseudo-boxes are wider than their keypoints on each side, as in DirectPose's official code.
 MARGIN = 1.0
-# The same by the value of INPUT.BOXES; InsPose's authors have none.
-MARGINS = {"keypoints": MARGIN, "keypoints_or_annotated": 0.0}
-# The least width and height of a person's box without a margin, pixels of the original image.
+# The least width and height of a pseudo-box without a margin, pixels of the original image.
 LEAST_SIDE = 1.0
+
+# The order of an image's channels, and the options of INPUT.FORMAT.
+ImageFormat = Literal["BGR", "RGB"]
+IMAGE_FORMATS: dict[str, ImageFormat] = {"BGR": "BGR", "RGB": "RGB"}
 
 
 @dataclass(frozen=True)
 class People:
-    """The n persons of an image that are trained with.
+    """The n persons of an image that a model is trained with.
 
     Attributes:
         keypoints: (n, K, 3) in continuous pixels.
@@ -39,17 +44,55 @@ class People:
         return People(self.keypoints[rows], self.boxes[rows], self.areas[rows])
 
 
+# Chooses the boxes of persons: takes the persons with their annotated boxes and the (height, width) of the
+# image, and may leave persons out.
+BoxRule = Callable[[People, tuple[int, int]], People]
+
+
+def annotated_boxes(people: People, image_size: tuple[int, int]) -> People:
+    """All persons with their annotated boxes."""
+    return people
+
+
+def boxes_around_keypoints(people: People, image_size: tuple[int, int]) -> People:
+    """Persons with labeled keypoints, with pseudo-boxes one pixel wider than these on each side."""
+    return replace(people, boxes=_pseudo_boxes(people, MARGIN, image_size))[_is_labeled(people)]
+
+
+def boxes_around_keypoints_or_annotated(people: People, image_size: tuple[int, int]) -> People:
+    """Pseudo-boxes without a margin, and annotated boxes for persons without labeled keypoints.
+
+    Persons without an area are left out, and those with boxes of less than a pixel (InsPose's official code).
+    """
+    labeled = _is_labeled(people)[:, None]
+    boxes = np.where(labeled, _pseudo_boxes(people, 0.0, image_size), people.boxes)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return replace(people, boxes=boxes)[(sides >= LEAST_SIDE).all(axis=1) & (people.areas > 0)]
+
+
+# The options of INPUT.BOXES.
+BOX_RULES: dict[str, BoxRule] = {
+    "keypoints": boxes_around_keypoints,
+    "annotated": annotated_boxes,
+    "keypoints_or_annotated": boxes_around_keypoints_or_annotated,
+}
+
+
 class PoseMapper:
-    """Reads an image and makes a sample of it; takes and returns a dict, and changes nothing of the first.
+    """Makes a sample of a dataset dict, which is not modified: reads the image and augments it.
 
-    The sample has image, a uint8 tensor (3, H, W); file_name, image_id, height and width as the dataset
-    has them; where it is labeled, as for training, also instances with the n persons that are no crowd:
-    gt_boxes (n, 4), gt_classes (n,), all 0, gt_keypoints (n, K, 3) in continuous pixels of the image, v = 0
-    and x = y = 0 where a keypoint is not labeled or has left the image, and gt_areas (n,), the annotated
-    areas as the resize changes them, whatever of the person has left the image. n may be 0.
+    A sample is a dict with image, a uint8 tensor (3, H, W), and with file_name, image_id, height and width of
+    the dataset dict. If it is labeled, as for training, it also has instances with the n persons that are no
+    crowd; n may be 0:
 
-    Pseudo-boxes are made on the original image and then transformed and cut as annotated boxes are,
-    so a person whose keypoints have all left the image may still have a box.
+    * gt_boxes (n, 4);
+    * gt_classes (n,), all 0;
+    * gt_keypoints (n, K, 3) in continuous pixels of the image, with v = x = y = 0 where a keypoint is not
+      labeled or outside the image;
+    * gt_areas (n,), the annotated areas scaled with the image, also where a person is partly outside.
+
+    Pseudo-boxes are made on the original image and then transformed and clipped as annotated boxes are, so a
+    person whose keypoints are all outside the image may still have a box.
     """
 
     @configurable
@@ -59,31 +102,22 @@ class PoseMapper:
         labeled: bool,
         augmentations: list[T.Augmentation],
         skeleton: Skeleton,
-        boxes: str,
-        image_format: str,
+        boxes: BoxRule,
+        image_format: ImageFormat,
     ) -> None:
         """
         Args:
-            labeled: whether samples get instances.
+            labeled: whether samples have instances.
             augmentations: applied in their order, to RGB images.
-            skeleton: tells how a flip swaps the keypoints.
-            boxes: "keypoints" for pseudo-boxes (persons without labeled keypoints are left out),
-                "annotated" for those of the dataset, or "keypoints_or_annotated" for pseudo-boxes that are
-                no wider than the keypoints, and annotated ones for persons without (persons without an area
-                are left out, and boxes of less than a pixel).
-            image_format: order of the sample's channels, "BGR" or "RGB".
+            skeleton: defines which keypoints a flip swaps.
+            boxes: chooses the boxes of persons.
+            image_format: order of the sample's channels.
         """
-        if boxes not in (*MARGINS, "annotated"):
-            raise ValueError(
-                f"INPUT.BOXES must be 'keypoints', 'annotated' or 'keypoints_or_annotated', not '{boxes}'"
-            )
-        if image_format not in ("BGR", "RGB"):
-            raise ValueError(f"INPUT.FORMAT must be 'BGR' or 'RGB', not '{image_format}'")
         self.labeled = labeled
-        # The first step changes nothing; it is for annotations that lie outside from the start.
+        # The first step changes nothing: after it, annotations outside the original image are removed.
         self.augmentations = T.AugmentationList([T.NoOpTransform(), *augmentations]).augs
         self.skeleton = skeleton
-        self.boxes = boxes
+        self._choose_boxes = boxes
         self.image_format = image_format
 
     @classmethod
@@ -91,28 +125,29 @@ class PoseMapper:
         """Reads INPUT and DATASETS.SKELETON.
 
         Args:
-            is_train: whether images are augmented and labeled; ``labeled`` can be given beside it.
+            cfg: the configuration.
+            is_train: whether samples are augmented, and labeled unless ``labeled`` is given as well.
         """
         return {
             "labeled": is_train,
             "augmentations": build_augmentations(cfg, is_train),
             "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
-            "boxes": cfg.INPUT.BOXES,
-            "image_format": cfg.INPUT.FORMAT,
+            "boxes": choice(cfg, "INPUT.BOXES", BOX_RULES),
+            "image_format": choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
         """
         Raises:
-            FileNotFoundError, ValueError: the image is missing, broken or of another size than the
-                dataset says; the message names it.
+            FileNotFoundError, ValueError: the image is missing, broken or of another size than stated in
+                the dataset; the message names it.
         """
         augmented = T.AugInput(read_rgb(dataset_dict))
-        people = self._people(dataset_dict) if self.labeled else _nobody(self.skeleton)
+        people = self._people(dataset_dict) if self.labeled else _no_people(self.skeleton)
         augmented.boxes = people.boxes
         for augmentation in self.augmentations:
             transform = augmentation(augmented)
-            # After each step, since what has left the image must not return with the next.
+            # After each step, because a point outside the image must not come back by a later step.
             size = augmented.image.shape[:2]
             augmented.boxes = augmented.boxes.clip(0, size[::-1] * 2)
             people = People(
@@ -127,10 +162,10 @@ class PoseMapper:
         return sample
 
     def _people(self, dataset_dict: dict) -> People:
-        """The persons to train with, on the original image."""
+        """The persons to train with, in the original image."""
         annotations = [person for person in dataset_dict["annotations"] if not person["iscrowd"]]
         if not annotations:
-            return _nobody(self.skeleton)
+            return _no_people(self.skeleton)
         keypoints = np.array([person["keypoints"] for person in annotations], dtype=np.float64)
         boxes = [
             BoxMode.convert(person["bbox"], person["bbox_mode"], BoxMode.XYXY_ABS) for person in annotations
@@ -140,19 +175,10 @@ class PoseMapper:
             np.array(boxes, dtype=np.float64),
             np.array([person["area"] for person in annotations], dtype=np.float64),
         )
-        if self.boxes == "annotated":
-            return people
-        size = dataset_dict["height"], dataset_dict["width"]
-        pseudo = keypoint_boxes(torch.from_numpy(people.keypoints), MARGINS[self.boxes], size).numpy()
-        labeled: np.ndarray = np.any(people.keypoints[..., 2] > 0, axis=1)
-        if self.boxes == "keypoints":
-            return replace(people, boxes=pseudo)[labeled]
-        people = replace(people, boxes=np.where(labeled[:, None], pseudo, people.boxes))
-        sides = people.boxes[:, 2:] - people.boxes[:, :2]
-        return people[(sides >= LEAST_SIDE).all(axis=1) & (people.areas > 0)]
+        return self._choose_boxes(people, (dataset_dict["height"], dataset_dict["width"]))
 
     def _move(self, keypoints: np.ndarray, transform: T.Transform, size: tuple[int, int]) -> np.ndarray:
-        """(n, K, 3) -> (n, K, 3): moved with the image, which is of this size afterwards."""
+        """Transforms keypoints (n, K, 3) with the image, whose size is then (height, width)."""
         points = transform.apply_coords(keypoints[..., :2].reshape(-1, 2)).reshape(*keypoints.shape[:2], 2)
         inside = ((points >= 0) & (points < size[::-1])).all(axis=-1)
         labeled = inside & (keypoints[..., 2] > 0)
@@ -161,8 +187,8 @@ class PoseMapper:
         return moved[:, list(self.skeleton.flip_indices)] if flips % 2 else moved
 
 
-def as_tensor(image: np.ndarray, image_format: str) -> torch.Tensor:
-    """(H, W, 3) RGB -> (3, H, W), a copy with the channels in the order "RGB" or "BGR"."""
+def as_tensor(image: np.ndarray, image_format: ImageFormat) -> torch.Tensor:
+    """(H, W, 3) RGB -> (3, H, W), a copy with the channels in the order of ``image_format``."""
     ordered = image if image_format == "RGB" else image[:, :, ::-1]
     return torch.from_numpy(ordered.transpose(2, 0, 1).copy())
 
@@ -171,7 +197,7 @@ def read_rgb(dataset_dict: dict) -> np.ndarray:
     """The image of a dataset dict, (H, W, 3) uint8.
 
     Raises:
-        FileNotFoundError, ValueError: it is missing, broken or of another size than the dict says.
+        FileNotFoundError, ValueError: it is missing, broken or of another size than stated in the dict.
     """
     file_name = dataset_dict["file_name"]
     try:
@@ -189,18 +215,27 @@ def read_rgb(dataset_dict: dict) -> np.ndarray:
     return image
 
 
-def _nobody(skeleton: Skeleton) -> People:
+def _is_labeled(people: People) -> np.ndarray:
+    """(n,) bool: which persons have labeled keypoints."""
+    return np.any(people.keypoints[..., 2] > 0, axis=1)
+
+
+def _pseudo_boxes(people: People, margin: float, image_size: tuple[int, int]) -> np.ndarray:
+    return keypoint_boxes(torch.from_numpy(people.keypoints), margin, image_size).numpy()
+
+
+def _no_people(skeleton: Skeleton) -> People:
     return People(np.zeros((0, skeleton.num_keypoints, 3)), np.zeros((0, 4)), np.zeros(0))
 
 
 def _growth(transform: T.Transform) -> float:
-    """By how much a transform that keeps lines straight enlarges areas."""
+    """The factor by which an affine transform changes areas."""
     corner, right, down = transform.apply_coords(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     return abs(np.linalg.det([right - corner, down - corner]))
 
 
 def _instances(people: People, size: tuple[int, int]) -> Instances:
-    """The persons of an image of that size; those without a box vanish."""
+    """The persons of an image of this size; those whose box is empty are left out."""
     gt_boxes = Boxes(torch.from_numpy(people.boxes).float())
     instances = Instances(size)
     instances.gt_boxes = gt_boxes

@@ -1,4 +1,4 @@
-"""Boxes of persons that somebody has found already, for models that look at one person at a time."""
+"""Boxes of detected persons for top-down models: :class:`PersonBoxes`, and files of them."""
 
 import json
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
-# Result files may hold all of COCO's categories; its persons have this one.
+# The category of persons in COCO.
 _PERSON = 1
 
 
@@ -20,7 +20,7 @@ class PersonBoxes:
 
     Attributes:
         boxes: (M, 4) float, (x1, y1, x2, y2) in continuous pixels.
-        scores: (M,) float; 1 where nobody scored them.
+        scores: (M,) float; 1 for boxes without a score.
 
     Raises:
         ValueError: another shape, or a number that is not finite.
@@ -42,34 +42,35 @@ class PersonBoxes:
 
     @classmethod
     def from_instances(cls, instances: Instances) -> "PersonBoxes":
-        """The persons (class 0) that a model found: pred_boxes and scores, on any device."""
+        """The persons (class 0) among the detections of a model: pred_boxes and scores, on any device."""
         found = instances.to("cpu")
         found = found[found.pred_classes == 0]
         return cls(found.pred_boxes.tensor.double().numpy(), found.scores.double().numpy())
 
     @classmethod
     def from_detections(cls, detections: list[dict[str, Any]]) -> "PersonBoxes":
-        """COCO's results of one image, each with bbox (x, y, width, height) and score."""
+        """The boxes of one image in COCO's result format, each with bbox (x, y, width, height) and score."""
         corners = np.array([item["bbox"] for item in detections], dtype=np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
         return cls(corners, np.array([item["score"] for item in detections], dtype=np.float64))
 
 
 def read_detections(file: str | Path, image_ids: Collection | None = None) -> dict[Any, PersonBoxes]:
-    """Persons per image from a file in COCO's result format, as detectors write it.
+    """The persons of each image from a file in COCO's result format, as detectors write it.
 
     The file is a list of detections with image_id, bbox (x, y, width, height), score and category_id. Where
-    it holds several categories, those that are no persons (1, as in COCO) are left out.
+    it has several categories, all but persons (1, as in COCO) are left out.
 
     Args:
         file: JSON.
-        image_ids: of the images that there are; None to take any.
+        image_ids: of the dataset's images, which the file's must be among; None to accept any.
 
     Returns:
-        By image id; images without detections are missing. Their order is that of the file.
+        image id -> boxes, in the order of the file. Images without detections are missing.
 
     Raises:
-        FileNotFoundError, ValueError: names the file, the detection and what would be right.
+        FileNotFoundError, ValueError: the file is missing or wrong; the message names the file, the detection
+            and what would be right.
     """
     path = Path(file)
     if not path.is_file():
@@ -77,7 +78,7 @@ def read_detections(file: str | Path, image_ids: Collection | None = None) -> di
     try:
         detections = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is no complete JSON file (is it truncated?): {error}") from error
+        raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
     if not isinstance(detections, list):
         raise ValueError(
             f"{path} must be a list of detections with image_id, bbox and score, as COCO's result files are"

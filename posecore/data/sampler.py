@@ -1,4 +1,4 @@
-"""The order in which training sees the images; one that a resumed training can take up where it stopped."""
+"""The order of training samples, which a resumed training continues: :class:`ResumableSampler`."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,18 +7,18 @@ from detectron2.data.samplers import TrainingSampler
 
 
 class ResumableSampler(TrainingSampler):
-    """Detectron2's endless shuffled stream of image indices, from behind its first batches on.
+    """Detectron2's endless shuffled stream of sample indices, without its first batches.
 
-    What follows is what would have followed without the interruption, image by image, also where
-    images wait for others of their shape; only with several loading workers and without
-    DATALOADER.ASPECT_RATIO_GROUPING do a few images come earlier or later than they would have.
+    The order is that of a training without interruption, also with DATALOADER.ASPECT_RATIO_GROUPING, where
+    samples wait for others of their shape. Only without grouping and with several loader workers do a few
+    samples come earlier or later.
 
     Args:
-        size: number of images.
+        size: number of samples.
         seed: of the shuffling, the same in all processes.
         batch_size: of this process.
-        groups: (size,), which images may share a batch.
-        first_batch: how many batches this process has had already.
+        groups: (size,); only samples of the same group share a batch.
+        first_batch: number of batches that this process has been trained with.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class ResumableSampler(TrainingSampler):
 
 
 def skip_batches(stream: Iterable[int], groups: Sequence[int], batch_size: int, count: int) -> Iterator[int]:
-    """The stream as it goes on once ``count`` batches were made of it.
+    """The stream after ``count`` batches were made of it.
 
-    Batches hold images of one group. When the last of them is full, some images that came before it
-    still wait for others of their group; they are the first to come now.
+    Batches hold samples of one group. When the last of them is full, some earlier samples still wait for
+    others of their group; they come first.
     """
     stream = iter(stream)
     waiting: dict[int, list[int]] = {group: [] for group in sorted(set(groups))}

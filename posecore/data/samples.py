@@ -1,6 +1,6 @@
-"""How datasets become what a model takes: whole images, or what else a method registers.
+"""Kinds of samples: :class:`ImageSamples` are whole images; methods register others, such as person crops.
 
-INPUT.SAMPLES names the samples; loaders and the predictor ask it for everything that depends on it.
+INPUT.SAMPLES names the kind. Loaders and the predictor make all samples by the interface :class:`Samples`.
 """
 
 from abc import ABC, abstractmethod
@@ -13,20 +13,20 @@ from detectron2.data import transforms as T
 
 from posecore.config.options import choice
 from posecore.data.augment import evaluation_resize
-from posecore.data.mapper import PoseMapper, as_tensor
+from posecore.data.mapper import IMAGE_FORMATS, ImageFormat, PoseMapper, as_tensor
 from posecore.data.person_boxes import PersonBoxes
 
 
 class Samples(ABC):
-    """Chooses the records that samples are made of, and makes the samples.
+    """A kind of samples: chooses the records of datasets, and makes the samples of them.
 
-    Records are dicts with at least width and height of the image they come from; samples are what the
-    model takes (posecore.modeling.estimator). No method changes what it is given.
+    Records are dicts with at least width and height of their image. Samples are the inputs of models
+    (:mod:`posecore.modeling.estimator`). No method modifies its arguments.
 
     Attributes:
-        same_shape: whether all training samples have one shape, so that none has to wait for others of
-            its shape (DATALOADER.ASPECT_RATIO_GROUPING).
-        needs_boxes: whether a sample of an image can only be made with the boxes of its persons.
+        same_shape: whether all training samples have the same shape, so that they need no grouping by it
+            (DATALOADER.ASPECT_RATIO_GROUPING).
+        needs_boxes: whether a sample of an image needs the boxes of its persons.
     """
 
     same_shape: bool = False
@@ -35,11 +35,11 @@ class Samples(ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, cfg: CfgNode) -> "Samples":
-        """The samples as INPUT and DATASETS ask for it."""
+        """The samples as INPUT and DATASETS ask for them."""
 
     @abstractmethod
     def train_records(self, images: list[dict]) -> list[dict]:
-        """What training goes through; their number is an epoch.
+        """The records of training; their number is the length of an epoch.
 
         Args:
             images: with annotations, as :func:`posecore.data.load_dataset` returns them.
@@ -47,7 +47,7 @@ class Samples(ABC):
 
     @abstractmethod
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
-        """What evaluation goes through, one record per image, in their order.
+        """The records of evaluation, one per image, in the order of the images.
 
         Args:
             dataset: one of DATASETS.TEST.
@@ -56,31 +56,31 @@ class Samples(ABC):
 
     @abstractmethod
     def check(self, dataset: str) -> None:
-        """Whether :meth:`test_records` of a dataset could work, as far as that shows at once.
+        """Checks before a training, as far as this is quick, that :meth:`test_records` will work.
 
         Raises:
-            FileNotFoundError, ValueError: it could not; a training need not start.
+            FileNotFoundError, ValueError: it will not.
         """
 
     @abstractmethod
     def train_sample(self, record: dict) -> dict[str, Any]:
-        """One of :meth:`train_records`, read and augmented."""
+        """The sample of one of :meth:`train_records`, augmented."""
 
     @abstractmethod
     def labeled_sample(self, record: dict) -> dict[str, Any]:
-        """One of :meth:`train_records` without augmentation, for losses that are only looked at."""
+        """The sample of one of :meth:`train_records`, not augmented, for validation losses."""
 
     @abstractmethod
     def test_sample(self, record: dict) -> dict[str, Any]:
-        """One of :meth:`test_records`, read."""
+        """The sample of one of :meth:`test_records`."""
 
     @abstractmethod
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
-        """What evaluation would make of an image, without its file_name and image_id.
+        """The sample of an image as in evaluation, without file_name and image_id.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            boxes: its persons, where :attr:`needs_boxes`.
+            boxes: of its persons, where :attr:`needs_boxes`.
         """
 
 
@@ -89,7 +89,7 @@ SamplesClass = TypeVar("SamplesClass", bound=type[Samples])
 
 
 def register_samples(name: str) -> Callable[[SamplesClass], SamplesClass]:
-    """Makes a class known as INPUT.SAMPLES ``name``."""
+    """A decorator that registers a class under the name that INPUT.SAMPLES then takes."""
 
     def register(samples: SamplesClass) -> SamplesClass:
         SAMPLES[name] = samples
@@ -102,20 +102,20 @@ def build_samples(cfg: CfgNode) -> Samples:
     """The samples of a configuration.
 
     Raises:
-        ValueError: nobody registered INPUT.SAMPLES, or another key of INPUT is wrong.
+        ValueError: INPUT.SAMPLES is not registered, or another key of INPUT is wrong.
     """
     return choice(cfg, "INPUT.SAMPLES", SAMPLES).from_config(cfg)
 
 
 @register_samples("images")
 class ImageSamples(Samples):
-    """Whole images, each with all its persons.
+    """Samples of whole images, each with all its persons.
 
     Args:
         train_mapper: makes training samples.
         labeled_mapper: makes samples that are labeled and not augmented.
-        test_mapper: makes those of evaluation.
-        resize: what ``test_mapper`` does to an image.
+        test_mapper: makes samples of evaluation.
+        resize: the augmentation of ``test_mapper``.
         image_format: order of the samples' channels, "BGR" or "RGB".
         min_keypoints: labeled keypoints, over all persons, that a training image must have.
     """
@@ -127,7 +127,7 @@ class ImageSamples(Samples):
         labeled_mapper: PoseMapper,
         test_mapper: PoseMapper,
         resize: T.Augmentation,
-        image_format: str,
+        image_format: ImageFormat,
         min_keypoints: int,
     ) -> None:
         self._train_mapper = train_mapper
@@ -144,7 +144,7 @@ class ImageSamples(Samples):
             labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
             resize=evaluation_resize(cfg),
-            image_format=cfg.INPUT.FORMAT,
+            image_format=choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
         )
 

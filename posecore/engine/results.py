@@ -1,7 +1,6 @@
-"""OUTPUT_DIR/results.json: the metrics that a training or an evaluation ended with.
+"""The file results.json in OUTPUT_DIR: the final metrics of a training or an evaluation.
 
-The file is there only if the last one in that folder has come to its end, so that whoever starts many can
-tell which are done.
+It exists only if the last run in that folder is finished, which tells finished runs from others.
 """
 
 import json
@@ -16,24 +15,24 @@ FILE = "results.json"
 
 
 def finite_metrics(results: Mapping[str, Any]) -> dict[str, float]:
-    """Nested metrics as ``{"keypoints/AP": 61.5}``, in their order, without those that are no numbers.
+    """Nested metrics as ``{"keypoints/AP": 61.5}``, in their order, without those that are not finite.
 
-    A metric is NaN where the dataset has nobody whom it is about; JSON has no word for that.
+    A metric is NaN where the dataset has no persons for it, and JSON has no NaN.
     """
     return {name: value for name, value in flatten_results_dict(results).items() if math.isfinite(value)}
 
 
-def clear_outcome(folder: str | Path) -> None:
-    """Forgets what an earlier run in a folder has come to."""
+def clear_results(folder: str | Path) -> None:
+    """Removes the results of an earlier run from a folder."""
     (Path(folder) / FILE).unlink(missing_ok=True)
 
 
-def write_outcome(folder: str | Path, results: Mapping[str, Any]) -> None:
-    """Says that the run in a folder is over; its metrics may be nested, and none at all."""
+def write_results(folder: str | Path, results: Mapping[str, Any]) -> None:
+    """Writes the metrics of a finished run; they may be nested, or empty."""
     (Path(folder) / FILE).write_text(json.dumps(finite_metrics(results), indent=1))
 
 
-def read_outcome(folder: str | Path) -> dict[str, float] | None:
-    """The metrics of the run in a folder, as :func:`finite_metrics` names them; None if it is not over."""
+def read_results(folder: str | Path) -> dict[str, float] | None:
+    """The metrics of the run in a folder, as :func:`finite_metrics` names them; None if it is unfinished."""
     file = Path(folder) / FILE
     return json.loads(file.read_text()) if file.exists() else None

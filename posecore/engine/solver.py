@@ -1,9 +1,10 @@
-"""Optimizers, gradient clipping, learning-rate schedules, and lengths given in epochs (SOLVER.*)."""
+"""Optimizers, gradient clipping, learning-rate schedules and lengths in epochs, from the keys of SOLVER."""
 
 import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from fvcore.common.param_scheduler import (
     MultiStepParamScheduler,
     ParamScheduler,
 )
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
+
+from posecore.config.options import choice
 
 _NORMS = (
     nn.modules.batchnorm._NormBase,  # every BatchNorm and InstanceNorm, synced or not
@@ -45,11 +48,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         lr_factors=solver.LR_FACTORS,
         weight_decay_factors=solver.WEIGHT_DECAY_FACTORS,
     )
-    if solver.OPTIMIZER == "SGD":
-        return torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-    if solver.OPTIMIZER == "ADAMW":
-        return torch.optim.AdamW(groups, lr=solver.BASE_LR)
-    raise ValueError(f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}; it can be 'SGD' or 'ADAMW'")
+    optimizers: dict[str, Callable[..., Optimizer]] = {
+        "SGD": partial(torch.optim.SGD, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV),
+        "ADAMW": torch.optim.AdamW,
+    }
+    return choice(cfg, "SOLVER.OPTIMIZER", optimizers)(groups, lr=solver.BASE_LR)
 
 
 def parameter_groups(
@@ -66,13 +69,22 @@ def parameter_groups(
     """The fewest parameter groups that give every parameter its learning rate and weight decay.
 
     Decays have Detectron2's meaning: ``weight_decay_norm`` is for the scales and shifts of norm layers,
-    ``weight_decay_bias`` for whatever is called ``bias``, the shifts of norm layers among them; None
-    means ``weight_decay``. Learning-rate factors multiply: a bias under a name that fits two of
+    ``weight_decay_bias`` for every parameter called ``bias``, also those of norm layers; None means
+    ``weight_decay``. Learning-rate factors multiply: a bias under a name that fits two of
     ``lr_factors`` learns at ``lr * bias_lr_factor * factor * factor``.
 
     Args:
+        model: the groups hold its parameters that require a gradient.
+        lr: learning rate.
+        weight_decay: of all parameters without a decay of their own.
+        weight_decay_norm: of norm layers.
+        bias_lr_factor: factor of the learning rate of biases.
+        weight_decay_bias: of biases.
         lr_factors: (regular expression found in the parameter's full name, factor) pairs.
-        weight_decay_factors: the same for whatever decay a parameter has.
+        weight_decay_factors: the same for weight decays.
+
+    Raises:
+        ValueError: a pair is malformed or fits no parameter, or no parameter requires a gradient.
     """
     _check_factors(model, "SOLVER.LR_FACTORS", lr_factors)
     _check_factors(model, "SOLVER.WEIGHT_DECAY_FACTORS", weight_decay_factors)
@@ -107,48 +119,39 @@ def _check_factors(model: nn.Module, key: str, factors: Sequence[tuple[str, floa
     names = [name for name, _ in model.named_parameters()]
     for entry in factors:
         if len(entry) != 2 or not isinstance(entry[0], str) or not isinstance(entry[1], (int, float)):
-            raise ValueError(f"{key}: {entry!r} is no (regular expression, factor) pair")
+            raise ValueError(f"{key}: {entry!r} is not a (regular expression, factor) pair")
         if not any(re.search(entry[0], name) for name in names):
             raise ValueError(
                 f"{key}: {entry[0]!r} is found in no parameter's name; "
-                f"the first and last are {names[0]!r} and {names[-1]!r}"
+                f"the first and last names are {names[0]!r} and {names[-1]!r}"
             )
 
 
-def build_gradient_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], None]:
-    """What bounds the gradients between backward and the optimizer's step (SOLVER.CLIP_GRADIENTS).
+def build_gradient_clipper(cfg: CfgNode) -> Callable[[Iterable[nn.Parameter]], object]:
+    """A function that clips the gradients of parameters in place, as SOLVER.CLIP_GRADIENTS asks for.
 
-    CLIP_TYPE "value" bounds each element, "norm" each parameter's norm (both as Detectron2 has them),
+    CLIP_TYPE "value" bounds each element, "norm" each parameter's norm (both as Detectron2 does),
     "full_model" the norm of all gradients together.
-
-    Returns:
-        A function that edits the gradients of the parameters it is given.
     """
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if not clip.ENABLED:
         return lambda parameters: None
-    if clip.CLIP_TYPE == "value":
-        return lambda parameters: nn.utils.clip_grad_value_(parameters, clip.CLIP_VALUE)
-    if clip.CLIP_TYPE == "full_model":
-        return lambda parameters: _clip_norm(parameters, clip.CLIP_VALUE, clip.NORM_TYPE)
-    if clip.CLIP_TYPE == "norm":
-
-        def clip_each(parameters: Iterable[nn.Parameter]) -> None:
-            for parameter in parameters:
-                _clip_norm(parameter, clip.CLIP_VALUE, clip.NORM_TYPE)
-
-        return clip_each
-    raise ValueError(
-        f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}; it can be 'value', 'norm' or 'full_model'"
-    )
+    limit, norm_type = clip.CLIP_VALUE, clip.NORM_TYPE
+    clippers: dict[str, Callable[[Iterable[nn.Parameter]], object]] = {
+        "value": partial(nn.utils.clip_grad_value_, clip_value=limit),
+        "norm": partial(_clip_each_norm, max_norm=limit, norm_type=norm_type),
+        "full_model": partial(nn.utils.clip_grad_norm_, max_norm=limit, norm_type=norm_type),
+    }
+    return choice(cfg, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clippers)
 
 
-def _clip_norm(parameters: Tensor | Iterable[Tensor], limit: float, norm_type: float) -> None:
-    nn.utils.clip_grad_norm_(parameters, limit, norm_type)
+def _clip_each_norm(parameters: Iterable[nn.Parameter], max_norm: float, norm_type: float) -> None:
+    for parameter in parameters:
+        nn.utils.clip_grad_norm_(parameter, max_norm, norm_type)
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRMultiplier:
-    """The schedule SOLVER.LR_SCHEDULER_NAME behind its warm-up; to be stepped once per iteration.
+    """The learning-rate schedule SOLVER.LR_SCHEDULER_NAME with its warm-up, to be stepped once per iteration.
 
     With t the iteration and T = SOLVER.MAX_ITER every learning rate is its initial value times
 
@@ -161,19 +164,13 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> LRMultiplier:
     """
     solver = cfg.SOLVER
     if solver.MAX_ITER < 1:
-        raise ValueError(f"SOLVER.MAX_ITER is {solver.MAX_ITER}; it must be at least 1")
-    schedule: ParamScheduler
-    if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
-        schedule = _multi_step(sorted(solver.STEPS), solver.GAMMA, solver.MAX_ITER)
-    elif solver.LR_SCHEDULER_NAME == "WarmupLinearLR":
-        schedule = LinearParamScheduler(1, 0)
-    elif solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
-        schedule = CosineParamScheduler(1, 0)
-    else:
-        raise ValueError(
-            f"SOLVER.LR_SCHEDULER_NAME is {solver.LR_SCHEDULER_NAME!r}; "
-            "it can be 'WarmupMultiStepLR', 'WarmupLinearLR' or 'WarmupCosineLR'"
-        )
+        raise ValueError(f"SOLVER.MAX_ITER must be at least 1, not {solver.MAX_ITER}")
+    schedules: dict[str, Callable[[], ParamScheduler]] = {
+        "WarmupMultiStepLR": lambda: _multi_step(sorted(solver.STEPS), solver.GAMMA, solver.MAX_ITER),
+        "WarmupLinearLR": lambda: LinearParamScheduler(1, 0),
+        "WarmupCosineLR": lambda: CosineParamScheduler(1, 0),
+    }
+    schedule = choice(cfg, "SOLVER.LR_SCHEDULER_NAME", schedules)()
     # fvcore's schedules are functions of t / T on [0, 1), so the warm-up ends before the training does.
     warmup = min(solver.WARMUP_ITERS, solver.MAX_ITER - 1) / solver.MAX_ITER
     if warmup > 0:
@@ -186,7 +183,7 @@ def _multi_step(steps: list[int], gamma: float, max_iter: int) -> ParamScheduler
     if reached != steps:
         ignored = steps[len(reached) :]
         logging.getLogger(__name__).warning(
-            "SOLVER.STEPS %s lie at or behind the end, SOLVER.MAX_ITER %d", ignored, max_iter
+            "SOLVER.STEPS %s are not reached, because training ends at SOLVER.MAX_ITER %d", ignored, max_iter
         )
     if not reached:
         return LinearParamScheduler(1, 1)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-def _leave(parameters: Iterable[nn.Parameter]) -> None:
-    """Clips nothing."""
+def _no_clipping(parameters: Iterable[nn.Parameter]) -> None:
+    """Leaves the gradients as they are."""
 
 
 class TrainingStep:
@@ -34,7 +34,7 @@ class TrainingStep:
         model: nn.Module,
         optimizer: Optimizer,
         *,
-        clip_gradients: Callable[[Iterable[nn.Parameter]], None] = _leave,
+        clip_gradients: Callable[[Iterable[nn.Parameter]], object] = _no_clipping,
         amp_dtype: torch.dtype | None = None,
     ) -> None:
         self.model = model

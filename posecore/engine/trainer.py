@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.config.options import choice
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
-from posecore.engine.evaluate import build_evaluator, evaluate
+from posecore.engine.evaluate import evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
 from posecore.engine.solver import (
     build_gradient_clipper,
@@ -31,12 +32,13 @@ from posecore.engine.solver import (
 )
 from posecore.engine.step import TrainingStep
 from posecore.engine.validation import check_validation
+from posecore.evaluation import build_evaluator
 
 logger = logging.getLogger(__name__)
 
 # Iterations between two lines of progress, and of metrics.json.
 LOG_PERIOD = 20
-_AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Trainer(TrainerBase):
@@ -228,11 +230,8 @@ def distribute(model: nn.Module) -> nn.Module:
 
 
 def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
-    if cfg.SOLVER.AMP.DTYPE not in _AMP_DTYPES:
-        raise ValueError(
-            f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; it can be {' or '.join(_AMP_DTYPES)}"
-        )
-    return _AMP_DTYPES[cfg.SOLVER.AMP.DTYPE] if cfg.SOLVER.AMP.ENABLED else None
+    dtype = choice(cfg, "SOLVER.AMP.DTYPE", AMP_DTYPES)
+    return dtype if cfg.SOLVER.AMP.ENABLED else None
 
 
 def _set_aside(file: Path) -> None:

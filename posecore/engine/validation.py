@@ -1,4 +1,4 @@
-"""The losses of a model on what it is not trained with (the dashed lines of POET's Figure 4)."""
+"""Losses of a model on test datasets: :func:`validation_losses` (the dashed lines of POET's Figure 4)."""
 
 from collections.abc import Iterable
 
@@ -13,11 +13,11 @@ from posecore.modeling.estimator import PoseEstimator
 
 
 def check_validation(cfg: CfgNode, model: nn.Module) -> None:
-    """Whether TEST.LOSSES can be had, so that it need not show after an hour of training.
+    """Checks before a training that TEST.LOSSES works with its datasets and its model.
 
     Raises:
-        FileNotFoundError, ValueError: not of these datasets.
-        TypeError: not of such a model: its parts decide each for itself what training is.
+        FileNotFoundError, ValueError: a dataset of DATASETS.TEST cannot be used, or has too few persons.
+        TypeError: the model is no :class:`PoseEstimator`.
     """
     _estimator(model)
     for name in cfg.DATASETS.TEST:
@@ -25,7 +25,7 @@ def check_validation(cfg: CfgNode, model: nn.Module) -> None:
 
 
 def validation_losses(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, float]]:
-    """By dataset of DATASETS.TEST and name the losses, in all processes.
+    """The losses on each dataset of DATASETS.TEST, in all processes: dataset -> name -> value.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: see :func:`check_validation`.
@@ -38,17 +38,15 @@ def validation_losses(cfg: CfgNode, model: nn.Module) -> dict[str, dict[str, flo
 def mean_losses(model: PoseEstimator, batches: Iterable[list[dict]]) -> dict[str, float]:
     """The mean of every loss over the samples of all processes.
 
-    The model's parts work as in evaluation, without dropout and with the norms' running statistics. It is
-    left as it was.
+    The model is put into evaluation mode, so there is no dropout and norms use their running statistics, and
+    then back into the mode it had.
 
     Args:
-        model: whose losses.
+        model: computes the losses.
         batches: of training samples, one or more; as many in every process.
     """
     mode = model.training
     model.eval()
-    # Of the whole model this alone asks for losses: its parts stay in evaluation.
-    model.training = True
     try:
         totals, count = _totals(model, batches)
     finally:
@@ -67,11 +65,11 @@ def _estimator(model: nn.Module) -> PoseEstimator:
 
 
 def _totals(model: PoseEstimator, batches: Iterable[list[dict]]) -> tuple[dict[str, Tensor], Tensor]:
-    """The sum of each loss over samples, and how many there were."""
+    """The sum of each loss over the samples, and the number of samples."""
     totals: dict[str, Tensor] = {}
     count = torch.zeros((), device=model.device)
     for batch in batches:
-        for name, loss in model(batch).items():
+        for name, loss in model.compute_losses(batch).items():
             totals[name] = totals.get(name, 0) + loss.float() * len(batch)
         count += len(batch)
     return totals, count

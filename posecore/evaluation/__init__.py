@@ -1,5 +1,6 @@
-"""How good predictions are: Detectron2 evaluators, and the functions of plain results that they call."""
+"""Evaluation of poses: a Detectron2 evaluator for each benchmark, and the functions that they call."""
 
+from posecore.evaluation.build import build_evaluator
 from posecore.evaluation.coco import COCOPoseEvaluator
 from posecore.evaluation.coco_wholebody import WholeBodyEvaluator
 from posecore.evaluation.crowdpose import CrowdPoseEvaluator
@@ -12,4 +13,5 @@ __all__ = [
     "MPIIEvaluator",
     "PoseEvaluator",
     "WholeBodyEvaluator",
+    "build_evaluator",
 ]

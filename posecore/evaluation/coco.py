@@ -1,50 +1,63 @@
-"""COCO's average precision and recall of poses, and of boxes (https://cocodataset.org/#keypoints-eval)."""
+"""COCO's metrics, average precision and recall of poses and boxes: :class:`COCOPoseEvaluator`.
+
+They are defined at https://cocodataset.org/#keypoints-eval.
+"""
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hotcoco
 import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
+from detectron2.config import CfgNode
 from detectron2.utils.logger import create_small_table
 
+from posecore.config.options import choice, choices
 from posecore.evaluation.results import PoseEvaluator
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-# What the numbers of COCO's summary are, in their order; None for those that are not reported.
-METRICS: dict[str, tuple[str | None, ...]] = {
+# What is evaluated: poses, or their boxes.
+Task = Literal["keypoints", "bbox"]
+# The library that computes the metrics. Both give the same numbers, hotcoco about 40 times faster.
+Backend = Literal["hotcoco", "pycocotools"]
+
+# The options of TEST.TASKS and TEST.COCO_BACKEND.
+TASKS: dict[str, Task] = {"keypoints": "keypoints", "bbox": "bbox"}
+BACKENDS: dict[str, Backend] = {"hotcoco": "hotcoco", "pycocotools": "pycocotools"}
+
+# The names of the numbers in COCO's summary, in their order; None for those that are not reported.
+METRICS: dict[Task, tuple[str | None, ...]] = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", None, None, "AR", "ARs", "ARm", "ARl"),
 }
-# Those of poses, but for those by size, which other datasets than COCO do not report.
+# The metrics of poses without those by size, which datasets other than COCO do not report.
 WITHOUT_SIZES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
-BACKENDS = ("hotcoco", "pycocotools")
 
 
 class COCOPoseEvaluator(PoseEvaluator):
-    """Scores the poses of a dataset's images, and their boxes on request.
+    """Evaluates the poses of a dataset's images, and their boxes on request.
 
-    Persons without labeled keypoints and crowds are neither wanted nor wrong, as COCO has it: a
-    prediction that matches one does not count.
+    Persons without labeled keypoints and crowds are ignored, as COCO defines it: they need not be found, and
+    a prediction that matches one does not count.
 
     Args:
-        dataset_name: registered; without annotations (test-dev) results are written but not scored.
+        dataset_name: registered; without annotations (test-dev) results are written but not evaluated.
         skeleton: of the dataset; its sigmas define the similarity of poses.
-        tasks: what is scored, of "keypoints" and "bbox"; boxes are written only with "bbox".
-        backend: "hotcoco" or "pycocotools"; they give the same numbers, hotcoco much sooner.
-        output_dir: where ``coco_instances_results.json`` is written; None for nowhere.
-        distributed: gather the predictions of all processes; the main one scores them.
+        tasks: what is evaluated, at least one; boxes are written only with "bbox".
+        backend: the library that computes the metrics.
+        output_dir: folder for ``coco_instances_results.json``; None for no file.
+        distributed: whether to gather the predictions of all processes; the main one evaluates them.
 
     Raises:
-        ValueError: unknown task or backend, or annotations that do not fit the skeleton.
+        FileNotFoundError, ValueError: the annotations are wrong or do not fit the skeleton.
     """
 
     def __init__(
@@ -52,15 +65,11 @@ class COCOPoseEvaluator(PoseEvaluator):
         dataset_name: str,
         skeleton: Skeleton,
         *,
-        tasks: Sequence[str] = ("keypoints",),
-        backend: str = "hotcoco",
+        tasks: Sequence[Task] = ("keypoints",),
+        backend: Backend = "hotcoco",
         output_dir: str | Path | None = None,
         distributed: bool = True,
     ) -> None:
-        if not tasks or not set(tasks) <= METRICS.keys():
-            raise ValueError(f"TEST.TASKS is {tuple(tasks)}; it can hold {' and '.join(METRICS)}")
-        if backend not in BACKENDS:
-            raise ValueError(f"TEST.COCO_BACKEND is {backend!r}; it can be {' or '.join(BACKENDS)}")
         super().__init__(
             dataset_name,
             skeleton,
@@ -71,9 +80,21 @@ class COCOPoseEvaluator(PoseEvaluator):
         self.backend = backend
         self._tasks = tuple(tasks)
 
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
+    ) -> "COCOPoseEvaluator":
+        return cls(
+            dataset_name,
+            skeleton,
+            tasks=choices(cfg, "TEST.TASKS", TASKS),
+            backend=choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
+            output_dir=output_dir,
+        )
+
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """Per task, metrics in percent; NaN where the dataset has nobody that a metric is about."""
-        metrics = {}
+        """The metrics in percent: task -> name -> value, NaN where the dataset has no person of a size."""
+        metrics: dict[str, dict[str, float]] = {}
         for task in self._tasks:
             metrics[task] = self.keypoints(results) if task == "keypoints" else self._score(results, task)
             logger.info("%s, %s (%s):\n%s", self.name, task, self.backend, create_small_table(metrics[task]))
@@ -83,41 +104,40 @@ class COCOPoseEvaluator(PoseEvaluator):
         """The metrics of poses."""
         return self._score(results, "keypoints")
 
-    def _score(self, results: list[dict[str, Any]], task: str) -> dict[str, float]:
+    def _score(self, results: list[dict[str, Any]], task: Task) -> dict[str, float]:
         return score(self.ground_truth, results, task, self.skeleton.sigmas, self.backend)
 
 
 def score(
     ground_truth: dict[str, Any],
     results: list[dict[str, Any]],
-    task: str,
+    task: Task,
     sigmas: Sequence[float],
-    backend: str,
+    backend: Backend,
 ) -> dict[str, float]:
     """COCO's metrics in percent.
 
     Args:
-        ground_truth: as :func:`posecore.data.read_coco` returns it. That it was checked and completed there
-            matters: hotcoco takes whatever it is given.
+        ground_truth: as :func:`posecore.data.read_coco` returns it, checked and completed: hotcoco does not
+            check its input.
         results: as :func:`posecore.evaluation.results.coco_results` makes them.
-        task: a key of :data:`METRICS`.
+        task: what is evaluated.
         sigmas: K constants of the keypoints.
-        backend: one of :data:`BACKENDS`.
+        backend: the library that computes the metrics.
 
     Returns:
-        By name; zeros for no results at all, NaN where nobody in the ground truth is of the size in question.
+        name -> value; zeros for no results at all, NaN where the ground truth has no person of the size.
     """
     names = METRICS[task]
     if not results:
         return {name: 0.0 for name in names if name}
-    # An annotation whose id is 0 looks like no match to COCO's code.
+    # COCO's code takes an id of 0 for "no match", so annotations are numbered from 1.
     people = [{**person, "id": index} for index, person in enumerate(ground_truth["annotations"], start=1)]
     if task == "keypoints":
-        # With a box COCO's code takes the area of a pose from it, so that APm would depend on it.
+        # Where a result has a box, COCO's code takes the pose's area from it, and APm would depend on it.
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
-    summarize = _hotcoco if backend == "hotcoco" else _pycocotools
     with contextlib.redirect_stdout(io.StringIO()):
-        stats = summarize({**ground_truth, "annotations": people}, results, task, sigmas)
+        stats = _SUMMARIES[backend]({**ground_truth, "annotations": people}, results, task, sigmas)
     return {
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(names, stats, strict=True)
@@ -125,11 +145,11 @@ def score(
     }
 
 
-def _hotcoco(ground_truth: dict, results: list[dict], task: str, sigmas: Sequence[float]) -> Iterable[float]:
+def _hotcoco(ground_truth: dict, results: list[dict], task: Task, sigmas: Sequence[float]) -> Iterable[float]:
     coco = hotcoco.COCO(ground_truth)
     evaluation = hotcoco.COCOeval(coco, coco.load_res(results), task)
     with warnings.catch_warnings():
-        # It says that other sigmas are not COCO's; another skeleton is what they are for.
+        # hotcoco warns of sigmas other than COCO's, which other skeletons need.
         warnings.filterwarnings("ignore", message="hotcoco: kpt_oks_sigmas differ")
         evaluation.params.kpt_oks_sigmas = list(sigmas)
         evaluation.run()
@@ -137,12 +157,12 @@ def _hotcoco(ground_truth: dict, results: list[dict], task: str, sigmas: Sequenc
 
 
 def _pycocotools(
-    ground_truth: dict, results: list[dict], task: str, sigmas: Sequence[float]
+    ground_truth: dict, results: list[dict], task: Task, sigmas: Sequence[float]
 ) -> Iterable[float]:
     coco = pycocotools.coco.COCO()
     coco.dataset = ground_truth
     coco.createIndex()
-    # A copy: loadRes writes into what it is given.
+    # Copies, because loadRes modifies its input.
     found = coco.loadRes([dict(result) for result in results])
     evaluation = pycocotools.cocoeval.COCOeval(coco, found, task)
     if task == "keypoints":
@@ -151,3 +171,9 @@ def _pycocotools(
     evaluation.accumulate()
     evaluation.summarize()
     return evaluation.stats
+
+
+_SUMMARIES: dict[Backend, Callable[[dict, list[dict], Task, Sequence[float]], Iterable[float]]] = {
+    "hotcoco": _hotcoco,
+    "pycocotools": _pycocotools,
+}

@@ -1,12 +1,15 @@
-"""COCO-WholeBody's average precision: of all 133 keypoints, and of each part (arXiv 2007.11858)."""
+"""COCO-WholeBody's metrics, of all 133 keypoints and of each part: :class:`WholeBodyEvaluator`.
+
+They are those of arXiv 2007.11858.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 from posecore.data.formats.coco_wholebody import PART_SLICES, split_parts
-from posecore.evaluation.coco import WITHOUT_SIZES, COCOPoseEvaluator, score
+from posecore.evaluation.coco import WITHOUT_SIZES, Backend, COCOPoseEvaluator, score
 
-# The parts as they are called here, and in the files.
+# The names of the parts in metrics -> their keys in annotation files.
 PARTS = {
     "body": "keypoints",
     "feet": "foot_kpts",
@@ -17,9 +20,10 @@ PARTS = {
 
 
 class WholeBodyEvaluator(COCOPoseEvaluator):
-    """Scores the poses of a dataset in COCO-WholeBody's format; arguments as for COCO's.
+    """Evaluates the poses of a dataset in COCO-WholeBody's format.
 
-    What is written has the parts apart, as COCO-WholeBody's own tools read them.
+    Arguments are those of :class:`~posecore.evaluation.coco.COCOPoseEvaluator`. Written results hold each
+    part under its own key, as COCO-WholeBody's tools read them.
     """
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
@@ -30,23 +34,23 @@ class WholeBodyEvaluator(COCOPoseEvaluator):
 
 
 def wholebody_score(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float], backend: str
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float], backend: Backend
 ) -> dict[str, float]:
-    """COCO's metrics of whole bodies, but for those by size, then AP and AR of each part, in percent.
+    """COCO's metrics of whole bodies without those by size, then AP and AR of each part, in percent.
 
-    A part is scored as if it were the pose: with its own sigmas, the area of the whole person, the score of
-    the whole pose, and persons whose part is not labeled neither wanted nor wrong. "hands" is the mean of
-    the left and the right.
+    A part is evaluated as if it were the pose: with its own sigmas, the area of the whole person and the
+    score of the whole pose; persons whose part is not labeled are ignored. "hands" is the mean of the left
+    and the right hand.
 
     Args:
         ground_truth: as :func:`posecore.data.formats.coco_wholebody.read_wholebody` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them, of 133 keypoints.
         sigmas: 133 constants of the keypoints.
-        backend: of :data:`posecore.evaluation.coco.BACKENDS`.
+        backend: the library that computes the metrics.
 
     Returns:
         AP, AP50, AP75, AR, AR50, AR75; AP_body, AR_body, AP_feet, ..., AP_hands, AR_hands; NaN for a part
-        that nobody has.
+        that no person has.
     """
     found = score(ground_truth, results, "keypoints", sigmas, backend)
     metrics = {name: found[name] for name in WITHOUT_SIZES}

@@ -1,12 +1,25 @@
-"""CrowdPose's average precision, over all images and by how crowded they are (arXiv 1812.00324)."""
+"""CrowdPose's metrics, over all images and by their crowd index: :class:`CrowdPoseEvaluator`.
+
+They are those of arXiv 1812.00324 and its evaluation code.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.config import CfgNode
 
-from posecore.evaluation.coco import WITHOUT_SIZES, COCOPoseEvaluator, score
+from posecore.config.options import choice, choices
+from posecore.evaluation.coco import (
+    BACKENDS,
+    TASKS,
+    WITHOUT_SIZES,
+    Backend,
+    COCOPoseEvaluator,
+    Task,
+    score,
+)
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 
@@ -17,13 +30,15 @@ BORDERS = (0.1, 0.8)
 
 
 class CrowdPoseEvaluator(COCOPoseEvaluator):
-    """Scores the poses of a dataset in CrowdPose's format; arguments as for COCO's.
+    """Evaluates the poses of a dataset in CrowdPose's format.
 
     Args:
         borders: the crowd index at which an image is medium and at which it is hard.
+        dataset_name, skeleton, tasks, backend, output_dir, distributed: as in
+            :class:`~posecore.evaluation.coco.COCOPoseEvaluator`.
 
     Raises:
-        ValueError: as COCO's, or the borders are not in order.
+        FileNotFoundError, ValueError: as there, or the borders are not in order.
     """
 
     def __init__(
@@ -32,8 +47,8 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         skeleton: Skeleton,
         *,
         borders: Sequence[float] = BORDERS,
-        tasks: Sequence[str] = ("keypoints",),
-        backend: str = "hotcoco",
+        tasks: Sequence[Task] = ("keypoints",),
+        backend: Backend = "hotcoco",
         output_dir: str | Path | None = None,
         distributed: bool = True,
     ) -> None:
@@ -49,6 +64,19 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         )
         self._borders = tuple(borders)
 
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
+    ) -> "CrowdPoseEvaluator":
+        return cls(
+            dataset_name,
+            skeleton,
+            borders=cfg.TEST.CROWD_BORDERS,
+            tasks=choices(cfg, "TEST.TASKS", TASKS),
+            backend=choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
+            output_dir=output_dir,
+        )
+
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
         return crowdpose_score(self.ground_truth, results, self.skeleton.sigmas, self.backend, self._borders)
 
@@ -57,24 +85,24 @@ def crowdpose_score(
     ground_truth: dict[str, Any],
     results: list[dict[str, Any]],
     sigmas: Sequence[float],
-    backend: str,
+    backend: Backend,
     borders: Sequence[float] = BORDERS,
 ) -> dict[str, float]:
-    """CrowdPose's metrics in percent: COCO's, but for three things.
+    """CrowdPose's metrics in percent; they differ from COCO's in three ways.
 
-    The area of a person is 0.53 of the box; a person without a visible keypoint (v = 2) is neither wanted
-    nor wrong, although hidden ones (v = 1) count in the similarity of poses; there are no sizes, but AP on
-    easy, medium and hard images.
+    The area of a person is 0.53 of the box. A person without a visible keypoint (v = 2) is ignored, although
+    hidden keypoints (v = 1) count in the similarity of poses. AP is not split by the size of persons, but
+    into easy, medium and hard images.
 
     Args:
         ground_truth: as :func:`posecore.data.formats.crowdpose.read_crowdpose` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them.
         sigmas: K constants of the keypoints.
-        backend: of :data:`posecore.evaluation.coco.BACKENDS`.
+        backend: the library that computes the metrics.
         borders: the crowd index at which an image is medium and at which it is hard.
 
     Returns:
-        AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard; NaN for a level without anybody.
+        AP, AP50, AP75, AR, AR50, AR75, AP_easy, AP_medium, AP_hard; NaN for a level without persons.
     """
     people = [
         person
@@ -99,7 +127,7 @@ def _precision(
     results: list[dict[str, Any]],
     ids: set,
     sigmas: Sequence[float],
-    backend: str,
+    backend: Backend,
 ) -> float:
     """AP on the images of these ids."""
     people = [person for person in ground_truth["annotations"] if person["image_id"] in ids]

@@ -1,16 +1,18 @@
-"""What is wrong with poses, and what each kind of error costs in AP (Ronchi and Perona, ICCV 2017).
+"""Kinds of errors in poses, and what each costs in AP: :func:`find_errors` (Ronchi and Perona, ICCV 2017).
 
-Keypoints of poses that found somebody are judged by their similarity ks = exp(-d^2 / (2 a (2 s)^2)) to the
-true ones, with the area a of the person whose true keypoint it is (section 3.1 of the paper):
+Each pose is matched to a person of the ground truth. A keypoint of a matched pose is compared with keypoints
+of the ground truth by their similarity ks = exp(-d^2 / (2 a (2 s)^2)), where a is the area of the person that
+has the ground-truth keypoint (section 3.1 of the paper):
 
-    good        0.85 or more to its own
-    jitter      0.5 to 0.85 to its own
-    inversion   less to its own, 0.5 or more to the same person's keypoint of the other side
-    swap        less to its own, 0.5 or more to that of another person, or to its other side
-    miss        less than 0.5 to all of these
+    good        ks with the same keypoint of the matched person is 0.85 or more
+    jitter      it is between 0.5 and 0.85
+    inversion   it is less; ks with the matched person's keypoint of the other side is 0.5 or more
+    swap        it is less; ks with the keypoint of another person, of either side, is 0.5 or more
+    miss        all of these are less than 0.5
 
-Where both an inversion and a swap are possible, it is what it is more similar to. Beyond keypoints there are
-scores in the wrong order, poses that are nobody's, and persons who are not found (3.2, 3.3).
+Where both an inversion and a swap are possible, the one with the greater similarity counts. Three kinds of
+errors are not about keypoints: scores in the wrong order, poses without a match, and persons that no pose
+matches (3.2, 3.3).
 """
 
 from collections import defaultdict
@@ -20,29 +22,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posecore.evaluation.coco import score
+from posecore.evaluation.coco import Backend, score
 from posecore.structures.oks import oks, paired_oks
 from posecore.structures.skeleton import Skeleton
 
 KINDS = ("good", "jitter", "inversion", "swap", "miss")
 
 _GOOD, _NEAR = 0.85, 0.5
-# OKS from which a pose has found a person, however badly; and how many poses of an image are evaluated.
-_FOUND, _EVALUATED = 0.1, 20
+# The least OKS of a match; and the number of poses of an image that are evaluated.
+_MATCHED, _EVALUATED = 0.1, 20
 
 
 @dataclass(frozen=True)
 class Errors:
-    """What was found wrong.
+    """The errors of poses on a dataset.
 
     Attributes:
-        keypoints: how many labeled keypoints of found persons are of each kind: kind -> (K,).
-        num_background: poses that are nobody's.
-        num_missed: persons who are not found.
+        keypoints: number of labeled keypoints of matched persons by kind: kind -> (K,).
+        num_background: number of poses without a match.
+        num_missed: number of persons that no pose matches.
         precision: AP in percent.
-        gains: by how much AP would be higher if one kind of error alone were mended: "jitter", "inversion",
-            "swap" and "miss" (keypoints put where they belong), "score" (poses ordered by their true
-            similarity), "background" (nobody's poses left out) and "missed" (who is not found not asked for).
+        gains: by how much AP would be higher if one kind of error alone were corrected: "jitter",
+            "inversion", "swap" and "miss" (their keypoints moved to the ground truth), "score" (poses ordered
+            by their similarity with the ground truth), "background" (poses without a match left out) and
+            "missed" (unmatched persons ignored).
     """
 
     keypoints: dict[str, Tensor]
@@ -57,10 +60,10 @@ class _Pose:
     """One of the evaluated poses of an image.
 
     Attributes:
-        result: as in the results.
-        person: that it has found; None for nobody.
-        kinds: (K,), indices into KINDS; -1 where the person has no such keypoint.
-        best: the greatest OKS to any person of the image.
+        result: the entry of the results.
+        person: the annotation of the matched person; None without a match.
+        kinds: (K,), indices into KINDS; -1 where the person's keypoint is not labeled.
+        best: the greatest OKS with any person of the image.
     """
 
     result: dict[str, Any]
@@ -70,22 +73,25 @@ class _Pose:
 
 
 def find_errors(
-    ground_truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton, backend: str = "hotcoco"
+    ground_truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    skeleton: Skeleton,
+    backend: Backend = "hotcoco",
 ) -> Errors:
-    """Errors of poses on a dataset.
+    """Finds the errors of poses on a dataset.
 
-    A pose finds the person not yet found to whom it is most similar, from OKS 0.1 on; the best scored come
-    first. Crowds and persons without labeled keypoints are left aside.
+    In the order of their scores, poses are matched to the person with the greatest OKS that is not matched
+    yet, if it is 0.1 or more. Crowds and persons without labeled keypoints are left out.
 
     Args:
         ground_truth: as :func:`posecore.data.read_coco` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them; they are not modified.
-        skeleton: its flip pairs tell what can be inverted.
-        backend: of :data:`posecore.evaluation.coco.BACKENDS`.
+        skeleton: its flip pairs are the keypoints that can be inverted.
+        backend: the library that computes AP.
     """
     people, found = defaultdict(list), defaultdict(list)
-    everybody = ground_truth["annotations"]
-    for person in everybody:
+    annotations = ground_truth["annotations"]
+    for person in annotations:
         if person["num_keypoints"] and not person["iscrowd"]:
             people[person["image_id"]].append(person)
     for result in results:
@@ -96,8 +102,8 @@ def find_errors(
         for pose in _judge(people[image["id"]], found[image["id"]], skeleton)
     ]
     kinds = torch.stack([pose.kinds for pose in poses]) if poses else torch.zeros(0, skeleton.num_keypoints)
-    seen = {pose.person["id"] for pose in poses if pose.person is not None}
-    missed = {person["id"] for own in people.values() for person in own} - seen
+    matched = {pose.person["id"] for pose in poses if pose.person is not None}
+    missed = {person["id"] for own in people.values() for person in own} - matched
 
     def precision(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
         return score(ground_truth, results, "keypoints", skeleton.sigmas, backend)["AP"]
@@ -106,8 +112,10 @@ def find_errors(
     gains = {kind: precision(ground_truth, [_corrected(pose, kind) for pose in poses]) for kind in KINDS[1:]}
     gains["score"] = precision(ground_truth, [pose.result | {"score": pose.best} for pose in poses])
     gains["background"] = precision(ground_truth, [pose.result for pose in poses if pose.person is not None])
-    asked = [person | {"num_keypoints": 0} if person["id"] in missed else person for person in everybody]
-    gains["missed"] = precision(ground_truth | {"annotations": asked}, results)
+    remaining = [
+        person | {"num_keypoints": 0} if person["id"] in missed else person for person in annotations
+    ]
+    gains["missed"] = precision(ground_truth | {"annotations": remaining}, results)
     return Errors(
         keypoints={kind: (kinds == index).sum(dim=0) for index, kind in enumerate(KINDS)},
         num_background=sum(pose.person is None for pose in poses),
@@ -120,22 +128,22 @@ def find_errors(
 def classify(
     pose: Tensor, ground_truth: Tensor, areas: Tensor, own: int, sigmas: Tensor, flipped: list[int]
 ) -> Tensor:
-    """The kind of each keypoint of a pose that found person ``own`` of an image.
+    """The kind of each keypoint of a pose that is matched to person ``own`` of an image.
 
     Args:
         pose: (K, 2), pixels.
         ground_truth: (B, K, 3), x, y, v of the image's persons.
         areas: (B,), square pixels.
-        own: whom the pose has found.
+        own: index of the matched person.
         sigmas: (K,).
-        flipped: (K,), the keypoint of the other side, as ``Skeleton.flip_indices``.
+        flipped: (K,), the keypoint of the other side, as ``Skeleton.flip_indices`` has them.
 
     Returns:
         (K,), indices into :data:`KINDS`; -1 where the person's keypoint is not labeled.
     """
 
     def similarity(ground_truth: Tensor, sigmas: Tensor) -> Tensor:
-        """(B, K): of each keypoint alone, 0 where the ground-truth one is not labeled."""
+        """(B, K): ks of each keypoint; 0 where that of the ground truth is not labeled."""
         points, labeled = ground_truth[..., None, :2], ground_truth[..., None, 2] > 0
         return paired_oks(pose[:, None], points, areas[:, None], sigmas[:, None], labeled)
 
@@ -154,7 +162,7 @@ def classify(
 
 
 def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton) -> list[_Pose]:
-    """The evaluated poses of one image, the best scored first."""
+    """The evaluated poses of one image, in the order of their scores."""
     results = sorted(results, key=lambda result: -result["score"])[:_EVALUATED]
     if not results:
         return []
@@ -167,9 +175,9 @@ def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton
     for result, pose, row in zip(results, poses, similar, strict=True):
         best = row.max().item() if len(people) else 0.0
         person, kinds = None, torch.full((skeleton.num_keypoints,), -1)
-        open_row = row.masked_fill(~free, 0)
-        if len(people) and open_row.max() >= _FOUND:
-            own = int(open_row.argmax())
+        free_row = row.masked_fill(~free, 0)
+        if len(people) and free_row.max() >= _MATCHED:
+            own = int(free_row.argmax())
             free[own] = False
             person = people[own]
             kinds = classify(pose[:, :2], ground_truth, areas, own, sigmas, list(skeleton.flip_indices))
@@ -184,7 +192,7 @@ def _keypoints(items: list[dict[str, Any]], skeleton: Skeleton) -> Tensor:
 
 
 def _corrected(pose: _Pose, kind: str) -> dict[str, Any]:
-    """The result with its keypoints of one kind where they belong."""
+    """The result with its keypoints of one kind moved to the ground truth."""
     if pose.person is None:
         return pose.result
     keypoints = list(pose.result["keypoints"])

@@ -1,4 +1,7 @@
-"""MPII's share of correct keypoints by the size of the head, PCKh (Andriluka et al., CVPR 2014)."""
+"""MPII's metric PCKh, the share of correct keypoints relative to head size: :class:`MPIIEvaluator`.
+
+It is that of Andriluka et al., CVPR 2014.
+"""
 
 import logging
 from collections import defaultdict
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.io
 import torch
+from detectron2.config import CfgNode
 from detectron2.utils.logger import create_small_table
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
@@ -41,7 +45,7 @@ _THRESHOLD, _STRICT = 0.5, 0.1
 
 @dataclass(frozen=True)
 class MPIIGroundTruth:
-    """What PCKh is measured with, of N persons in the order of the annotation file.
+    """The ground truth of PCKh for N persons, in the order of the annotation file.
 
     Attributes:
         joints: (N, K, 2), pixels counted from 1.
@@ -55,18 +59,19 @@ class MPIIGroundTruth:
 
 
 class MPIIEvaluator(PoseEvaluator):
-    """Scores one pose for each annotated person of a dataset in MPII's form.
+    """Evaluates one pose for each annotated person of a dataset in MPII's format.
 
     MPII gives the place and size of the persons to be evaluated. A person's pose is the one whose box
-    overlaps the person's (:mod:`posecore.data.formats.mpii`) most, each pose being one person's at most. For
-    top-down methods, which return the boxes they were given, that is the pose made from this very box; all
-    others are judged by what they found there. Scores do not matter. Who gets no pose has no correct joint.
+    overlaps the person's (:mod:`posecore.data.formats.mpii`) most; each pose belongs to one person at most.
+    For top-down methods, which return the boxes they were given, that is the pose made from this very box;
+    for all others it is the best overlapping one that they found. Scores do not matter. A person without a
+    pose has no correct joint.
 
     Args:
-        dataset_name: registered with its ground truth; without one, results are written but not scored.
+        dataset_name: registered with its ground truth; without one, results are written but not evaluated.
         skeleton: of the dataset; columns of the table whose joints it lacks are left out.
-        output_dir: where ``coco_instances_results.json`` is written; None for nowhere.
-        distributed: gather the predictions of all processes; the main one scores them.
+        output_dir: folder for ``coco_instances_results.json``; None for no file.
+        distributed: whether to gather the predictions of all processes; the main one evaluates them.
 
     Raises:
         FileNotFoundError, ValueError: annotations or ground truth are wrong or do not fit each other.
@@ -87,10 +92,16 @@ class MPIIEvaluator(PoseEvaluator):
         shape = len(self.ground_truth["annotations"]), skeleton.num_keypoints
         self._ground_truth = read_mpii_ground_truth(file, *shape) if file is not None else None
 
+    @classmethod
+    def from_config(
+        cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
+    ) -> "MPIIEvaluator":
+        return cls(dataset_name, skeleton, output_dir=output_dir)
+
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """{"pckh": :func:`pckh`}, or nothing without a ground truth."""
+        """{"pckh": the result of :func:`pckh`}; empty without a ground truth."""
         if self._ground_truth is None:
-            logger.warning("%s has no ground_truth (mpii_gt_val.mat): nothing is scored", self.name)
+            logger.warning("%s has no ground_truth (mpii_gt_val.mat): the poses are not evaluated", self.name)
             return {}
         poses = assign_poses(self.ground_truth["annotations"], results, self.skeleton.num_keypoints)
         table = pckh(poses, self._ground_truth, self.skeleton.keypoints)
@@ -99,7 +110,7 @@ class MPIIEvaluator(PoseEvaluator):
 
 
 def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints: int) -> MPIIGroundTruth:
-    """Reads MPII's validation ground truth, as HRNet and MMPose hand it out (mpii_gt_val.mat).
+    """Reads MPII's validation ground truth in the form that HRNet and MMPose distribute (mpii_gt_val.mat).
 
     Args:
         mat_file: with headboxes_src (2, 2, N), two corners of each head's box, jnt_missing (K, N), 1 where a
@@ -108,7 +119,7 @@ def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints:
         num_keypoints: K.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or not what it should be; the message names it.
+        FileNotFoundError, ValueError: no such file, or another content; the message names the file.
     """
     path = Path(mat_file)
     if not path.is_file():
@@ -120,9 +131,9 @@ def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints:
     }
     try:
         content = scipy.io.loadmat(path, variable_names=list(shapes))
-    # Whatever scipy stumbles over in a file that is broken, or newer than it can read.
+    # scipy raises errors of many kinds at files that are broken or newer than it can read.
     except Exception as error:
-        raise ValueError(f"{path} is no MATLAB file that can be read: {error}") from error
+        raise ValueError(f"{path} is not a readable MATLAB file: {error}") from error
     arrays = {}
     for key, shape in shapes.items():
         if key not in content:
@@ -153,7 +164,7 @@ def assign_poses(
         num_keypoints: K.
 
     Returns:
-        (N, K, 2), pixels counted from 0; infinite for persons whom no pose overlaps.
+        (N, K, 2), pixels counted from 0; infinite for persons that no pose overlaps.
     """
     poses = np.full((len(people), num_keypoints, 2), np.inf)
     in_image, found_in_image = defaultdict(list), defaultdict(list)
@@ -181,10 +192,10 @@ def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[s
 
     Returns:
         :data:`COLUMNS` whose joints are among the names, Mean over the present joints but
-        :data:`UNCOUNTED`, all at half a head, and "PCKh@0.1", that mean at a tenth; NaN where nobody has
-        the joint.
+        :data:`UNCOUNTED`, all at half a head, and "PCKh@0.1", that mean at a tenth; NaN where no person
+        has the joint.
     """
-    # A pixel counted from 0 is one less than MPII's.
+    # MPII counts pixels from 1.
     distances = np.linalg.norm(poses + 1 - ground_truth.joints, axis=-1)
     errors = distances / ground_truth.head_sizes[:, None]  # (N, K)
     shares = [_share(errors[:, k] <= _THRESHOLD, ground_truth.present[:, k]) for k in range(len(keypoints))]
@@ -201,12 +212,12 @@ def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[s
 
 
 def _share(correct: np.ndarray, counted: np.ndarray) -> float:
-    """Percent of the counted that are correct."""
+    """The share of correct ones among the counted, in percent."""
     return 100 * float(correct[counted].mean()) if counted.any() else float("nan")
 
 
 def _mean(shares: list[float]) -> float:
-    """Of those that are known."""
+    """The mean of the shares that are not NaN."""
     known = [share for share in shares if not np.isnan(share)]
     return float(np.mean(known)) if known else float("nan")
 

@@ -1,4 +1,4 @@
-"""The poses that a model finds on a dataset: collected, written as COCO's servers take them, handed on."""
+"""The base of all evaluators, :class:`PoseEvaluator`, which collects and writes the poses of a dataset."""
 
 import itertools
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
@@ -18,19 +19,19 @@ from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-# Test sets come without categories that could be asked; COCO's persons have this one.
+# The category of persons in COCO, for test sets, whose files have no categories.
 _PERSON = 1
 
 
 class PoseEvaluator(DatasetEvaluator):
-    """Collects the poses of a dataset's images in all processes; :meth:`metrics` says how good they are.
+    """Collects the poses of a dataset's images in all processes; subclasses compute their :meth:`metrics`.
 
     Args:
-        dataset_name: registered; without annotations (test-dev) results are written but not scored.
+        dataset_name: registered; without annotations (test-dev) results are written but not evaluated.
         skeleton: of the dataset.
-        with_boxes: whether the boxes of the poses are taken over as well.
-        output_dir: where ``coco_instances_results.json`` is written; None for nowhere.
-        distributed: gather the predictions of all processes; the main one scores them.
+        with_boxes: whether results hold the boxes of the poses as well.
+        output_dir: folder for ``coco_instances_results.json``; None for no file.
+        distributed: whether to gather the predictions of all processes; the main one evaluates them.
 
     Attributes:
         ground_truth: as :func:`posecore.data.read_coco` returns it.
@@ -58,28 +59,40 @@ class PoseEvaluator(DatasetEvaluator):
         self._distributed = distributed
         self._results: list[dict[str, Any]] = []
 
+    @classmethod
+    @abstractmethod
+    def from_config(
+        cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
+    ) -> "PoseEvaluator":
+        """The evaluator as the keys of TEST ask for it; the other arguments are the constructor's.
+
+        Raises:
+            FileNotFoundError, ValueError: the dataset or a key of TEST cannot be used.
+        """
+
     @abstractmethod
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """Per task, numbers by their names.
+        """The metrics: task -> name -> value.
 
         Args:
-            results: of the whole dataset, as :func:`coco_results` makes them; there are annotations.
+            results: of the whole dataset, as :func:`coco_results` makes them. Only called where the dataset
+                has annotations.
         """
 
     def written(self, result: dict[str, Any]) -> dict[str, Any]:
-        """A result as the dataset's own tools take it: here as it is."""
+        """The form of a result in the written file; subclasses change it for their benchmark's tools."""
         return result
 
     def reset(self) -> None:
         self._results = []
 
     def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
-        """Takes over the predictions for some images; neither argument is modified.
+        """Adds the predictions for some images; neither argument is modified.
 
         Args:
-            inputs: what the model was given, each with its ``image_id``.
-            outputs: what it returned, each with ``instances`` (scores, pred_keypoints (M, K, 3), and
-                pred_boxes where boxes are taken over) in the original image's continuous pixels.
+            inputs: the samples that the model was given, each with its ``image_id``.
+            outputs: the model's outputs, each with ``instances`` (scores, pred_keypoints (M, K, 3), and
+                pred_boxes with ``with_boxes``) in the original image's continuous pixels.
 
         Raises:
             ValueError: a prediction is not finite or has another number of keypoints; names the image.
@@ -94,8 +107,8 @@ class PoseEvaluator(DatasetEvaluator):
                     with_boxes=self._with_boxes,
                 )
             except ValueError as error:
-                where = image.get("file_name", f"image {image['image_id']}")
-                raise ValueError(f"{where}: {error}") from error
+                name = image.get("file_name", f"image {image['image_id']}")
+                raise ValueError(f"{name}: {error}") from error
             self._results.extend(results)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
@@ -114,27 +127,31 @@ class PoseEvaluator(DatasetEvaluator):
             file.write_text(json.dumps([self.written(result) for result in results]))
             logger.info("%s: %d poses written to %s", self.name, len(results), file)
         if "annotations" not in self.ground_truth:
-            logger.warning("%s has no annotations: nothing is scored", self.name)
+            logger.warning("%s has no annotations: the poses are not evaluated", self.name)
             return {}
         if not results:
-            logger.warning("%s: nothing was found in any image", self.name)
+            logger.warning("%s: no pose was found in any image", self.name)
         return self.metrics(results)
 
 
 def coco_results(
     instances: Instances, num_keypoints: int, *, image_id: int, category_id: int, with_boxes: bool = False
 ) -> list[dict[str, Any]]:
-    """One image's poses in COCO's format, where the center of the first pixel is at 0 instead of 0.5.
+    """One image's poses in COCO's result format, where the center of the first pixel is at 0 instead of 0.5.
 
     Args:
-        instances: M of them with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``. What has
-            pred_classes other than 0 is no person and is left out.
+        instances: M detections with scores and pred_keypoints (M, K, 3), pred_boxes if ``with_boxes``.
+            Detections with pred_classes other than 0 are no persons and are left out.
+        num_keypoints: K.
+        image_id: of the image in the dataset.
+        category_id: of persons in the dataset.
+        with_boxes: whether results hold boxes.
 
     Returns:
         M dicts of image_id, category_id, score, keypoints (3K numbers), and bbox (x, y, width, height).
 
     Raises:
-        ValueError: a number is infinite or NaN, or K is not ``num_keypoints``.
+        ValueError: a number is infinite or NaN, or the poses do not have ``num_keypoints`` keypoints.
     """
     if instances.has("pred_classes"):
         instances = instances[instances.pred_classes == 0]

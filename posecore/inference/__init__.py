@@ -1,1 +1,1 @@
-"""Running trained models on images and videos."""
+"""Inference: trained models on images and videos."""

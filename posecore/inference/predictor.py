@@ -1,4 +1,4 @@
-"""A trained model for whoever has images and wants poses."""
+"""Runs a trained model on images (:class:`Predictor`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +24,9 @@ class Predictor:
     Args:
         model: any :class:`~posecore.modeling.estimator.PoseEstimator`, with its test-time augmentation
             (:class:`~posecore.modeling.tta.PoseEstimatorWithTTA`) or without; put into evaluation mode.
-        samples: what the model sees of an image.
-        detector: finds the persons (class 0) for a model that looks at one at a time; it need not find
-            poses. None where boxes are given with the images, or not needed.
+        samples: makes the model's inputs of images.
+        detector: finds the persons (class 0) for a top-down model; it need not find poses. None where boxes
+            are given with the images, or not needed.
 
     Example::
 
@@ -44,20 +44,21 @@ class Predictor:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
-        """The model of ``cfg`` with the weights of MODEL.WEIGHTS, used as its evaluation would."""
+        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG."""
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
         return cls(model, build_samples(cfg), detector)
 
     def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
-        """The poses of one (H, W, 3) uint8 RGB image, in its pixels; on the CPU.
+        """The poses of one image, in its pixels; on the CPU.
 
         Args:
-            boxes: its persons, for a model that looks at one at a time; None to have them detected.
+            image: (H, W, 3) uint8 RGB.
+            boxes: the persons of the image, for a top-down model; None to detect them.
 
         Raises:
-            ValueError: such a model has neither boxes nor a detector.
+            ValueError: a top-down model has neither boxes nor a detector.
         """
         return self.batch([image], None if boxes is None else [boxes])[0]
 
@@ -65,7 +66,7 @@ class Predictor:
     def batch(
         self, images: Sequence[np.ndarray], boxes: Sequence[PersonBoxes] | None = None
     ) -> list[Instances]:
-        """The same for several images at once; they may differ in size."""
+        """The poses of several images, which may differ in size; otherwise as for one image."""
         if boxes is None and self.samples.needs_boxes:
             boxes = self._detect(images)
         people = [None] * len(images) if boxes is None else boxes
@@ -75,7 +76,7 @@ class Predictor:
     def _detect(self, images: Sequence[np.ndarray]) -> list[PersonBoxes]:
         if self.detector is None:
             raise ValueError(
-                "this model looks at one person at a time: give their boxes, or a detector that finds them"
+                "this model looks at one person at a time: give the boxes of the persons, or a detector"
             )
         return [PersonBoxes.from_instances(found) for found in self.detector.batch(images)]
 

@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, videos and cameras."""
+"""Reads images from files, folders, videos and cameras: :func:`read_images`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 
 
 @dataclass(frozen=True)
-class Frame:
+class SourceImage:
     """One image of a source.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        name: of the file, within its folder where a folder is the source; or of the video or camera.
-        number: position in a video or camera stream, from 0; None for an image of its own.
-        rate: images per second of the video; None where there is none.
+        name: of the image file, relative to the folder if the source is one; or of the video or camera.
+        number: position in a video or camera stream, from 0; None for an image file.
+        rate: images per second of the video; None where it is unknown or there is no video.
     """
 
     image: np.ndarray
@@ -28,16 +28,16 @@ class Frame:
     rate: float | None = None
 
 
-def read_frames(source: str | Path) -> Iterator[Frame]:
+def read_images(source: str | Path) -> Iterator[SourceImage]:
     """The images of a source, one by one.
 
     Args:
-        source: an image, a folder (its images in the order of their names, folders in it too), a
+        source: an image, a folder (its images in the order of their names, including folders in it), a
             video, or the number of a camera as text.
 
     Raises:
         FileNotFoundError: there is no such file or camera.
-        ValueError: it is neither an image nor a video, or it is broken; names it.
+        ValueError: the source is neither an image nor a video, or it is broken; the message names it.
     """
     if str(source).isdigit():
         yield from _stream(cv2.VideoCapture(int(str(source))), f"camera{source}", str(source))
@@ -46,7 +46,7 @@ def read_frames(source: str | Path) -> Iterator[Frame]:
     if path.is_dir():
         images = sorted(child for child in path.rglob("*") if child.suffix.lower() in IMAGES)
         if not images:
-            raise ValueError(f"folder {path} holds no image ({', '.join(sorted(IMAGES))})")
+            raise ValueError(f"folder {path} has no image ({', '.join(sorted(IMAGES))})")
         yield from (_image(image, str(image.relative_to(path))) for image in images)
     elif not path.is_file():
         raise FileNotFoundError(f"there is no file or folder {path}")
@@ -55,17 +55,17 @@ def read_frames(source: str | Path) -> Iterator[Frame]:
     elif path.suffix.lower() in IMAGES:
         yield _image(path, path.name)
     else:
-        raise ValueError(f"{path} is neither an image nor a video by its ending")
+        raise ValueError(f"{path} is neither an image nor a video: its suffix is {path.suffix!r}")
 
 
-def _image(path: Path, name: str) -> Frame:
+def _image(path: Path, name: str) -> SourceImage:
     image = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
     if image is None:
         raise ValueError(f"image {path} cannot be read: it is broken or empty")
-    return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name)
+    return SourceImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name)
 
 
-def _stream(capture: cv2.VideoCapture, name: str, source: str) -> Iterator[Frame]:
+def _stream(capture: cv2.VideoCapture, name: str, source: str) -> Iterator[SourceImage]:
     try:
         if not capture.isOpened():
             kind = "camera" if source.isdigit() else "video"
@@ -73,12 +73,12 @@ def _stream(capture: cv2.VideoCapture, name: str, source: str) -> Iterator[Frame
         rate = capture.get(cv2.CAP_PROP_FPS) or None
         number = 0
         while True:
-            there_is_one, image = capture.read()
-            if not there_is_one:
+            success, image = capture.read()
+            if not success:
                 break
-            yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name, number, rate)
+            yield SourceImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), name, number, rate)
             number += 1
         if number == 0:
-            raise ValueError(f"video {source} holds no image that can be read")
+            raise ValueError(f"video {source} has no readable image")
     finally:
         capture.release()

@@ -37,7 +37,7 @@ class DeformAttention(nn.Module, ABC):
             (H * E, E / H) and (H, E / H), as Poseur's official code does.
 
     Raises:
-        ValueError: the heads do not divide the channels, or ``init`` is unknown.
+        ValueError: the heads do not divide the channels.
     """
 
     def __init__(
@@ -52,8 +52,6 @@ class DeformAttention(nn.Module, ABC):
         super().__init__()
         if channels % heads:
             raise ValueError(f"{channels} channels do not split into {heads} heads")
-        if init not in ("zero", "xavier"):
-            raise ValueError(f"init must be 'zero' or 'xavier', got {init!r}")
         self.heads, self.levels, self.points, self.references = heads, levels, points, references
         places = heads * levels * references * points
         self.sampling_offsets = nn.Linear(channels, 2 * places)

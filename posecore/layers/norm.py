@@ -1,6 +1,8 @@
-"""Normalization layers by name."""
+"""Normalization layers: :func:`make_norm` makes one, :func:`convert_batch_norms` changes a network's."""
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 from detectron2.layers import get_norm as detectron2_norm
 from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
@@ -11,6 +13,11 @@ from torch import nn
 NORM_GROUPS = 32
 NORM_GROUP_WIDTH = 4
 
+# Forms of the BatchNorms of a network: trained, constant, and trained over all processes together.
+BatchNorm = Literal["BN", "FrozenBN", "SyncBN"]
+# The options of keys that name such a form.
+BATCH_NORMS: dict[str, BatchNorm] = {"BN": "BN", "FrozenBN": "FrozenBN", "SyncBN": "SyncBN"}
+
 
 def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Module:
     """The layer called ``name`` for ``channels`` channels.
@@ -20,6 +27,9 @@ def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Mo
         channels: C of the maps.
         norm_groups: groups of a GroupNorm; by default 32, or fewer that divide C into groups of four
             channels or more.
+
+    Raises:
+        ValueError: the name is unknown.
     """
     if name == "":
         return nn.Identity()
@@ -29,28 +39,19 @@ def make_norm(name: str, channels: int, norm_groups: int | None = None) -> nn.Mo
     try:
         return detectron2_norm(name, channels)
     except KeyError:
-        raise ValueError(f"unknown norm {name!r}: use GN, BN, SyncBN, FrozenBN or an empty string") from None
+        raise ValueError(
+            f"a norm must be one of 'GN', 'BN', 'SyncBN', 'FrozenBN', '', not {name!r}"
+        ) from None
 
 
-# timm's own conversions keep the activation that is part of some of its BatchNorms.
-_CONVERSIONS = {
+def convert_batch_norms(model: nn.Module, form: BatchNorm) -> nn.Module:
+    """Brings all BatchNorms of a model into a form; in place, unless the model is a BatchNorm itself."""
+    return _CONVERSIONS[form](model)
+
+
+# timm's conversions, because they keep the activation that is part of some of its BatchNorms.
+_CONVERSIONS: dict[BatchNorm, Callable[[nn.Module], nn.Module]] = {
     "BN": lambda model: model,
     "FrozenBN": freeze_batch_norm_2d,
     "SyncBN": convert_sync_batchnorm,
 }
-
-
-def convert_norms(model: nn.Module, kind: str, key: str) -> nn.Module:
-    """The model with its BatchNorms trained ("BN"), constant ("FrozenBN") or over all processes ("SyncBN").
-
-    Args:
-        model: changed in place, unless it is a BatchNorm itself.
-        kind: one of these.
-        key: of the configuration, for the message.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if kind not in _CONVERSIONS:
-        raise ValueError(f"{key} must be one of {sorted(_CONVERSIONS)}, got {kind!r}")
-    return _CONVERSIONS[kind](model)

@@ -1,4 +1,4 @@
-"""The base of every model here: images in, losses or poses out."""
+"""The base of every model, :class:`PoseEstimator`: images in, losses or poses out."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -14,8 +14,8 @@ from posecore.structures.skeleton import Skeleton
 class PoseEstimator(nn.Module, ABC):
     """A Detectron2 meta-architecture that finds the poses of all persons in images.
 
-    A method implements :meth:`losses` and :meth:`predict`; what comes before and after is the same
-    for all of them and stands here.
+    A method implements :meth:`losses` and :meth:`predict`. Normalizing and padding the images before, and
+    bringing the poses to the original images after, is the same for all methods and stands here.
 
     Args:
         backbone: a Detectron2 ``Backbone``, from (N, 3, H, W) to named feature maps.
@@ -55,33 +55,51 @@ class PoseEstimator(nn.Module, ABC):
 
         Args:
             images: normalized and padded, (N, C, H, W).
-            targets: per image gt_boxes, gt_classes and gt_keypoints (G, K, 3), in its pixels; a
-                image without persons has empty ones.
+            targets: per image gt_boxes, gt_classes and gt_keypoints (G, K, 3), in its pixels; G may be 0.
         """
 
     @abstractmethod
     def predict(self, images: ImageList) -> list[Instances]:
         """Per image pred_boxes, scores, pred_classes and pred_keypoints (M, K, 3), in its pixels.
 
-        Images are what :meth:`preprocess` made of the inputs. A method that looks at parts of images
-        makes images of the parts there, and puts what it found together in :meth:`postprocess`.
+        A method that works on crops of the images makes the crops in :meth:`preprocess`, and joins the
+        poses of an image in :meth:`postprocess`.
+
+        Args:
+            images: the result of :meth:`preprocess`, (N, C, H, W).
         """
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
-        """One dict per image.
+        """In training mode the losses of a batch, otherwise its poses.
 
-        Each has ``image`` (C, H, W), 0-255; in training ``instances`` with the ground truth; otherwise
-        optionally ``height`` and ``width`` of the original image, in whose coordinates the poses then
-        come back. Nothing that comes in is modified.
+        Args:
+            batched_inputs: one dict per image. Each has ``image`` (C, H, W), 0-255; in training ``instances``
+                with the ground truth; otherwise optionally ``height`` and ``width`` of the original image, in
+                whose coordinates the poses are returned. The dicts are not modified.
 
         Returns:
-            In training the losses by name; otherwise per image ``{"instances": Instances}``.
+            In training :meth:`compute_losses`; otherwise per image ``{"instances": Instances}``.
         """
-        images = self.preprocess(batched_inputs)
         if self.training:
-            return self.losses(images, [self._target(inputs) for inputs in batched_inputs])
+            return self.compute_losses(batched_inputs)
+        images = self.preprocess(batched_inputs)
         results = self.postprocess(self.predict(images), images, batched_inputs)
         return [{"instances": result} for result in results]
+
+    def compute_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """The losses of a batch by name, in training and in evaluation mode.
+
+        In evaluation mode they are those of the network as it predicts: without dropout, and with the running
+        statistics of its norms.
+
+        Args:
+            batched_inputs: as :meth:`forward` takes them in training; they are not modified.
+
+        Raises:
+            ValueError: the persons have another number of keypoints than the skeleton.
+        """
+        images = self.preprocess(batched_inputs)
+        return self.losses(images, [self._target(inputs) for inputs in batched_inputs])
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalizes, then pads with zeros to a common size that the backbone can divide."""
@@ -91,7 +109,7 @@ class PoseEstimator(nn.Module, ABC):
     def postprocess(
         self, results: list[Instances], images: ImageList, batched_inputs: list[dict[str, Any]]
     ) -> list[Instances]:
-        """What :meth:`predict` found, per image and in the coordinates of the original one."""
+        """The poses of :meth:`predict`, per image and in the coordinates of the original image."""
         return [
             rescale(result, (inputs.get("height", size[0]), inputs.get("width", size[1])), self.shift)
             for result, inputs, size in zip(results, batched_inputs, images.image_sizes, strict=True)
@@ -145,7 +163,7 @@ def rescale(instances: Instances, size: tuple[int, int], shift: float = 0.0) -> 
     Args:
         instances: with pred_boxes and pred_keypoints in pixels of ``instances.image_size``.
         size: (height, width) to scale to.
-        shift: pixels of that size that keypoints are then moved right and down by.
+        shift: pixels of the new size that keypoints are then moved right and down by.
 
     Returns:
         A copy; boxes are clipped to the image, keypoints are not.

@@ -24,8 +24,8 @@ def wanted(person):
     return person["num_keypoints"] > 0 and not person["iscrowd"]
 
 
-def outcomes(people, poses, sigmas, threshold):
-    """Score and what became of each of the 20 best poses of an image: hit, wrong, or of no account."""
+def matches(people, poses, sigmas, threshold):
+    """Score and kind of match of each of the 20 best poses of an image: hit, wrong, or ignored."""
     free = [True] * len(people)
     for pose in sorted(poses, key=lambda pose: -pose["score"])[:20]:
         chosen = None
@@ -42,7 +42,7 @@ def outcomes(people, poses, sigmas, threshold):
             yield pose["score"], "wrong"
         else:
             free[chosen] = False
-            yield pose["score"], "hit" if wanted(people[chosen]) else "of no account"
+            yield pose["score"], "hit" if wanted(people[chosen]) else "ignored"
 
 
 def precision_and_recall(ground_truth, results, sigmas, threshold):
@@ -52,8 +52,8 @@ def precision_and_recall(ground_truth, results, sigmas, threshold):
         for item in items:
             group.setdefault(item["image_id"], []).append(item)
     for image in ground_truth["images"]:
-        found += outcomes(people.get(image["id"], []), poses.get(image["id"], []), sigmas, threshold)
-    found = sorted((item for item in found if item[1] != "of no account"), key=lambda item: -item[0])
+        found += matches(people.get(image["id"], []), poses.get(image["id"], []), sigmas, threshold)
+    found = sorted((item for item in found if item[1] != "ignored"), key=lambda item: -item[0])
     hits = np.cumsum([what == "hit" for _, what in found])
     recall = hits / sum(map(wanted, ground_truth["annotations"]))
     precision = hits / np.arange(1, len(hits) + 1)

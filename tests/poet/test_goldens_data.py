@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from poet.official import official_classes
 from poet.poet import cell_padding
 from posecore.data.augment import ResizeRoundingDown
-from posecore.data.mapper import PoseMapper
+from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.modeling.set_prediction.persons import Persons, gather_persons
 from posecore.structures.skeleton import load_skeleton
 
@@ -39,7 +39,7 @@ def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) ->
         labeled=True,
         augmentations=[],
         skeleton=load_skeleton("coco_17"),
-        boxes="annotated",
+        boxes=annotated_boxes,
         image_format="RGB",
     )
     return torch.from_numpy(mapper._move(annotations.numpy().copy(), transform, size))

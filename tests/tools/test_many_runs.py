@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from posecore.data.synthetic import make_dataset
-from posecore.engine.results import write_outcome
+from posecore.engine.results import write_results
 
 CONFIG = "configs/directpose/demo/synthetic.yaml"
 
@@ -99,7 +99,7 @@ def test_rows_become_commands_and_a_table(run, tmp_path: Path) -> None:
     assert f"MODEL.FCPOSE.REFINEMENT none SEED 3 OUTPUT_DIR {tmp_path}/fcpose/table-4/none" in commands
     folder = tmp_path / "fcpose" / "table-4" / "none"
     folder.mkdir(parents=True)
-    write_outcome(folder, {"keypoints": {"AP": 55.55, "AP50": 83.0}, "bbox": {"AP": 1.0}})
+    write_results(folder, {"keypoints": {"AP": 55.55, "AP50": 83.0}, "bbox": {"AP": 1.0}})
     _, commands, _ = run("paper_tables", "run", "--print", "--output", tmp_path, "fcpose/table-4/*")
     assert len(commands.splitlines()) == 2
     _, tables, _ = run("paper_tables", "collect", "--output", tmp_path, "fcpose/table-4/*")

@@ -12,7 +12,7 @@ import torch
 
 from analyses.models import add_model_arguments, load_poet
 from posecore.data.samples import build_samples
-from posecore.inference.video import read_frames
+from posecore.inference.video import read_images
 from posecore.visualization.poses import draw_heat, grid
 
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--cells needs x and y of every point")
     points = np.array(options.cells).reshape(-1, 2)
     cfg, model = load_poet(options)
-    image = next(iter(read_frames(str(options.input)))).image
+    image = next(iter(read_images(str(options.input)))).image
     height, width = image.shape[:2]
     if not ((points >= 0) & (points < (width, height))).all():
         raise ValueError(f"--cells must lie in the image, which is {width} x {height}")

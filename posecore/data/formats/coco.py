@@ -1,7 +1,8 @@
-"""Reads and checks annotation files in COCO's keypoint format (https://cocodataset.org/#format-data).
+"""Reads annotation files in COCO's keypoint format: :func:`read_coco` (https://cocodataset.org/#format-data).
 
-What could make training or evaluation silently wrong is an error that names the file and the annotation.
-What COCO defines but small datasets leave out (area, num_keypoints, iscrowd) is filled in, and said.
+Files are checked: anything that would make training or evaluation silently wrong is an error that names the
+file and the annotation. Fields that COCO defines but small datasets leave out (area, num_keypoints, iscrowd)
+are filled in, with a warning.
 """
 
 import json
@@ -21,7 +22,7 @@ from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-# What numbers of a JSON file become; asking for types is much faster than for instances.
+# The types of numbers in a JSON file; comparing types is much faster than isinstance.
 NUMBERS = frozenset({int, float, bool})
 
 
@@ -29,8 +30,8 @@ def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
     """The content of an annotation file, checked and completed.
 
     Args:
-        json_file: annotations of persons, or a list of images alone, as COCO gives for its test sets.
-        skeleton: what the keypoints must be.
+        json_file: annotations of persons, or a list of images alone, as in COCO's test sets.
+        skeleton: the keypoints that the file must have.
 
     Returns:
         COCO's own structure, coordinates as in the file, with one category, that of the persons.
@@ -44,10 +45,10 @@ def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
 
 
 def load_coco(json_file: str | Path) -> dict:
-    """The content of a file as it is; it has a list "images".
+    """The unchecked content of a file in COCO's format; only its list "images" is sure to exist.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or nothing of COCO's format; the message names it.
+        FileNotFoundError, ValueError: no such file, or another format; the message names the file.
     """
     content = load_json(json_file)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
@@ -56,9 +57,10 @@ def load_coco(json_file: str | Path) -> dict:
 
 
 def load_json(json_file: str | Path) -> Any:
-    """
+    """The content of a JSON file.
+
     Raises:
-        FileNotFoundError, ValueError: no such file, or no JSON; the message names it.
+        FileNotFoundError, ValueError: no such file, or no JSON; the message names the file.
     """
     path = Path(json_file)
     if not path.is_file():
@@ -66,21 +68,22 @@ def load_json(json_file: str | Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is no complete JSON file (is it truncated?): {error}") from error
+        raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
 
 
 def complete_coco(
     content: dict, skeleton: Skeleton, json_file: str | Path, *, lacking: Collection[str] = ()
 ) -> dict:
-    """What :func:`read_coco` returns, of a content that is at hand; it is not modified.
+    """Checks and completes a content in COCO's format as :func:`read_coco` does; it is not modified.
 
-    Other formats are turned into COCO's and then pass through here, so that all are held to the same.
+    Readers of other formats convert their content to COCO's format and then call this, so that all formats
+    have the same checks.
 
     Args:
         content: in COCO's format, possibly incomplete.
-        skeleton: what the keypoints must be.
-        json_file: where the content came from, for the messages.
-        lacking: keys of annotations that the format is known to lack; filled in without a word.
+        skeleton: the keypoints that the content must have.
+        json_file: the file of the content, for messages.
+        lacking: keys of annotations that the format does not have; they are filled in without a warning.
 
     Raises:
         ValueError: the message names the file, the annotation and what would be right.
@@ -102,11 +105,15 @@ def complete_coco(
 
 
 def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
-    """Detectron2's dicts of what :func:`read_coco` returns, one per image, sorted by its id.
+    """Detectron2's dataset dicts, one per image, sorted by image id.
 
     Each has file_name, image_id, height, width and, if the file has annotations, a list of them with id,
     bbox and bbox_mode (XYWH_ABS), category_id 0, iscrowd, area, num_keypoints and keypoints: 3K numbers,
     x and y in continuous pixels, so 0.5 more than in the file.
+
+    Args:
+        coco: the result of :func:`read_coco`.
+        image_root: the folder of the images.
     """
     people = defaultdict(list)
     annotations = coco.get("annotations", [])
@@ -138,7 +145,7 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
 
 
 def _continuous(people: list[dict]) -> list[list[float]]:
-    """The keypoints of all persons, moved from pixel indices to the pixels' centers."""
+    """The keypoints of all persons in continuous pixels, 0.5 more than COCO's pixel indices."""
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
     shift = np.resize([0.5, 0.5, 0], keypoints.shape[1:])
     return (keypoints + shift).tolist()
@@ -195,7 +202,7 @@ def _check_names(category: dict, skeleton: Skeleton) -> None:
 
 
 def _plain(name: str) -> str:
-    """Left Eye, left-eye and left_eye are one name."""
+    """A keypoint's name without case and punctuation: "Left Eye" and "left_eye" become "lefteye"."""
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
@@ -217,7 +224,7 @@ def _repeated(items: list[dict]) -> list:
 
 
 def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> list[str]:
-    """Checks the numbers of persons and fills what is missing, in place; returns what there is to say."""
+    """Checks the numbers of persons and fills in missing ones, in place; returns the warnings."""
     filled: Counter[str] = Counter()
     for person in people:
         if not person.get("keypoints"):
@@ -238,20 +245,20 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Col
         if person.get("area") is None:
             person["area"] = _area(person, images[person["image_id"]])
             filled["area"] += 1
-    says = {
+    explanations = {
         "keypoints": "taken as persons whose keypoints are not labeled",
         "num_keypoints": "counted from the keypoints with v > 0",
         "area": f"taken from the segmentation where there is one, else {AREA_OF_BOX} of the box",
     }
     return [
         f"{filled[key]} of {len(people)} annotations have no valid {key}: {text}"
-        for key, text in says.items()
+        for key, text in explanations.items()
         if filled[key] and key not in lacking
     ]
 
 
 def _numbers(people: list[dict], key: str, length: int) -> np.ndarray:
-    """(n, length), finite."""
+    """The numbers of a key of all persons, (n, length), checked to be finite."""
     for person in people:
         values = person.get(key)
         if not isinstance(values, list) or len(values) != length:

@@ -1,4 +1,7 @@
-"""Reads COCO-WholeBody's annotation files (arXiv 2007.11858): COCO's persons with feet, face and hands."""
+"""Reads COCO-WholeBody's annotation files, COCO's persons with feet, face and hands: :func:`read_wholebody`.
+
+The format is that of arXiv 2007.11858.
+"""
 
 from itertools import accumulate
 from pathlib import Path
@@ -6,11 +9,11 @@ from pathlib import Path
 from posecore.data.formats.coco import NUMBERS, complete_coco, load_coco
 from posecore.structures.skeleton import Skeleton
 
-# The keys of a person's keypoints, in the order of the skeleton coco_wholebody_133, and how many each holds.
+# Key of a person's keypoints -> number of keypoints, in the order of the skeleton coco_wholebody_133.
 PARTS = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
 NUM_KEYPOINTS = sum(PARTS.values())
 
-# Which of the 133 keypoints are in a part: key -> slice.
+# Key -> its slice of the 133 keypoints.
 PART_SLICES = {
     key: slice(end - count, end)
     for (key, count), end in zip(PARTS.items(), accumulate(PARTS.values()), strict=True)
@@ -18,10 +21,10 @@ PART_SLICES = {
 
 
 def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
-    """As :func:`posecore.data.formats.coco.read_coco`; the parts are joined into 133 keypoints.
+    """Reads a file as :func:`posecore.data.formats.coco.read_coco` does, with parts joined to 133 keypoints.
 
     A part whose flag (``foot_valid``, ``face_valid``, ``lefthand_valid``, ``righthand_valid``) is false is
-    not labeled. In the files the v of parts other than the body may be any share; what is above 0 is
+    not labeled. In the files the v of feet, face and hands may be any number in [0, 1]; one above 0 means
     labeled, and becomes 2.
 
     Raises:
@@ -52,7 +55,7 @@ def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
 
 
 def split_parts(keypoints: list[float]) -> dict[str, list[float]]:
-    """The keypoints (133 * 3 numbers) of a person under the keys of COCO-WholeBody's files."""
+    """The keypoints (133 * 3 numbers) of a person by the keys of COCO-WholeBody's files."""
     return {key: keypoints[3 * part.start : 3 * part.stop] for key, part in PART_SLICES.items()}
 
 

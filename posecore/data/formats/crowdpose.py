@@ -1,19 +1,22 @@
-"""Reads CrowdPose's annotation files (arXiv 1812.00324): COCO's format, and how crowded each image is."""
+"""Reads CrowdPose's annotation files, COCO's format with a crowd index per image: :func:`read_crowdpose`.
+
+The format is that of arXiv 1812.00324.
+"""
 
 from pathlib import Path
 
 from posecore.data.formats.coco import complete_coco, load_coco
 from posecore.structures.skeleton import Skeleton
 
-# Its files call "head" what everybody who lists its skeleton calls "top_head"; it is the same point.
+# Keypoints with another name in the files than in common lists of CrowdPose's skeleton.
 _ALIASES = {"head": "top_head"}
 
 
 def read_crowdpose(json_file: str | Path, skeleton: Skeleton) -> dict:
-    """As :func:`posecore.data.formats.coco.read_coco`; each image also has its ``crowdIndex``.
+    """Reads a file as :func:`posecore.data.formats.coco.read_coco` does; images also have a ``crowdIndex``.
 
-    The files give no areas, and count as ``num_keypoints`` only those with v = 2. Here an area is 0.53 of
-    the box, as CrowdPose's evaluation has it, and every labeled keypoint is counted, as elsewhere.
+    The files have no areas, and their ``num_keypoints`` counts only keypoints with v = 2. Here an area is
+    0.53 of the box, as in CrowdPose's evaluation, and ``num_keypoints`` counts all labeled keypoints.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_coco``, or a crowdIndex is missing or not in [0, 1].

@@ -1,7 +1,7 @@
-"""Reads MPII Human Pose annotations in the JSON form that HRNet introduced and MMPose keeps.
+"""Reads MPII Human Pose annotations in the JSON format of HRNet and MMPose: :func:`read_mpii`.
 
-A file is a list of persons, each with ``image``, ``center`` and ``scale`` (of the person's height in units of
-200 pixels), and, but for the test set, ``joints`` (K pairs) and ``joints_vis`` (K numbers, 1 for labeled).
+A file is a list of persons. Each has ``image``, ``center`` and ``scale`` (the person's height in units of 200
+pixels), and, except in the test set, ``joints`` (K pairs) and ``joints_vis`` (K numbers, 1 for labeled).
 Pixels count from 1. A person has no box.
 """
 
@@ -15,25 +15,26 @@ from PIL import Image, UnidentifiedImageError
 from posecore.data.formats.coco import complete_coco, load_json
 from posecore.structures.skeleton import Skeleton
 
-# Pixels per unit of scale; and how far below the given center the whole body's is, per unit of scale.
+# Pixels per unit of scale.
 PIXELS_PER_SCALE = 200
+# Pixels, per unit of scale, by which the center of the whole body is below the annotated center.
 _LOWER = 15
 
 
 def read_mpii(json_file: str | Path, image_root: str | Path, skeleton: Skeleton) -> dict:
     """The persons of a file in COCO's structure, as :func:`posecore.data.formats.coco.read_coco` returns it.
 
-    Annotation ``i + 1`` is the person at place i of the file, which is also their place in the ground truth
-    of the evaluation. The box is a square of 200 * scale around the center moved down by 15 * scale, so
-    that a top-down method that enlarges boxes by 1.25 sees the customary region; it may leave the image.
-    Joints and boxes count from 0 here. Sizes are read from the images, since the file has none.
+    The annotation with id ``i + 1`` is person i of the file, counted from 0, and of the evaluation's ground
+    truth. The box is a square of side 200 * scale around the center moved down by 15 * scale, so that a
+    top-down method that enlarges boxes by 1.25 gets the customary region; it may extend beyond the image.
+    Joints and boxes count pixels from 0. Image sizes are read from the images, because the file has none.
 
     Raises:
         FileNotFoundError, ValueError: the message names the file and the person, or the image.
     """
     people = load_json(json_file)
     if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
-        raise ValueError(f"{json_file} is not in MPII's JSON form: it needs a list of persons at its top")
+        raise ValueError(f"{json_file} is not in MPII's JSON format: it must be a list of persons")
     try:
         annotations = [_annotation(index, person, skeleton) for index, person in enumerate(people)]
     except ValueError as error:
@@ -53,10 +54,10 @@ def read_mpii(json_file: str | Path, image_root: str | Path, skeleton: Skeleton)
 
 @functools.cache
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height by the file's header; remembered, since a dataset is read more than once.
+    """Width and height from the header of an image file; cached, because a dataset is read repeatedly.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or no image; the message names it.
+        FileNotFoundError, ValueError: no such file, or no image; the message names the file.
     """
     try:
         with Image.open(path) as image:
@@ -68,7 +69,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _annotation(index: int, person: dict, skeleton: Skeleton) -> dict[str, Any]:
-    """A person as COCO has it, but for the image."""
+    """A person in COCO's format, still without image_id."""
     if not isinstance(person.get("image"), str):
         raise ValueError(f"person {index}: image must be a file name, not {person.get('image')!r}")
     scale = _numbers(index, person, "scale", (1,)).item()
@@ -91,7 +92,7 @@ def _annotation(index: int, person: dict, skeleton: Skeleton) -> dict[str, Any]:
 
 
 def _numbers(index: int, person: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Finite numbers of a shape."""
+    """The numbers of a key as an array of a shape, checked to be finite."""
     try:
         values = np.array(person.get(key), dtype=np.float64).reshape(shape)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Drawn images of jointed figures with their ground truth, to try a whole training on."""
+"""Drawn images of jointed figures with ground truth: a small dataset to try a training on."""
 
 from posecore.data.synthetic.images import Scene, make_dataset, make_image
 

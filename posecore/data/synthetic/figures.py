@@ -41,7 +41,11 @@ _SHOE: Color = (35, 30, 35)
 class Capsule:
     """All points within a radius of a segment; the radius changes linearly along it.
 
-    start and end are (x, y); equal ones make a disc. radii are those at start and end.
+    Attributes:
+        start: (x, y). If it equals ``end``, the capsule is a disc.
+        end: (x, y).
+        radii: at start and end.
+        color: RGB, 0-255.
     """
 
     start: np.ndarray
@@ -52,13 +56,18 @@ class Capsule:
 
 @dataclass(frozen=True)
 class Figure:
-    """keypoints: (K, 2); capsules: the body, back to front."""
+    """A drawn person.
+
+    Attributes:
+        keypoints: (K, 2).
+        capsules: the body, from back to front.
+    """
 
     keypoints: np.ndarray
     capsules: list[Capsule]
 
     def placed(self, origin: np.ndarray, scale: float) -> "Figure":
-        """The figure enlarged by scale, its old origin at the new one."""
+        """The figure scaled by ``scale``, with its origin moved to ``origin``."""
         return Figure(
             self.keypoints * scale + origin,
             [
@@ -80,8 +89,10 @@ class Figure:
 
 
 def figure_maker(skeleton: Skeleton) -> Callable[[np.random.Generator], Figure]:
-    """A function that draws figures at random: human bodies where all names of the skeleton are joints
-    of one, else an abstract shape made of the skeleton's limbs.
+    """A function that makes random figures of a skeleton.
+
+    They are human bodies if all keypoints of the skeleton are joints of one, otherwise abstract shapes made
+    of the skeleton's limbs.
     """
     if set(skeleton.keypoints) <= set(_joints(np.random.default_rng(0))):
         return lambda rng: _body(rng, skeleton)
@@ -90,12 +101,12 @@ def figure_maker(skeleton: Skeleton) -> Callable[[np.random.Generator], Figure]:
 
 
 def _direction(angle: float) -> np.ndarray:
-    """The unit vector turned by an angle (degrees) from straight down towards the right."""
+    """The unit vector at an angle (degrees) from straight down towards the right."""
     return np.array([np.sin(np.radians(angle)), np.cos(np.radians(angle))])
 
 
 def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The joints of a human body in a random pose, by the names that the data sets use."""
+    """The joints of a human body in a random pose, by the names of the built-in skeletons."""
     lean, tilt, yaw = rng.normal(0, 8), rng.normal(0, 10), np.radians(rng.uniform(-55, 55))
     up, across = -_direction(-lean), _direction(90 - lean)
     head_up, head_across = -_direction(-lean - tilt), _direction(90 - lean - tilt)
@@ -123,9 +134,8 @@ def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
             ("hip", "knee", 0.23, leg),
             ("knee", "ankle", 0.22, knee),
         ):
-            bone = (
-                _direction(sign * angle - lean) * length * rng.uniform(0.8, 1)
-            )  # shorter if it points at us
+            # Foreshortened, as if it pointed towards the camera.
+            bone = _direction(sign * angle - lean) * length * rng.uniform(0.8, 1)
             joints[f"{side}_{end}"] = joints[f"{side}_{start}"] + bone
     return joints
 
@@ -175,10 +185,10 @@ def _dot(joints: dict, name: str, radius: float, color: Color) -> Capsule:
 
 
 def _template(skeleton: Skeleton) -> np.ndarray:
-    """(K, 2): a symmetric shape for any skeleton, neighbors on limbs close to each other.
+    """(K, 2): a symmetric shape for any skeleton, with the two keypoints of a limb close to each other.
 
-    Middle keypoints and flip pairs follow one another downwards in the order of the limb graph; the
-    pairs stand left and right of the axis, at distances that go to and fro.
+    Middle keypoints and flip pairs are placed from top to bottom in the order of the limb graph; pairs are
+    left and right of the axis, at varying distances.
     """
     points = np.zeros((skeleton.num_keypoints, 2))
     order = list(_graph_order(skeleton))
@@ -193,7 +203,7 @@ def _template(skeleton: Skeleton) -> np.ndarray:
 
 
 def _graph_order(skeleton: Skeleton) -> Iterator[int]:
-    """All keypoints, breadth first along the limbs."""
+    """All keypoints, in breadth-first order along the limbs."""
     seen: set[int] = set()
     for root in range(skeleton.num_keypoints):
         queue = deque([root])
@@ -206,7 +216,7 @@ def _graph_order(skeleton: Skeleton) -> Iterator[int]:
 
 
 def _abstract(rng: np.random.Generator, skeleton: Skeleton, template: np.ndarray) -> Figure:
-    """The template bent, sheared, turned and shaken."""
+    """The template with random bend, shear, rotation and noise."""
     x, y = template.T
     x = x * rng.uniform(0.7, 1.3) + rng.uniform(-0.1, 0.1) * np.sin(np.pi * (y + rng.random()))
     points = np.stack([x + rng.normal(0, 0.15) * y, y], axis=1)
@@ -225,7 +235,7 @@ def _abstract(rng: np.random.Generator, skeleton: Skeleton, template: np.ndarray
 
 
 def _color(skeleton: Skeleton, k: int) -> Color:
-    """Hues that differ among the keypoints: warm on the left, cool on the right, green in the middle."""
+    """The color of a keypoint: warm on the left, cool on the right, green in the middle."""
     base = {"left": -0.08, "middle": 0.25, "right": 0.5}[skeleton.sides[k]]
     rank = min(k, skeleton.flip_indices[k])
     hue = base + 0.22 * ((0.618 * rank) % 1)

@@ -1,10 +1,9 @@
-"""Images of jointed figures with their ground truth in COCO's format: data to try a whole training on.
+"""Draws images of jointed figures, with ground truth in COCO's format: :func:`make_dataset`.
 
     python -m posecore.data.synthetic --out DIR --train 400 --val 50 --size 160
 
-Image i of a split depends on the seed, the split and i alone, not on how many there are. The sides
-of a figure differ in color, which a flipped image breaks: train without flips (INPUT.RANDOM_FLIP
-none).
+Image i of a split depends on the seed, the split and i alone, not on the number of images. The left and the
+right of a figure differ in color, which a flip would swap: train without flips (INPUT.RANDOM_FLIP none).
 """
 
 import json
@@ -21,18 +20,18 @@ import yaml
 from posecore.data.synthetic.figures import Capsule, Figure, figure_maker
 from posecore.structures.skeleton import load_skeleton
 
-# In the map of what covers each pixel: figures have their index, and these stand for the rest.
+# In the cover, a map of what is in front at each pixel: figures are their index, and these are the others.
 _BACKGROUND, _OBJECT = -1, -2
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What images show.
+    """The contents of images.
 
     Attributes:
         people: least and greatest number of persons.
         scale: least and greatest height of a person, as a share of the image's height.
-        cut: share of the persons who may stand partly outside the image.
+        cut: share of the persons that may be partly outside the image.
         objects: share of the persons with an object in front of them.
         crowds: share of the images with a crowd of small figures, annotated as one region.
     """
@@ -59,16 +58,16 @@ def make_dataset(
 
     Args:
         folder: gets <split>/ with the images, annotations/<split>.json and <split>.yaml.
-        num_images: how many.
+        num_images: number of images.
         size: height and width, pixels.
         skeleton: name or YAML path; :func:`posecore.structures.skeleton.load_skeleton`.
-        split: names the files and, with the seed, makes the images differ from those of other splits.
+        split: name of the files; images of different splits differ.
         seed: any integer from 0.
         name: the dataset is called <name>_<split>.
-        **scene: what the images show, attributes of :class:`Scene`.
+        **scene: attributes of :class:`Scene`.
 
     Returns:
-        The path of the definition, for DATASETS.DEFINITIONS.
+        The path of the definition file, for DATASETS.DEFINITIONS.
     """
     folder, shown = Path(folder), Scene(**scene)
     kind = load_skeleton(skeleton)
@@ -108,13 +107,13 @@ def make_image(
     size: tuple[int, int],
     scene: Scene,
 ) -> tuple[np.ndarray, list[dict]]:
-    """One image, (H, W, 3) uint8 RGB, and the annotations of its persons without their ids."""
+    """One image, (H, W, 3) uint8 RGB, and the annotations of its persons, without ids."""
     image = _background(rng, size)
     cover = np.full(size, _BACKGROUND)
     crowd = rng.random() < scene.crowds
     people = [_draw_crowd(rng, make_figure, image, cover)] if crowd else []
     count = rng.integers(scene.people[0], scene.people[1] + 1)
-    # Larger ones, drawn last, are nearer.
+    # Larger figures are nearer, so they are drawn last.
     heights = np.sort(rng.uniform(*scene.scale, count)) * size[0]
     figures: list[Figure] = []
     for height in heights:
@@ -125,14 +124,14 @@ def make_image(
         if rng.random() < scene.objects:
             _draw_object(rng, image, cover, figure)
     for index, (figure, body) in enumerate(zip(figures, bodies, strict=True)):
-        if body.any():  # a cut figure may have left the image
+        if body.any():  # a figure may be outside the image
             people.append(_annotate(figure, body, cover == index))
     image += rng.normal(0, 4, image.shape)
     return image.clip(0, 255).astype(np.uint8), people
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Soft patches of several sizes and a few bars and blobs; (H, W, 3) float."""
+    """(H, W, 3) float: smooth patches of several sizes, and a few bars and blobs."""
     height, width = size
     image: np.ndarray = np.zeros((height, width, 3))
     for cells, strength in ((2, 60), (6, 40), (24, 25)):
@@ -157,7 +156,7 @@ def _place(
     size: tuple[int, int],
     cut: bool,
 ) -> Figure:
-    """A figure of that height in the image, if possible where it leaves most of the others visible."""
+    """A figure of this height in the image, if possible where most of the other figures stay visible."""
     figure = make_figure(rng)
     x1, y1, x2, y2 = figure.extent()
     scale = min(height / (y2 - y1), 0.95 * size[1] / (x2 - x1))
@@ -181,7 +180,7 @@ def _covered(boxes: np.ndarray, box: np.ndarray) -> float:
 def _draw_figure(
     rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, figure: Figure, index: int
 ) -> np.ndarray:
-    """Returns the mask of the body, (H, W), whatever will cover it later."""
+    """Draws a figure; returns the mask of its body, (H, W), including parts that are covered later."""
     tint, light = rng.normal(0, 8, 3), rng.uniform(0.8, 1.1)
     body = np.full(cover.shape, _BACKGROUND)
     for part in figure.capsules:
@@ -191,7 +190,7 @@ def _draw_figure(
 
 
 def _draw_object(rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, figure: Figure) -> None:
-    """A bar across a part of the figure."""
+    """Draws a bar across a part of the figure."""
     x1, y1, x2, y2 = figure.extent()
     center = rng.uniform((x1, y1), (x2, y2))
     half = rng.uniform(-0.3, 0.3, 2) * (x2 - x1, y2 - y1)
@@ -206,7 +205,7 @@ def _draw_crowd(
     image: np.ndarray,
     cover: np.ndarray,
 ) -> dict:
-    """Small figures side by side at the top; their common region as COCO annotates it."""
+    """Draws small figures side by side at the top; returns the annotation of their common region."""
     height, width = cover.shape
     count = int(rng.integers(5, 10))
     start, step = rng.uniform(0, 0.4) * width, 0.06 * width
@@ -224,19 +223,25 @@ def _draw_crowd(
 
 
 def _annotate(figure: Figure, body: np.ndarray, seen: np.ndarray) -> dict:
-    """body and seen: (H, W), where the figure is and where nothing is in front of it."""
+    """The annotation of a figure.
+
+    Args:
+        figure: placed in the image.
+        body: (H, W) bool, its mask.
+        seen: (H, W) bool, where nothing is in front of it.
+    """
     height, width = body.shape
     keypoints = []
     for x, y in figure.keypoints.round(2):
         inside = 0 <= x < width and 0 <= y < height
-        # COCO counts pixels, whose centers are 0.5 into them.
+        # COCO's coordinates are pixel indices: 0.5 less than continuous pixels.
         keypoints += [x - 0.5, y - 0.5, 2 if seen[int(y), int(x)] else 1] if inside else [0, 0, 0]
     labeled = sum(v > 0 for v in keypoints[2::3])
     return _region(body) | {"keypoints": keypoints, "num_keypoints": labeled, "iscrowd": 0}
 
 
 def _region(mask: np.ndarray) -> dict:
-    """Box and area of a mask, (H, W)."""
+    """The box and the area of a mask, (H, W), as COCO annotates them."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])
     box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
@@ -244,7 +249,7 @@ def _region(mask: np.ndarray) -> dict:
 
 
 def _stamp(image: np.ndarray, cover: np.ndarray, part: Capsule, color: tuple[float, ...], mark: int) -> None:
-    """Draws a capsule, smooth at its rim and darker towards it, and marks its pixels in the cover."""
+    """Draws a capsule, darker towards its antialiased edge, and marks its pixels in the cover."""
     radius = max(part.radii)
     limit = image.shape[1::-1]
     low = np.floor(np.minimum(part.start, part.end) - radius - 1).astype(int).clip(0, limit)

@@ -18,7 +18,8 @@ from timm.layers import DropPath, LayerNorm2d
 from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 
-from posecore.layers.norm import convert_norms
+from posecore.config.options import choice
+from posecore.layers.norm import BATCH_NORMS, BatchNorm, convert_batch_norms
 
 STRIDES = (4, 8, 16, 32)
 STEM_CHANNELS = 64
@@ -195,7 +196,7 @@ class HRFormer(Backbone):
     Args:
         size: channels, heads and modules, such as ``SIZES["S"]``.
         drop_path: probability of the last block's residuals; it rises linearly from 0 at the first.
-        norm: "BN" (trained), "FrozenBN" or "SyncBN".
+        norm: form of the BatchNorms.
         in_channels: channels of the image.
         window: side of the attention's windows, in cells.
         blocks: in every branch of a module.
@@ -206,7 +207,7 @@ class HRFormer(Backbone):
         self,
         size: Size,
         drop_path: float = 0.0,
-        norm: str = "BN",
+        norm: BatchNorm = "BN",
         in_channels: int = 3,
         window: int = 7,
         blocks: int = 2,
@@ -248,7 +249,7 @@ class HRFormer(Backbone):
             for stride, channels in zip(STRIDES, size.channels, strict=True)
         }
         self.apply(_initialize)
-        convert_norms(self, norm, "MODEL.HRFORMER.NORM")
+        convert_batch_norms(self, norm)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> {"stride4": (N, C_0, H / 4, W / 4), ...}."""
@@ -275,12 +276,9 @@ def _initialize(module: nn.Module) -> None:
 @BACKBONE_REGISTRY.register()
 def build_hrformer_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> HRFormer:
     """HRFormer-T, -S or -B by MODEL.HRFORMER."""
-    size = cfg.MODEL.HRFORMER.SIZE
-    if size not in SIZES:
-        raise ValueError(f"MODEL.HRFORMER.SIZE must be one of {', '.join(SIZES)}, got {size!r}")
     return HRFormer(
-        SIZES[size],
+        choice(cfg, "MODEL.HRFORMER.SIZE", SIZES),
         drop_path=cfg.MODEL.HRFORMER.DROP_PATH,
-        norm=cfg.MODEL.HRFORMER.NORM,
+        norm=choice(cfg, "MODEL.HRFORMER.NORM", BATCH_NORMS),
         in_channels=input_shape.channels,
     )

@@ -11,7 +11,8 @@ from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
 from torch import Tensor, nn
 
-from posecore.layers.norm import convert_norms
+from posecore.config.options import choice
+from posecore.layers.norm import BATCH_NORMS, BatchNorm, convert_batch_norms
 from posecore.modeling.backbones.pyramid import build_pyramid
 
 # The layers of MobileNets and EfficientNets that timm counts to the classifier.
@@ -24,7 +25,7 @@ class TimmBackbone(Backbone):
     Args:
         name: as in ``timm.list_models()``.
         strides: of the wanted maps, finest first; where several maps have one, the deepest is taken.
-        norm: "BN" (trained), "FrozenBN" or "SyncBN".
+        norm: form of the BatchNorms.
         in_channels: channels of the image.
         feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
         head_conv: the last map goes through the 1x1 convolution before the classifier (MobileNets and
@@ -40,7 +41,7 @@ class TimmBackbone(Backbone):
         self,
         name: str,
         strides: Sequence[int] = (8, 16, 32),
-        norm: str = "BN",
+        norm: BatchNorm = "BN",
         in_channels: int = 3,
         feature_location: str = "",
         head_conv: bool = False,
@@ -70,7 +71,7 @@ class TimmBackbone(Backbone):
         self._behind = HEAD_CONV if head_conv else ()
         if head_conv:
             channels[-1] = _add_head_conv(body, name)
-        self.body = convert_norms(body, norm, "MODEL.TIMM.NORM")
+        self.body = convert_batch_norms(body, norm)
         self._shapes = {
             f"stride{stride}": ShapeSpec(channels=width, stride=stride)
             for width, stride in zip(channels, strides, strict=True)
@@ -116,7 +117,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
     return TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         strides=tuple(cfg.MODEL.TIMM.STRIDES),
-        norm=cfg.MODEL.TIMM.NORM,
+        norm=choice(cfg, "MODEL.TIMM.NORM", BATCH_NORMS),
         in_channels=input_shape.channels,
         feature_location=cfg.MODEL.TIMM.FEATURE_LOCATION,
         head_conv=cfg.MODEL.TIMM.HEAD_CONV,

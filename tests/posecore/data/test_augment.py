@@ -212,12 +212,15 @@ def test_colors():
     [
         (
             ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative"],
-            r"INPUT\.CROP\.TYPE must be.*not 'relative'",
+            r"INPUT\.CROP\.TYPE must be one of .*not 'relative'",
         ),
-        (["INPUT.RANDOM_FLIP", "vertical"], r"INPUT\.RANDOM_FLIP must be.*not 'vertical'"),
+        (
+            ["INPUT.RANDOM_FLIP", "vertical"],
+            r"INPUT\.RANDOM_FLIP must be one of 'horizontal', 'none', not 'vertical'",
+        ),
     ],
 )
-def test_settings_nobody_knows(overrides, message):
+def test_unknown_options(overrides, message):
     with pytest.raises(ValueError, match=message):
         build_augmentations(core_cfg(*overrides), is_train=True)
 

@@ -66,16 +66,16 @@ def test_a_skeleton_of_its_own(define, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"images": None}, r"has the keys \['annotations', 'images', 'name', 'skeleton'\]"),
-        ({"sigmas": [0.1]}, "no others"),
+        ({"images": None}, r"must have the keys \['annotations', 'images', 'name', 'skeleton'\]"),
+        ({"sigmas": [0.1]}, "has no others"),
         ({"name": 17}, "name must be text"),
         ({"annotations": ""}, "annotations must be text"),
         ({"skeleton": "coco_71"}, "no skeleton is called 'coco_71'"),
         (
             {"format": "voc"},
-            r"'tiny': format must be one of \['coco', 'coco_wholebody', 'crowdpose', 'mpii'\]",
+            r"'tiny': format must be one of 'coco', 'crowdpose', 'coco_wholebody', 'mpii', not 'voc'",
         ),
-        ({"ground_truth": "gt.mat"}, "format 'coco' has no ground_truth; only mpii has"),
+        ({"ground_truth": "gt.mat"}, "format 'coco' has no ground_truth; only 'mpii' has"),
         ({"name": "mpii_val"}, "another dataset is called 'mpii_val'"),
         ({"name": "keypoints_coco_2017_val"}, "another dataset is called 'keypoints_coco_2017_val'"),
     ],
@@ -151,7 +151,7 @@ def test_a_dataset_that_somebody_else_registered(tmp_path):
     register("theirs", tmp_path / "a.json", tmp_path, load_skeleton("coco_17"))
     MetadataCatalog.pop("theirs")
     MetadataCatalog.get("theirs").set(skeleton=load_skeleton("coco_17"), evaluator_type="lvis")
-    with pytest.raises(ValueError, match=r"'theirs' has evaluator_type 'lvis'; it can be one of \['coco'"):
+    with pytest.raises(ValueError, match=r"'theirs': evaluator_type must be one of 'coco', .*not 'lvis'"):
         load_dataset("theirs", load_skeleton("coco_17"))
 
 
@@ -206,11 +206,11 @@ def built_in():
     """What a fresh process knows, with DETECTRON2_DATASETS set."""
     code = """
 import json
-from posecore.data.datasets import _posed, dataset_metadata
-posed = {name: dataset_metadata(name) for name in _posed()}
+from posecore.data.datasets import _pose_datasets, dataset_metadata
+datasets = {name: dataset_metadata(name) for name in _pose_datasets()}
 print(json.dumps({name: [
     metadata.json_file, metadata.image_root, metadata.skeleton.num_keypoints, metadata.evaluator_type,
-    metadata.get("ground_truth")] for name, metadata in posed.items()}))
+    metadata.get("ground_truth")] for name, metadata in datasets.items()}))
 """
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],

@@ -70,14 +70,14 @@ def test_test_sets_have_no_annotations(cfg, tmp_path):
     path = tmp_path / "annotations" / "train.json"
     path.write_text(json.dumps({"images": json.loads(path.read_text())["images"]}))
     assert len(list(build_test_loader(cfg, "synthetic_train"))) == 4
-    with pytest.raises(ValueError, match="holds a dataset without annotations"):
+    with pytest.raises(ValueError, match="names a dataset without annotations"):
         train_dataset_dicts(cfg)
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["DATASETS.TRAIN", ()], r"DATASETS\.TRAIN names no dataset"),
+        (["DATASETS.TRAIN", ()], r"DATASETS\.TRAIN is empty"),
         (["DATASETS.TRAIN", ("synthetic_trian",)], "'synthetic_trian' is not known"),
         (["DATASETS.MIN_KEYPOINTS", 999], r"DATASETS\.MIN_KEYPOINTS = 999"),
         (["DATASETS.SKELETON", "mpii_16"], r"'coco_17', but DATASETS\.SKELETON is 'mpii_16'"),

@@ -13,7 +13,7 @@ from helpers.support import core_cfg
 
 from posecore.data.augment import build_augmentations
 from posecore.data.formats.coco import dataset_dicts, read_coco
-from posecore.data.mapper import PoseMapper
+from posecore.data.mapper import BOX_RULES, PoseMapper
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 HANDS = Skeleton("hands", ("left", "right", "chin"), (("left", "right"),), (), (0.1, 0.1, 0.1))
@@ -45,8 +45,9 @@ def sample(tmp_path):
 
 
 def mapper(*augmentations, **changes):
-    parts = {"labeled": True, "skeleton": HANDS, "boxes": "keypoints", "image_format": "RGB"} | changes
-    return PoseMapper(augmentations=list(augmentations), **parts)
+    parts = {"labeled": True, "skeleton": HANDS, "image_format": "RGB"} | changes
+    boxes = BOX_RULES[parts.pop("boxes", "keypoints")]
+    return PoseMapper(augmentations=list(augmentations), boxes=boxes, **parts)
 
 
 def dot(image, color):
@@ -283,12 +284,12 @@ def test_another_size_than_stated(sample):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("key", "value", "message"),
     [
-        ({"boxes": "real"}, r"INPUT\.BOXES.*'real'"),
-        ({"image_format": "YUV-BT.601"}, r"INPUT\.FORMAT.*'YUV-BT\.601'"),
+        ("INPUT.BOXES", "real", r"INPUT\.BOXES must be one of 'keypoints', .*not 'real'"),
+        ("INPUT.FORMAT", "YUV-BT.601", r"INPUT\.FORMAT must be one of 'BGR', 'RGB', not 'YUV-BT\.601'"),
     ],
 )
-def test_settings_nobody_knows(changes, message):
+def test_unknown_options(key, value, message):
     with pytest.raises(ValueError, match=message):
-        mapper(**changes)
+        PoseMapper(core_cfg(key, value), is_train=True)

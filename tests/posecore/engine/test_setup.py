@@ -50,9 +50,9 @@ def test_a_whole_number_is_a_float_where_one_is_wanted(given: str, taken: float)
         (["QUITE.ANOTHER_THING", "1"], r"unknown config key QUITE$"),
         (["SOLVER.BASE_LR.X", "1"], r"unknown config key SOLVER.BASE_LR.X; near it: SOLVER.BASE_LR"),
         (["SOLVER.MAX_ITER", "many"], r"command line:.*SOLVER.MAX_ITER"),
-        (["SOLVER.MAX_ITER"], r"'SOLVER.MAX_ITER' stands alone"),
-        (["SEED", "1", "--num-gpus", "2"], r"--num-gpus must stand before the KEY VALUE pairs"),
-        (["SEED", "1", "--resume"], r"--resume must stand before"),
+        (["SOLVER.MAX_ITER"], r"'SOLVER.MAX_ITER' has no value"),
+        (["SEED", "1", "--num-gpus", "2"], r"--num-gpus must come before the KEY VALUE pairs"),
+        (["SEED", "1", "--resume"], r"--resume must come before"),
     ],
 )
 def test_wrong_overrides(overrides, message):
@@ -85,7 +85,7 @@ def test_missing_base_file(tmp_path):
 def test_files_that_are_no_configuration(tmp_path, text):
     file = tmp_path / "config.yaml"
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"config.yaml is no YAML of keys and values"):
+    with pytest.raises(UsageError, match=r"config.yaml must be YAML of keys and values"):
         merge_config(core_cfg(), file)
 
 

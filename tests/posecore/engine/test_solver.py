@@ -116,7 +116,7 @@ def test_the_authors_factors_can_be_written(shared):
 def test_adamw_and_unknown_optimizer():
     model = Toy()
     assert isinstance(build_optimizer(solver_cfg("SOLVER.OPTIMIZER", "ADAMW"), model), torch.optim.AdamW)
-    with pytest.raises(ValueError, match=r"SOLVER.OPTIMIZER is 'Adam'.*'ADAMW'"):
+    with pytest.raises(ValueError, match=r"SOLVER.OPTIMIZER must be one of 'SGD', 'ADAMW', not 'Adam'"):
         build_optimizer(solver_cfg("SOLVER.OPTIMIZER", "Adam"), model)
 
 
@@ -165,7 +165,9 @@ def test_no_clipping_by_default_and_unknown_kind():
     build_gradient_clipper(solver_cfg())(parameters)
     assert parameters[0].grad.tolist() == [3.0, -4.0]
     cfg = solver_cfg("SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full")
-    with pytest.raises(ValueError, match=r"CLIP_TYPE is 'full'.*'full_model'"):
+    with pytest.raises(
+        ValueError, match=r"CLIP_TYPE must be one of 'value', 'norm', 'full_model', not 'full'"
+    ):
         build_gradient_clipper(cfg)
 
 
@@ -228,9 +230,11 @@ def test_warm_up_longer_than_the_training(max_iter):
 
 
 def test_unknown_schedule_and_no_iterations():
-    with pytest.raises(ValueError, match=r"'Poly'.*'WarmupLinearLR'"):
+    with pytest.raises(
+        ValueError, match=r"LR_SCHEDULER_NAME must be one of 'WarmupMultiStepLR', .*not 'Poly'"
+    ):
         rates("SOLVER.LR_SCHEDULER_NAME", "Poly")
-    with pytest.raises(ValueError, match=r"SOLVER.MAX_ITER is 0"):
+    with pytest.raises(ValueError, match=r"SOLVER.MAX_ITER must be at least 1, not 0"):
         rates(max_iter=0)
 
 

@@ -123,10 +123,10 @@ def step_in_process(numbers):
     """One step on this process's number; what it returned or raised, and the weights then."""
     step = make(distribute(Model()))
     try:
-        outcome = step(batch([numbers[comm.get_rank()], 1.0]))
+        result = step(batch([numbers[comm.get_rank()], 1.0]))
     except FloatingPointError as error:
-        outcome = str(error)
-    return outcome, step.model.module.weight.detach()
+        result = str(error)
+    return result, step.model.module.weight.detach()
 
 
 def steps_in_process():

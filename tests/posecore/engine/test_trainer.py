@@ -200,15 +200,17 @@ def test_mixed_precision_on_the_cpu(dataset, tmp_path):
         assert trainer.step.scaler.is_enabled() == (dtype == "float16")
         trainer.train()
         assert prepare(cfg, resume=True).step.scaler.state_dict() == trainer.step.scaler.state_dict()
-    with pytest.raises(ValueError, match=r"SOLVER.AMP.DTYPE is 'half'; it can be bfloat16 or float16"):
+    with pytest.raises(
+        ValueError, match=r"SOLVER.AMP.DTYPE must be one of 'bfloat16', 'float16', not 'half'"
+    ):
         Trainer(toy_cfg(dataset, tmp_path, "SOLVER.AMP.DTYPE", "half"))
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("TEST.TASKS", ("keypoint",), "TEST.TASKS is"),
-        ("TEST.COCO_BACKEND", "cocoapi", "TEST.COCO_BACKEND is 'cocoapi'"),
+        ("TEST.TASKS", ("keypoint",), "TEST.TASKS must hold only"),
+        ("TEST.COCO_BACKEND", "cocoapi", "TEST.COCO_BACKEND must be one of .*'cocoapi'"),
         ("DATASETS.TEST", ("toy_trian",), "toy_trian"),
     ],
 )

@@ -154,7 +154,7 @@ def test_what_cannot_be_had_shows_before_the_training(dataset, monkeypatch):
     with pytest.raises(TypeError, match=r"TEST\.LOSSES works with PoseEstimator models; ToyPose"):
         Trainer(make_cfg(dataset, "MODEL.META_ARCHITECTURE", "ToyPose"))
     cfg = make_cfg(dataset, "DATASETS.MIN_KEYPOINTS", 200)
-    with pytest.raises(ValueError, match=r"TEST\.LOSSES wants persons .* toy_train has 0 samples"):
+    with pytest.raises(ValueError, match=r"TEST\.LOSSES needs a sample .* toy_train has 0 samples"):
         check_validation(cfg, build_model(cfg))
     monkeypatch.setattr(comm, "get_world_size", lambda: 8)
     with pytest.raises(ValueError, match=r"has 7 samples .* there are 8 processes"):

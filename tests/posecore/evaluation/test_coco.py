@@ -17,7 +17,7 @@ from helpers.coco_annotations import (
     random_ground_truth,
     random_results,
 )
-from helpers.support import in_processes
+from helpers.support import core_cfg, in_processes
 
 from posecore.data import register
 from posecore.evaluation import COCOPoseEvaluator
@@ -226,7 +226,7 @@ def test_a_dataset_without_annotations_is_only_written(dataset, tmp_path, caplog
     evaluator.process(images(ground_truth), [{"instances": instances(torch.rand(1, 5, 3))}])
     with caplog.at_level(logging.WARNING, logger="posecore"):
         assert evaluator.evaluate() == {}
-    assert "dogs has no annotations: nothing is scored" in caplog.text
+    assert "dogs has no annotations: the poses are not evaluated" in caplog.text
     (written,) = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
     assert written["category_id"] == 1
 
@@ -256,16 +256,20 @@ def test_annotations_of_another_skeleton(dataset):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("key", "value", "message"),
     [
-        ({"tasks": ("keypoints", "segm")}, "TEST.TASKS"),
-        ({"tasks": ()}, "TEST.TASKS"),
-        ({"backend": "coco"}, "TEST.COCO_BACKEND is 'coco'; it can be hotcoco or pycocotools"),
+        ("TEST.TASKS", ("keypoints", "segm"), r"TEST\.TASKS must hold only 'keypoints', 'bbox', not 'segm'"),
+        ("TEST.TASKS", (), r"TEST\.TASKS must hold one or more of 'keypoints', 'bbox'"),
+        (
+            "TEST.COCO_BACKEND",
+            "coco",
+            r"TEST\.COCO_BACKEND must be one of 'hotcoco', 'pycocotools', not 'coco'",
+        ),
     ],
 )
-def test_unknown_options(options, message):
+def test_unknown_options(key, value, message):
     with pytest.raises(ValueError, match=message):
-        COCOPoseEvaluator("dogs", DOG, **options)
+        COCOPoseEvaluator.from_config(core_cfg(key, value), "dogs", DOG, None)
 
 
 def evaluate_a_part(file):

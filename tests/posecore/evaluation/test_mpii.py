@@ -204,7 +204,7 @@ def test_without_a_ground_truth_poses_are_only_written(mpii, dataset, tmp_path, 
     evaluator = MPIIEvaluator(name, MPII, output_dir=tmp_path / "out")
     with caplog.at_level(logging.WARNING, logger="posecore"):
         assert evaluator.evaluate() == {}
-    assert "mpii_bare has no ground_truth (mpii_gt_val.mat): nothing is scored" in caplog.text
+    assert "mpii_bare has no ground_truth (mpii_gt_val.mat): the poses are not evaluated" in caplog.text
     assert (tmp_path / "out" / "coco_instances_results.json").is_file()
 
 
@@ -239,7 +239,7 @@ def test_files_that_are_something_else(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"ground truth .*gt\.mat does not exist"):
         read_mpii_ground_truth(tmp_path / "gt.mat", 6, 16)
     (tmp_path / "gt.mat").write_text("no matrices")
-    with pytest.raises(ValueError, match=r"gt\.mat is no MATLAB file that can be read"):
+    with pytest.raises(ValueError, match=r"gt\.mat is not a readable MATLAB file"):
         read_mpii_ground_truth(tmp_path / "gt.mat", 6, 16)
 
 

@@ -77,5 +77,5 @@ def test_boxes_come_from_the_caller_or_from_a_detector() -> None:
     Predictor(model, samples, detector).batch([image, image[:7]])
     assert [sample["boxes"].boxes.tolist() for sample in model.batch] == [[[0, 0, 30, 20]], [[0, 0, 30, 7]]]
     assert model.batch[0]["boxes"].scores.tolist() == [1]
-    with pytest.raises(ValueError, match="give their boxes, or a detector"):
+    with pytest.raises(ValueError, match="give the boxes of the persons, or a detector"):
         Predictor(model, samples)(image)

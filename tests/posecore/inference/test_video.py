@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from posecore.inference.video import read_frames
+from posecore.inference.video import read_images
 
 
 def write(path: Path, value: int, size: tuple[int, int] = (12, 16)) -> None:
@@ -18,17 +18,17 @@ def test_a_folder_gives_its_images_by_name_and_rgb(tmp_path: Path) -> None:
     write(tmp_path / "b.png", 200)
     write(tmp_path / "inner" / "a.png", 100)
     (tmp_path / "notes.txt").write_text("no image")
-    frames = list(read_frames(tmp_path))
-    assert [frame.name for frame in frames] == ["b.png", "inner/a.png"]
-    assert frames[0].image[0, 0].tolist() == [0, 0, 200]
-    assert frames[0].number is None
+    images = list(read_images(tmp_path))
+    assert [image.name for image in images] == ["b.png", "inner/a.png"]
+    assert images[0].image[0, 0].tolist() == [0, 0, 200]
+    assert images[0].number is None
 
 
-def test_a_video_gives_numbered_frames(shared: Path) -> None:
-    frames = list(read_frames(shared / "data" / "video" / "street.mp4"))
-    assert [frame.number for frame in frames] == list(range(5))
-    assert len({frame.image.shape for frame in frames}) == 1
-    assert frames[0].rate > 0
+def test_a_video_gives_numbered_images(shared: Path) -> None:
+    images = list(read_images(shared / "data" / "video" / "street.mp4"))
+    assert [image.number for image in images] == list(range(5))
+    assert len({image.image.shape for image in images}) == 1
+    assert images[0].rate > 0
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ def test_what_cannot_be_read_is_named(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
-        list(read_frames(tmp_path / name))
+        list(read_images(tmp_path / name))
 
 
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=str(tmp_path)):
-        list(read_frames(tmp_path))
+        list(read_images(tmp_path))

@@ -223,5 +223,3 @@ def test_half_precision_leaves_reference_points_alone(form):
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="10 channels do not split into 4 heads"):
         EMSDeformAttention(10, heads=4)
-    with pytest.raises(ValueError, match="init must be 'zero' or 'xavier', got 'normal'"):
-        MSDeformAttention(8, init="normal")

@@ -3,7 +3,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 from torch.testing import assert_close
 
-from posecore.modeling.estimator import PoseEstimator, rescale
+from posecore.modeling.estimator import PoseEstimator, make_detections, rescale
 from posecore.structures.skeleton import load_skeleton
 
 
@@ -31,14 +31,34 @@ def recorder(shift: float = 0.0) -> Recorder:
 
 def pose(size: tuple[int, int]) -> Instances:
     """A pose on a vertical line that leaves the image on the right."""
-    keypoints = torch.tensor([[[12.0, 4.0, 0.5], [12.0, 8.0, 0.25]]])
-    return Instances(
+    return make_detections(
         size,
-        pred_boxes=Boxes(torch.tensor([[12.0, 4.0, 12.0, 8.0]])),
+        boxes=Boxes(torch.tensor([[12.0, 4.0, 12.0, 8.0]])),
         scores=torch.tensor([0.9]),
-        pred_classes=torch.tensor([0]),
-        pred_keypoints=keypoints,
+        keypoints=torch.tensor([[[12.0, 4.0, 0.5], [12.0, 8.0, 0.25]]]),
     )
+
+
+def test_detections_are_persons_of_an_image() -> None:
+    boxes, scores, keypoints = Boxes(torch.rand(3, 4)), torch.rand(3), torch.rand(3, 17, 3)
+    found = make_detections((20, 30), boxes, scores, keypoints)
+    assert found.image_size == (20, 30)
+    assert torch.equal(found.pred_boxes.tensor, boxes.tensor)
+    assert torch.equal(found.scores, scores)
+    assert torch.equal(found.pred_keypoints, keypoints)
+    assert found.pred_classes.tolist() == [0, 0, 0]
+    assert found.pred_classes.dtype == torch.int64
+    assert len(make_detections((20, 30), boxes[[]], scores[:0], keypoints[:0])) == 0
+
+
+def test_losses_are_computed_in_evaluation_mode_too() -> None:
+    model = recorder().eval()
+    batch = [{"image": torch.full((3, 32, 32), 50.0), "instances": Instances((32, 32))}]
+    losses = model.compute_losses(batch)
+    assert losses["loss"] == 32 * 32 * (40 + 15 + 5)
+    assert len(model.targets) == 1
+    assert not model.training
+    assert losses == model.train()(batch)
 
 
 def test_normalizes_then_pads_with_zeros() -> None:

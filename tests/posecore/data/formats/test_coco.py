@@ -8,7 +8,8 @@ import pytest
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
-from posecore.data.formats.coco import AREA_OF_BOX, dataset_dicts, read_coco
+from posecore.data.formats.coco import dataset_dicts, read_coco
+from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 ARM = Skeleton("arm", ("elbow", "wrist"), (), (("elbow", "wrist"),), (0.1, 0.1))
@@ -234,7 +235,7 @@ def test_what_is_wrong_is_named(write, change, message):
 def test_a_truncated_file_is_named(write):
     path = write()
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match=r"people\.json is no complete JSON file \(is it truncated\?\)"):
+    with pytest.raises(ValueError, match=r"people\.json is not valid JSON \(is it truncated\?\)"):
         read_coco(path, ARM)
 
 

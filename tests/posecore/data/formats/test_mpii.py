@@ -98,7 +98,7 @@ def test_wrong_persons_are_named(write, tmp_path, changes, message):
 
 
 def test_files_that_are_something_else(write, tmp_path, shared):
-    with pytest.raises(ValueError, match=r"person_keypoints\.json is not in MPII's JSON form"):
+    with pytest.raises(ValueError, match=r"person_keypoints\.json is not in MPII's JSON format"):
         read_mpii(shared / "data" / "coco" / "person_keypoints.json", tmp_path, MPII)
     path = write(lambda people: people[0].update(image="gone.jpg"))
     with pytest.raises(FileNotFoundError, match=r"image .*gone\.jpg does not exist"):

@@ -102,5 +102,5 @@ def test_configuration() -> None:
     for key, value in (("SIZE", "XL"), ("NORM", "GN")):
         wrong = cfg.clone()
         wrong.merge_from_list([f"MODEL.HRFORMER.{key}", value])
-        with pytest.raises(ValueError, match=f"MODEL.HRFORMER.{key}"):
+        with pytest.raises(ValueError, match=f"MODEL.HRFORMER.{key} must be one of .*not '{value}'"):
             build_backbone(wrong)

@@ -105,10 +105,15 @@ def test_plain_backbone_is_the_one_below_the_pyramid() -> None:
         ({"name": "dla43"}, "dla43"),
         ({"name": ""}, "MODEL.TIMM.NAME"),
         ({"name": "resnet10t", "strides": (8, 64)}, "MODEL.TIMM.STRIDES"),
-        ({"name": "resnet10t", "norm": "GN"}, "MODEL.TIMM.NORM"),
         ({"name": "resnet10t", "head_conv": True}, "MODEL.TIMM.HEAD_CONV"),
     ],
 )
 def test_wrong_settings_name_the_key(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TimmBackbone(**arguments)
+
+
+def test_an_unknown_norm_names_the_key() -> None:
+    settings = ("MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.NORM", "GN")
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.NORM must be one of 'BN', .*not 'GN'"):
+        pyramid(*settings, "MODEL.BACKBONE.NAME", "build_timm_backbone")

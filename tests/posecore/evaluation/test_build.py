@@ -2,6 +2,7 @@
 
 import json
 import math
+from pkgutil import resolve_name
 
 import pytest
 import scipy.io
@@ -12,9 +13,16 @@ from helpers.support import core_cfg
 from torch import nn
 
 from posecore.data import build_test_loader, load_dataset
+from posecore.data.formats import FORMATS
 from posecore.data.synthetic import make_dataset
-from posecore.engine.evaluate import build_evaluator
-from posecore.evaluation import COCOPoseEvaluator, CrowdPoseEvaluator, MPIIEvaluator, WholeBodyEvaluator
+from posecore.evaluation import (
+    COCOPoseEvaluator,
+    CrowdPoseEvaluator,
+    MPIIEvaluator,
+    PoseEvaluator,
+    WholeBodyEvaluator,
+    build_evaluator,
+)
 from posecore.structures.skeleton import load_skeleton
 
 SKELETONS = {
@@ -107,6 +115,12 @@ def cfg(kind, tmp_path):
         *("DATASETS.TEST", (definition["name"],), "OUTPUT_DIR", str(tmp_path / "out")),
         *("DATALOADER.NUM_WORKERS", 0),
     )
+
+
+def test_every_format_names_an_evaluator():
+    assert FORMATS.keys() == EVALUATORS.keys()
+    for key, format in FORMATS.items():
+        assert issubclass(resolve_name(format.evaluator), PoseEvaluator), key
 
 
 def test_each_format_by_its_own_protocol(cfg, kind, tmp_path):
