@@ -1,7 +1,4 @@
-"""tools/benchmark.py cost: counts that anyone can do by hand, and figures of papers that are reached."""
-
-import importlib
-from argparse import Namespace
+"""The costs of predictions: counts by hand, and figures of the papers."""
 
 import pytest
 import torch
@@ -9,14 +6,11 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
+from posecore.benchmarks.cost import chosen_rows, cost_table, example, measure, published_rows
+from posecore.config import get_cfg
+from posecore.config.repository import CONFIGS
 from posecore.modeling.backbones.hrformer import WindowAttention
 from posecore.ops import keypoint_sample, ms_deform_attn
-
-
-@pytest.fixture
-def cost(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    return importlib.import_module("benchmarks.cost")
 
 
 class Layers(nn.Module):
@@ -35,8 +29,8 @@ class Layers(nn.Module):
         return self.linear(x.mean(dim=(2, 3))) + self.frozen
 
 
-def test_layers_by_hand(cost) -> None:
-    found = cost.measure(Layers(), [{"image": torch.zeros(2, 3, 8, 6)}])
+def test_layers_by_hand() -> None:
+    found = measure(Layers(), [{"image": torch.zeros(2, 3, 8, 6)}])
     cells = 2 * 8 * 6
     convolution, norm, relu, pooling, linear = (
         4 * 3 * 9 * cells,
@@ -64,9 +58,9 @@ class Attention(nn.Module):
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
-def test_attention_by_hand(cost, need_weights: bool) -> None:
+def test_attention_by_hand(need_weights: bool) -> None:
     """All of it is overlooked by tools that look at layers."""
-    found = cost.measure(Attention(need_weights), torch.zeros(3, 7, 8))
+    found = measure(Attention(need_weights), torch.zeros(3, 7, 8))
     projections, products = 3 * 7 * 4 * 8 * 8, 3 * 2 * 7 * 7 * 8
     assert found.layers == 0
     assert found.attention == projections + products
@@ -84,8 +78,8 @@ class Windows(nn.Module):
         return self.attention(inputs[0]["image"])
 
 
-def test_windows_by_hand(cost) -> None:
-    found = cost.measure(Windows(), [{"image": torch.zeros(1, 4, 5, 4)}])
+def test_windows_by_hand() -> None:
+    found = measure(Windows(), [{"image": torch.zeros(1, 4, 5, 4)}])
     projection, products = 4 * 9 * 4 * 4, 4 * 2 * 9 * 9 * 4
     assert found.layers == 3 * projection
     assert found.attention == projection + products
@@ -99,34 +93,32 @@ class Sampling(nn.Module):
         ms_deform_attn(torch.zeros(1, 16, 1, 8), [(4, 4)], locations, weights)
 
 
-def test_sampling_by_hand(cost) -> None:
-    found = cost.measure(Sampling(), None)
+def test_sampling_by_hand() -> None:
+    found = measure(Sampling(), None)
     assert found.layers == 4 * 9 * 10
     assert found.attention == (4 + 1) * 6 * 2 * 3 * 8
 
 
-def test_an_example_is_a_image_of_the_mean_color(cost) -> None:
-    cfg = cost.get_cfg()
-    cfg.merge_from_file(str(cost.CONFIGS / "fcpose/R_50_1x.yaml"))
-    image = cost.example(cfg, (64, 96))[0]["image"]
+def test_an_example_is_an_image_of_the_mean_color() -> None:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / "fcpose/R_50_1x.yaml"))
+    image = example(cfg, (64, 96))[0]["image"]
     assert image.shape == (3, 64, 96)
     assert (image - torch.tensor(cfg.MODEL.PIXEL_MEAN)[:, None, None]).abs().max() <= 0.5
 
 
-def test_an_example_is_one_crop_where_models_take_crops(cost) -> None:
-    cfg = cost.get_cfg()
-    cfg.merge_from_file(str(cost.CONFIGS / "poseur/MobileNetV2_256x192.yaml"))
-    crop = cost.example(cfg, (64, 96))[0]["crops"]
+def test_an_example_is_one_crop_where_models_take_crops() -> None:
+    cfg = get_cfg()
+    cfg.merge_from_file(str(CONFIGS / "poseur/MobileNetV2_256x192.yaml"))
+    crop = example(cfg, (64, 96))[0]["crops"]
     assert crop.shape == (1, 3, 256, 192)
     center = crop[0, :, 128, 96]
     assert (center - torch.tensor(cfg.MODEL.PIXEL_MEAN)).abs().max() <= 1
 
 
-def test_table_of_chosen_configurations(cost, capsys) -> None:
-    cost.run(Namespace(configs=["poseur/MobileNetV2_256x192.yaml"], opts=[], size=(800, 1216)))
-    header, _, line = (
-        [cell.strip() for cell in row.strip("|").split("|")] for row in capsys.readouterr().out.splitlines()
-    )
+def test_table_of_chosen_configurations() -> None:
+    table = cost_table(chosen_rows(["poseur/MobileNetV2_256x192.yaml"], []), (800, 1216))
+    header, _, line = ([cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines())
     row = dict(zip(header[:6], line[:6], strict=True))
     assert row["input"] == "256 x 192"
     # The official model has 0.06 M more: its queries' projection, less what pooling the backbone costs.
@@ -138,10 +130,10 @@ def test_table_of_chosen_configurations(cost, capsys) -> None:
     assert float(line[8]) == pytest.approx(float(line[6]) / 0.5, abs=2e-3)
 
 
-def test_rows_are_of_configurations_that_exist(root, cost) -> None:
-    rows = cost.published()
+def test_rows_are_of_configurations_that_exist(root) -> None:
+    rows = published_rows()
     assert len({row.label for row in rows}) == len(rows)
     for row in rows:
-        assert row.config.is_file(), row.label
+        assert row.config_file.is_file(), row.label
         assert row.paper.keys() <= {"params", "GFLOPs"}, row.label
     assert yaml.safe_load((root / "configs/paper/costs.yaml").read_text()).keys() >= {"poseur", "poet"}

@@ -1,12 +1,11 @@
-"""What predictions of models cost, beside what their papers say: parameters and multiply-adds.
+"""Counts the parameters and multiply-adds of predictions, beside the papers' figures (:func:`cost_table`).
 
-Counted is what published tools count: the multiply-adds of convolutions, linear layers and this project's
-operators, two operations for each value of a norm and one for each of a ReLU or that pooling reads; and
-apart from it what they overlook, as they look at layers alone: most of attention. The models have random
-weights: what they do for each person they find is counted for those that they find.
+:func:`measure` counts what published tools count: the multiply-adds of convolutions, linear layers and this
+project's operators, two operations for each value of a norm, one for each value of a ReLU or that pooling
+reads. Such tools look at layers alone and so overlook most of attention, which is counted apart. The models
+have random weights; work per person is counted for the persons that they find.
 """
 
-import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,11 +25,11 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from posecore import ops as _ops  # noqa: F401  (registers the operators)
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
+from posecore.config.repository import CONFIGS
 from posecore.data import PersonBoxes, build_samples
+from posecore.engine.markdown import markdown_table
 from posecore.modeling.backbones.hrformer import WindowAttention
-from runs import markdown
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Papers count one pass through the network, without the flipped image.
 ONE_PASS = ("MODEL.POSEUR.FLIP_FUSION", "none")
 
@@ -39,7 +38,7 @@ Shape = Sequence[int]
 
 
 def _for_each_read(operations: int) -> Callable[..., int]:
-    """So many for each value of the first argument; twice, as torch counts two for a multiply-add."""
+    """Operations for each value of the first argument; doubled, as torch counts two for a multiply-add."""
     return lambda values, *_, **__: 2 * operations * prod(values)
 
 
@@ -66,7 +65,7 @@ _NORMS = (
 )
 _RELUS = (aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.leaky_relu, aten.leaky_relu_)
 _POOLING = (aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d)
-# What torch's counter does not know.
+# Operators that torch's counter does not know.
 FORMULAS = {
     **ATTENTION,
     ours.keypoint_sample: _keypoint_sample,
@@ -77,13 +76,13 @@ FORMULAS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one prediction.
+    """The cost of one prediction.
 
     Attributes:
-        parameters: trained ones that the prediction reads; others serve training alone.
+        parameters: trained parameters that the prediction reads; others serve training alone.
         training: all trained parameters of the model.
         layers: multiply-adds as published tools count them.
-        attention: what comes on top: the operators of :data:`ATTENTION`, and projections by functions
+        attention: multiply-adds on top: the operators of :data:`ATTENTION`, and projections by functions
             instead of layers, all of nn.MultiheadAttention's and HRFormer's last.
     """
 
@@ -94,7 +93,7 @@ class Cost:
 
 
 class _Reads(TorchDispatchMode):
-    """Notes which parameters the operators are given."""
+    """Records which parameters the operators are given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +106,7 @@ class _Reads(TorchDispatchMode):
 
 
 def measure(model: nn.Module, inputs: list[dict[str, Any]]) -> Cost:
-    """Counts while the model predicts. It is on the CPU: other devices have operators of their own."""
+    """The cost of a model on these inputs; the model is on the CPU, whose operators are known here."""
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
     reads = _Reads()
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -131,7 +130,7 @@ def measure(model: nn.Module, inputs: list[dict[str, Any]]) -> Cost:
 
 
 def _overlooked(model: nn.Module) -> Iterator[str]:
-    """Names of the modules whose projections published tools do not see."""
+    """Names of the modules whose projections published tools overlook."""
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
             yield name
@@ -144,8 +143,10 @@ def _count(parameters: Iterable[nn.Parameter]) -> int:
 
 
 def example(cfg: CfgNode, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """An image of that size, or one crop of the configuration's, in the color that becomes zero: random
-    weights make no large numbers of it."""
+    """One input of a configuration's model: an image of that (height, width), or one crop of it.
+
+    Its color is the mean, which becomes zero: random weights make no large numbers of it.
+    """
     color = np.asarray(cfg.MODEL.PIXEL_MEAN).round().astype(np.uint8)
     height, width = size
     samples = build_samples(cfg)
@@ -158,56 +159,70 @@ def example(cfg: CfgNode, size: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A line of the table.
+class CostRow:
+    """A row of the table.
 
     Attributes:
         label: of the model.
-        config: the configuration's file.
+        config_file: its configuration.
         overrides: KEY VALUE pairs, flat.
         paper: the paper's "params", in millions, and "GFLOPs", where it gives them.
     """
 
     label: str
-    config: Path
+    config_file: Path
     overrides: Sequence[Any]
     paper: dict[str, float]
 
 
-def published() -> list[Row]:
-    """The papers' figures."""
-    papers = yaml.safe_load((CONFIGS / "paper" / "costs.yaml").read_text())
+def published_rows(configs: Path = CONFIGS) -> list[CostRow]:
+    """The papers' figures: the rows of paper/costs.yaml in a folder of configurations."""
+    papers = yaml.safe_load((configs / "paper" / "costs.yaml").read_text())
     return [
-        Row(f"{method}, {row['row']}", CONFIGS / row["config"], row["overrides"], row["paper"])
+        CostRow(f"{method}, {row['row']}", configs / row["config"], row["overrides"], row["paper"])
         for method, rows in papers.items()
         for row in rows
     ]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Prints a table in Markdown: of the papers' figures, or of chosen configurations."""
-    rows = published()
-    if args.configs:
-        known = {row.config: row.paper for row in rows if not row.overrides and not args.opts}
-        files = [
-            CONFIGS / name if (CONFIGS / name).is_file() else Path(name).resolve() for name in args.configs
-        ]
-        rows = [
-            Row(label, file, args.opts, known.get(file, {}))
-            for label, file in zip(args.configs, files, strict=True)
-        ]
+def chosen_rows(names: Sequence[str], overrides: Sequence[str], configs: Path = CONFIGS) -> list[CostRow]:
+    """Rows of chosen configurations, with the papers' figures where they are known.
+
+    Args:
+        names: files, below ``configs`` or anywhere.
+        overrides: KEY VALUE pairs for all of them, flat; the papers say nothing of changed ones.
+        configs: the folder of configurations.
+    """
+    known = {
+        row.config_file: row.paper for row in published_rows(configs) if not (row.overrides or overrides)
+    }
+    files = [configs / name if (configs / name).is_file() else Path(name).resolve() for name in names]
+    return [
+        CostRow(name, file, overrides, known.get(file, {})) for name, file in zip(names, files, strict=True)
+    ]
+
+
+def cost_table(rows: Iterable[CostRow], size: tuple[int, int]) -> str:
+    """A table in Markdown: millions of parameters and GFLOPs, and their ratios to the papers' figures.
+
+    Args:
+        rows: the models.
+        size: height and width of the image; models that take crops get one of their own size.
+    """
     lines = []
     for row in rows:
         torch.manual_seed(0)
         overrides = [*ONE_PASS, *map(str, row.overrides), "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]
-        cfg = merge_config(get_cfg(), row.config, overrides)
-        inputs = example(cfg, args.size)
+        cfg = merge_config(get_cfg(), row.config_file, overrides)
+        inputs = example(cfg, size)
         cost = measure(build_model(cfg), inputs)
         height, width = inputs[0]["crops" if "crops" in inputs[0] else "image"].shape[-2:]
         lines.append(
             [
-                *(row.label, f"{height} x {width}"),
-                *(f"{cost.parameters / 1e6:.2f}", f"{cost.training / 1e6:.2f}"),
+                row.label,
+                f"{height} x {width}",
+                f"{cost.parameters / 1e6:.2f}",
+                f"{cost.training / 1e6:.2f}",
                 *_beside(cost.parameters / 1e6, row.paper.get("params")),
                 f"{cost.layers / 1e9:.3f}",
                 *_beside(cost.layers / 1e9, row.paper.get("GFLOPs")),
@@ -215,8 +230,9 @@ def run(args: argparse.Namespace) -> None:
             ]
         )
     columns = ["model", "input", "params M", "in training", "paper", "ratio"]
-    print(markdown([*columns, "GFLOPs", "paper", "ratio", "with attention"], lines))
+    return markdown_table([*columns, "GFLOPs", "paper", "ratio", "with attention"], lines)
 
 
 def _beside(measured: float, paper: float | None) -> tuple[str, str]:
+    """Cells of the paper's figure and of the ratio to it."""
     return ("", "") if paper is None else (str(paper), f"{measured / paper:.3f}")

@@ -1,6 +1,5 @@
-"""ms_deform_attn beside the composition of grid_sample calls that Deformable DETR has published."""
+"""Times ms_deform_attn beside a composition of grid_sample calls, as Deformable DETR has published one."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,20 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.timing import KINDS, take_turns
+from posecore.benchmarks.timing import PASSES, ImageBatch, take_turns
 from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
 from posecore.ops import ms_deform_attn
 
 HEADS, POINTS, CHANNELS = 8, 4, 256
 # Standard deviation, in cells of each level, of the points around their reference points.
 SPREAD = 2.0
-# Poseur's person regions, each with so many queries: 17 joints and, in training, three noisy groups of them.
+# Crops of persons as Poseur reads them, with 17 queries and, in training, three noisy groups of them.
 CROP, CROPS, QUERIES = (256, 192), 4, 68
 
 
 @dataclass(frozen=True)
 class Example:
-    """Inputs of the operator, as it takes them."""
+    """Inputs of the operator: N images, R cells on L levels, G groups, Q queries, H heads, P points."""
 
     value: Tensor  # (N, R, G, C)
     shapes: list[tuple[int, int]]
@@ -32,7 +31,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Case:
-    """A use of the operator: pyramids of images, and reference points (N, Q, 2) on each."""
+    """A use of the operator.
+
+    Attributes:
+        name: in the table.
+        num_images: N.
+        shapes: (height, width) of each level.
+        groups: G of the values; 1 where all heads share them.
+        references: (N, Q, 2), from 0 to 1.
+    """
 
     name: str
     num_images: int
@@ -41,6 +48,7 @@ class Case:
     references: Tensor
 
     def make(self, dtype: torch.dtype, device: str) -> Example:
+        """Random inputs, the points spread around the reference points."""
         cells = sum(height * width for height, width in self.shapes)
         value = torch.randn(
             self.num_images, cells, self.groups, CHANNELS // (HEADS if self.groups > 1 else 1)
@@ -53,6 +61,7 @@ class Case:
 
 
 def pyramid(size: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """(height, width) of the levels of an image of that size."""
     return [(-(-size[0] // stride), -(-size[1] // stride)) for stride in strides]
 
 
@@ -65,12 +74,13 @@ def centers(shapes: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat(levels)
 
 
-def cases(args: argparse.Namespace) -> list[Case]:
-    encoder, decoder = pyramid(args.size, (8, 16, 32, 64)), pyramid(CROP, (4, 8, 16, 32))
-    cells = centers(encoder).expand(args.num_images, -1, -1)
+def cases(batch: ImageBatch) -> list[Case]:
+    """The uses: the encoder of Deformable DETR on the batch, and the decoder of Poseur on crops."""
+    encoder, decoder = pyramid(batch.size, (8, 16, 32, 64)), pyramid(CROP, (4, 8, 16, 32))
+    cells = centers(encoder).expand(batch.num_images, -1, -1)
     joints = torch.rand(CROPS, QUERIES, 2)
     return [
-        Case("encoder of Deformable DETR, a query for every cell", args.num_images, encoder, HEADS, cells),
+        Case("encoder of Deformable DETR, a query for every cell", batch.num_images, encoder, HEADS, cells),
         Case(f"decoder of Poseur, {QUERIES} queries on each of {CROPS} crops", CROPS, decoder, 1, joints),
     ]
 
@@ -78,7 +88,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
 def by_grid_sample(
     shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """The same in plain torch, in Deformable DETR's way: values are repeated where heads share them."""
+    """The operator in plain torch, (N, Q, H, C); values are repeated where heads share them."""
     num_images, queries, heads = locations.shape[:3]
     value = value.expand(-1, -1, heads, -1)
     grids = (2 * locations - 1).to(value.dtype)
@@ -94,63 +104,72 @@ def by_grid_sample(
 
 
 def ours(shapes: Sequence[tuple[int, int]], value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    """The operator, with its arguments in the order of :func:`by_grid_sample`."""
     return ms_deform_attn(value, shapes, locations, weights)
 
 
 def least_traffic(data: Example, kind: str) -> int:
-    """Bytes that have to move: every input and the result once, and then again with their gradients."""
+    """Bytes that must move in a pass, one of :data:`PASSES`: inputs and result, with gradients twice."""
     points = data.locations.nbytes + data.weights.nbytes
     result = data.locations.shape[:3].numel() * data.value.shape[3] * data.value.element_size()
     once = data.value.nbytes + points + result
     return once if kind == "forward" else 2 * once + data.value.nbytes + points
 
 
-def compare(case: Case, dtype: torch.dtype, peak: float | None, args: argparse.Namespace) -> None:
-    """Prints a table: milliseconds, and how many times as fast as the composition."""
+def compare(case: Case, dtype: torch.dtype, device: str, bandwidth: float | None, rounds: int) -> None:
+    """Prints a table: milliseconds, and how many times as fast as the composition.
+
+    Args:
+        case: the use.
+        dtype: of the values.
+        device: "cpu" or "cuda".
+        bandwidth: bytes per second of a copy, to compare with; None on the CPU.
+        rounds: runs of each candidate.
+    """
     print(f"\n{case.name}: {case.groups} groups of values, {dtype}")
     print(f"{'':22}{'grid_sample':>12}{'ours':>12}{'':>10}")
-    data = case.make(dtype, args.device)
+    data = case.make(dtype, device)
     inputs = data.value, data.locations, data.weights
-    for kind, run_as in KINDS.items():
+    for kind, run_as in PASSES.items():
         candidates = {
             "grid_sample": run_as(partial(by_grid_sample, data.shapes), *inputs),
             "ours": run_as(partial(ours, data.shapes), *inputs),
         }
-        theirs, own = take_turns(candidates, args.rounds, args.device).values()
+        theirs, own = take_turns(candidates, rounds, device).values()
         line = f"{kind:22}{theirs:12.3f}{own:12.3f}{f'({theirs / own:.2f}x)':>10}"
-        if peak is not None:
-            bandwidth = least_traffic(data, kind) / own * 1e3
-            line += f"   {bandwidth / 1e9:.0f} GB/s, {bandwidth / peak:.0%} of a copy"
+        if bandwidth is not None:
+            speed = least_traffic(data, kind) / own * 1e3
+            line += f"   {speed / 1e9:.0f} GB/s, {speed / bandwidth:.0%} of a copy"
         print(line)
 
 
 @torch.no_grad()
-def compare_forms(args: argparse.Namespace) -> None:
-    """Prints what a layer costs on smaller and larger maps, its values projected before or after."""
+def compare_layers(device: str, rounds: int) -> None:
+    """Prints milliseconds of MSDA and EMSDA layers, which project values before or after the reads."""
     print(f"\na layer on {CROPS} crops with 17 queries each, forward; MSDA projects values first, EMSDA last")
     print(f"{'crops of':12}{'MSDA':>12}{'EMSDA':>12}")
-    query = torch.randn(CROPS, 17, CHANNELS, device=args.device)
-    references = torch.rand(CROPS, 17, 1, 2, device=args.device)
+    query = torch.randn(CROPS, 17, CHANNELS, device=device)
+    references = torch.rand(CROPS, 17, 1, 2, device=device)
     for size in (CROP, tuple(2 * side for side in CROP)):
         shapes = pyramid(size, (4, 8, 16, 32))
         cells = sum(height * width for height, width in shapes)
-        memory = torch.randn(CROPS, cells, CHANNELS, device=args.device)
+        memory = torch.randn(CROPS, cells, CHANNELS, device=device)
         layers: dict[str, nn.Module] = {
             "MSDA": MSDeformAttention(CHANNELS),
             "EMSDA": EMSDeformAttention(CHANNELS),
         }
         candidates = {
-            name: partial(layer.to(args.device), query, references, memory, shapes)
+            name: partial(layer.to(device), query, references, memory, shapes)
             for name, layer in layers.items()
         }
-        times = take_turns(candidates, args.rounds, args.device)
+        times = take_turns(candidates, rounds, device)
         print(f"{f'{size[0]} x {size[1]}':12}{times['MSDA']:12.3f}{times['EMSDA']:12.3f}")
 
 
-def run(dtypes: list[torch.dtype], peak: float | None, args: argparse.Namespace) -> None:
-    """Prints a table for each use and type, and one of both forms of the layer."""
+def print_tables(batch: ImageBatch, dtypes: list[torch.dtype], bandwidth: float | None, rounds: int) -> None:
+    """Prints a table for each use and type (:func:`compare`), and one of both kinds of layers."""
     print(f"\nms_deform_attn; points lie {SPREAD} cells (sigma) around reference points")
     for dtype in dtypes:
-        for case in cases(args):
-            compare(case, dtype, peak, args)
-    compare_forms(args)
+        for case in cases(batch):
+            compare(case, dtype, batch.device, bandwidth, rounds)
+    compare_layers(batch.device, rounds)
