@@ -1,11 +1,14 @@
-"""Many trainings, one after the other or as commands: what paper_tables.py and sweep.py share."""
+"""Trainings and evaluations in processes of their own: a :class:`Run`, and :func:`start_runs` for several.
 
-import argparse
+Tables of a paper, sweeps and submissions are made of runs. Each has a folder, by which a later start sees
+whether it is done.
+"""
+
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +17,16 @@ import yaml
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.config.repository import TRAIN_NET
 from posecore.engine.results import read_outcome
-
-TRAIN_NET = Path(__file__).resolve().with_name("train_net.py")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A configuration, trained or evaluated in a folder of its own.
+    """A configuration that is trained or evaluated in a folder of its own.
 
     Attributes:
-        name: what it is called on the screen and in tables.
+        name: name on the screen and in tables.
         config_file: the configuration.
         overrides: KEY VALUE pairs, flat.
         folder: its OUTPUT_DIR.
@@ -36,7 +38,8 @@ class Run:
     folder: Path
 
     def check(self) -> None:
-        """
+        """Checks that the run can start.
+
         Raises:
             UsageError: the configuration cannot be used, or the folder holds a run of another one.
         """
@@ -53,12 +56,12 @@ class Run:
                 )
 
     def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
-        """What starts it, or goes on with it from its last checkpoint.
+        """The command that starts the run, or continues it from its last checkpoint.
 
         Args:
             launcher: replaces this Python, for instance "torchrun --nproc_per_node 8".
             num_gpus: processes on this machine.
-            eval_only: evaluates MODEL.WEIGHTS instead.
+            eval_only: evaluates MODEL.WEIGHTS instead of training.
         """
         options = ["--eval-only" if eval_only else "--resume"]
         if num_gpus != 1:
@@ -69,7 +72,10 @@ class Run:
         return [*start, os.path.relpath(TRAIN_NET), *config, *options, *overrides]
 
     def metrics(self) -> dict[str, float] | None:
-        """Of its end, by the last part of their names, the first task's where several share it; or None."""
+        """The final metrics by the last part of their names; None if the run is not done.
+
+        Where several tasks share a name, the metric is the first task's.
+        """
         outcome = read_outcome(self.folder)
         if outcome is None:
             return None
@@ -79,43 +85,34 @@ class Run:
         return metrics
 
 
-def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """How a run is started: --num-gpus and --launcher."""
-    parser.add_argument("--num-gpus", type=int, default=1, help="processes per run, on this machine (1)")
-    parser.add_argument(
-        "--launcher",
-        default="",
-        help="replaces this Python, such as 'torchrun --nproc_per_node 8' or 'srun -n 8 python'",
-    )
+def start_runs(
+    runs: Sequence[Run],
+    *,
+    launcher: str = "",
+    num_gpus: int = 1,
+    eval_only: bool = False,
+    print_only: bool = False,
+) -> list[str]:
+    """Starts the runs that are not done, one after the other; a failure does not stop the others.
 
-
-def add_launch_options(parser: argparse.ArgumentParser) -> None:
-    """How several are started; :func:`start` reads them."""
-    add_launcher(parser)
-    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
-    parser.add_argument(
-        "--print", action="store_true", help="print the commands, one per line, instead of running them"
-    )
-
-
-def start(runs: Sequence[Run], options: argparse.Namespace) -> list[str]:
-    """Runs, or prints, what has not come to its end; a failure does not stop the others.
+    Args:
+        runs: in the order in which they start.
+        launcher, num_gpus, eval_only: see :meth:`Run.command`.
+        print_only: prints the commands, one per line, instead of starting them.
 
     Returns:
-        The names of those that failed.
+        The names of the runs that failed.
 
     Raises:
-        UsageError: before the first one starts, if any of them cannot.
+        UsageError: one of the runs cannot start; then none has started.
     """
     for run in runs:
         run.check()
     waiting = [run for run in runs if run.metrics() is None]
     failed = []
     for number, run in enumerate(waiting, start=1):
-        command = run.command(
-            launcher=options.launcher, num_gpus=options.num_gpus, eval_only=options.eval_only
-        )
-        if options.print:
+        command = run.command(launcher=launcher, num_gpus=num_gpus, eval_only=eval_only)
+        if print_only:
             print(shlex.join(command))
             continue
         print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
@@ -124,15 +121,8 @@ def start(runs: Sequence[Run], options: argparse.Namespace) -> list[str]:
     return failed
 
 
-def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table."""
-    lines = [list(columns), *map(list, rows)]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _differences(a: Mapping, b: Mapping, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys that both have, with other values."""
+    """Keys that both have with different values, and the two values."""
     for key in sorted(a.keys() & b.keys()):
         if isinstance(a[key], Mapping) and isinstance(b[key], Mapping):
             yield from _differences(a[key], b[key], f"{prefix}{key}.")

@@ -17,7 +17,6 @@ CONFIG = "configs/directpose/demo/synthetic.yaml"
 def run(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     """Starts a tool by its path, in this process; returns its exit status, output and errors."""
     monkeypatch.chdir(root)
-    monkeypatch.syspath_prepend(str(root / "tools"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
     def start(tool: str, *arguments: object) -> tuple[int | str, str, str]:
