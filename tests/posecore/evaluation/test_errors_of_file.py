@@ -1,28 +1,17 @@
-"""The table of errors that tools/analyze.py prints."""
+"""The tables of errors of a results file."""
 
-import argparse
-import importlib
 import json
-import sys
 
 import pytest
 
 from posecore.config.merge import UsageError
 from posecore.data.synthetic import make_dataset
+from posecore.evaluation.errors import describe_errors_of_file
 
 
 @pytest.fixture
-def errors(root, monkeypatch):
-    """The module of the command."""
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    yield importlib.import_module("analyses.errors")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "analyses"]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def run(errors, tmp_path, capsys):
-    """Prints the errors of results on drawn figures, made of the annotations by a function."""
+def describe(tmp_path):
+    """Describes the errors of results on drawn figures, which a function changes from the annotations."""
     definition = make_dataset(tmp_path, num_images=3, size=(96, 128), objects=0, cut=0)
     people = json.loads((tmp_path / "annotations" / "train.json").read_text())["annotations"]
 
@@ -31,30 +20,27 @@ def run(errors, tmp_path, capsys):
         results = [{key: person[key] for key in keys} | {"score": 0.9} for person in people]
         change(results)
         (tmp_path / "results.json").write_text(json.dumps(results))
-        parser = argparse.ArgumentParser()
-        errors.add_arguments(parser)
-        errors.run(parser.parse_args([str(definition), str(tmp_path / "results.json")]))
-        return capsys.readouterr().out
+        return describe_errors_of_file(str(definition), tmp_path / "results.json")
 
     return call
 
 
-def test_the_ground_truth_has_no_errors(run):
-    printed = run()
+def test_the_ground_truth_has_no_errors(describe):
+    printed = describe()
     assert "0 poses are nobody's, 0 persons are not found" in printed
     assert "AP is 100.0" in printed
     (nose,) = [line.split() for line in printed.splitlines() if line.startswith("nose")]
     assert nose[2:] == ["100.0", "0.0", "0.0", "0.0", "0.0"]
 
 
-def test_errors_are_counted(run):
+def test_errors_are_counted(describe):
     def shift(results):
         results[0]["keypoints"][0] += 1000
 
-    (nose,) = [line.split() for line in run(shift).splitlines() if line.startswith("nose")]
+    (nose,) = [line.split() for line in describe(shift).splitlines() if line.startswith("nose")]
     assert nose[-1] != "0.0"
 
 
-def test_results_that_are_none(run):
+def test_results_that_are_none(describe):
     with pytest.raises(UsageError, match=r"results\.json: results are a list of poses"):
-        run(lambda results: results.clear())
+        describe(lambda results: results.clear())

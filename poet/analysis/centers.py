@@ -1,30 +1,42 @@
-"""The centers that POET learns (Figure 7): on an image with the offsets, and beside the ground-truth ones.
+"""Plots the centers that POET learns (Figure 7), beside those of the ground truth (:func:`plot_centers`).
 
 Left: the image with the most persons, predicted centers in red and offsets in blue. Right: predicted minus
-true center of every person, in diagonals of its box; y grows downwards.
+ground-truth center of every person, in diagonals of its box; y grows downwards.
 """
 
-import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from analyses.models import Matched, add_dataset_arguments, load_poet, matched_persons
+from poet.analysis.matched import MatchedPersons, matched_persons
+from poet.poet import POET
+from posecore.visualization.images import as_rgb
 
-# Beyond so many diagonals of a box nothing is shown.
+# Shifts of more diagonals are not shown.
 LIMIT = 1.0
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_dataset_arguments(parser)
+def plot_centers(cfg: CfgNode, model: POET, file: Path, *, num_images: int | None = None) -> str:
+    """Writes the plot for the first of DATASETS.TEST.
 
+    Args:
+        cfg, model: see :func:`posecore.inference.load_model.load_model`.
+        file: the image to write.
+        num_images: number of images to go through; None for all.
 
-def run(options: argparse.Namespace) -> None:
-    cfg, model = load_poet(options)
-    shown: Matched | None = None
+    Returns:
+        A line with the number of persons and their median shift.
+
+    Raises:
+        ValueError: nobody has a visible keypoint.
+    """
+    shown: MatchedPersons | None = None
     shifts = []
-    for matched in matched_persons(cfg, model, options.images):
+    for matched in matched_persons(cfg, model, num_images):
         shifts.append(center_shifts(matched))
         if shown is None or len(matched.scores) > len(shown.scores):
             shown = matched
@@ -33,8 +45,7 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"DATASETS.TEST {cfg.DATASETS.TEST[0]}: there is nobody with a visible keypoint")
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    image = shown.image.permute(1, 2, 0).numpy()
-    left.imshow(image if cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1])
+    left.imshow(as_rgb(shown.image, cfg.INPUT.FORMAT))
     left.set_axis_off()
     for center, points in zip(shown.poses.centers, shown.poses.keypoints, strict=True):
         x, y = (center * shown.size).tolist()
@@ -50,17 +61,16 @@ def run(options: argparse.Namespace) -> None:
         aspect="equal",
         xlabel="x, box diagonals",
         ylabel="y, box diagonals",
-        title="Predicted minus true center",
+        title="Predicted minus ground-truth center",
     )
-    figure.savefig(options.output, dpi=110)
+    figure.savefig(file, dpi=110)
     upper_left = (every < 0).all(axis=1).mean()
     x, y = np.median(every, axis=0)
-    print(f"{len(every)} persons, median shift ({x:+.3f}, {y:+.3f}), {upper_left:.0%} up and left")
-    print(options.output)
+    return f"{len(every)} persons, median shift ({x:+.3f}, {y:+.3f}), {upper_left:.0%} up and left"
 
 
-def center_shifts(matched: Matched) -> torch.Tensor:
-    """(M', 2) predicted minus true centers in diagonals of boxes, of persons with a visible keypoint."""
+def center_shifts(matched: MatchedPersons) -> Tensor:
+    """Predicted minus ground-truth centers in diagonals of boxes, (M', 2); of those that have a center."""
     boxes = matched.ground_truth.gt_boxes.tensor
     diagonals = (boxes[:, 2:] - boxes[:, :2]).norm(dim=1).clamp(min=1)
     shifts = (matched.poses.centers - matched.centers) * matched.size / diagonals[:, None]
