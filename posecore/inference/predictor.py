@@ -1,4 +1,4 @@
-"""A trained model for whoever has images and wants poses."""
+"""Runs a trained model on images (:class:`Predictor`)."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ class Predictor:
     Args:
         model: any :class:`~posecore.modeling.estimator.PoseEstimator`, with its test-time augmentation
             (:class:`~posecore.modeling.tta.PoseEstimatorWithTTA`) or without; put into evaluation mode.
-        samples: what the model sees of an image.
+        samples: makes the model's inputs of images.
         detector: finds the persons (class 0) for a model that looks at one at a time; it need not find
             poses. None where boxes are given with the images, or not needed.
 

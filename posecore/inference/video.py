@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, videos and cameras."""
+"""Reads images from files, folders, videos and cameras, as :class:`Frame` objects."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

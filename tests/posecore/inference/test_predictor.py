@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes
-from posecore.data.samples import Images, build_samples
+from posecore.data.samples import ImageSamples, build_samples
 from posecore.inference.predictor import Predictor
 
 
@@ -58,7 +58,7 @@ def test_the_model_sees_what_it_sees_in_evaluation(shared: Path) -> None:
     assert torch.equal(model.batch[0]["image"], expected)
 
 
-class PersonByPerson(Images):
+class PersonByPerson(ImageSamples):
     """Samples with the boxes that they were made with."""
 
     needs_boxes = True

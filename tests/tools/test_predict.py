@@ -1,7 +1,7 @@
 """tools/predict.py with a model that looks at one person at a time."""
 
-import importlib.util
 import json
+import runpy
 import sys
 
 import pytest
@@ -12,7 +12,7 @@ from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg
 
 @pytest.fixture
 def predict(root, tmp_path, monkeypatch):
-    """Calls the tool on the image with the dots, or on others; returns what poses.json says."""
+    """Runs the tool by its path on the image with the dots, or on others; returns poses.json."""
     dots_cfg(tmp_path)
     common = {"INPUT": {"FORMAT": "RGB", "SAMPLES": "person_crops", "CROPS": {"SIZE": list(SIZE)}}}
     skeleton = {"DATASETS": {"SKELETON": str(tmp_path / "hands.yaml")}}
@@ -24,16 +24,16 @@ def predict(root, tmp_path, monkeypatch):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
     torch.save({"model": {"unused": torch.zeros(1)}}, tmp_path / "crops.pth")
     torch.save({"model": {"score": torch.tensor([0.75])}}, tmp_path / "detector.pth")
-    spec = importlib.util.spec_from_file_location("predict", root / "tools" / "predict.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
 
     def predict(*arguments, images=("1.png",), config="crops"):
         command = ["--input", *(tmp_path / image for image in images), *arguments]
         command += ["--output", tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
         command += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", tmp_path / f"{config}.pth"]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
-        tool.main()
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
+        if end.value.code is not None:
+            raise end.value
         return json.loads((tmp_path / "out" / "poses.json").read_text())
 
     return predict
@@ -76,17 +76,17 @@ def test_boxes_of_an_earlier_prediction(predict, tmp_path):
 def test_names_that_the_file_does_not_know(predict, tmp_path):
     (tmp_path / "1.png").rename(tmp_path / "dots.png")
     (tmp_path / "found.json").write_text("[]")
-    with pytest.raises(ValueError, match=r"--boxes: .*found\.json has nothing of image dots"):
+    with pytest.raises(SystemExit, match=r"predict\.py: --boxes: .*found\.json has nothing of image dots"):
         predict("--boxes", tmp_path / "found.json", images=("dots.png",))
 
 
 def test_what_does_not_go_together(predict, tmp_path, capsys):
-    with pytest.raises(ValueError, match="one person at a time: give --boxes, or --detector-config"):
+    with pytest.raises(SystemExit, match="one person at a time: give --boxes, or --detector-config"):
         predict()
-    with pytest.raises(ValueError, match="takes no boxes"):
+    with pytest.raises(SystemExit, match="takes no boxes"):
         predict("--boxes", "found.json", config="detector")
     with pytest.raises(SystemExit):
         predict("--detector-config", tmp_path / "detector.yaml")
     assert "go together" in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
+    with pytest.raises(SystemExit, match=r"gone\.json does not exist"):
         predict("--boxes", "gone.json")
