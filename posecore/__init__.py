@@ -3,13 +3,14 @@
 Map, from the ground up; a module imports only what stands on its own line or above::
 
     config structures ops  keys and options; poses and what is computed from them; compiled operators
+    env                    versions, GPUs and operators, for bug reports
     layers                 network parts that know nothing of poses
     data visualization     datasets, samples and loaders; drawings and plots
     modeling               the base of all models, backbones, FCOS, keypoint heads, set prediction
     evaluation             metrics of datasets, submissions, checks of a dataset
     checkpoint             reading, converting and writing weights
     engine inference       training and evaluation; prediction on images and videos
-    env                    versions, GPUs and operators, for bug reports
+    benchmarks             times and costs of operators and models
 
 Methods (directpose, ...) import posecore and never each other; posecore imports no method, it
 finds them by the entry-point group ``posecore.methods``. ``tests/test_imports.py`` asserts this.

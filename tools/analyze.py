@@ -6,29 +6,91 @@
         --output attention.png MODEL.WEIGHTS model_final.pth
     python tools/analyze.py centers --config-file CONFIG --output centers.png MODEL.WEIGHTS model_final.pth
 
-and in the same way visibility, layers and keypoints. Each command is a module of tools/analyses with a
-docstring, add_arguments(parser) and run(options).
+and in the same way visibility, layers and keypoints.
 """
 
 import argparse
-import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
 # isort: split
-from analyses import attention, centers, errors, keypoints, layers, training, visibility
-from posecore.checkpoint.weights import CheckpointError
-from posecore.config.merge import UsageError
+from poet import POET
+from poet.analysis.attention import draw_attention
+from poet.analysis.centers import plot_centers
+from poet.analysis.layers import evaluate_layers, plot_layers
+from poet.analysis.visibility import plot_visibility
+from posecore.data import build_samples
+from posecore.engine.command_line import run_tool
+from posecore.evaluation.errors import describe_errors_of_file
+from posecore.inference.load_model import load_model
+from posecore.inference.video import read_images
+from posecore.visualization.curves import plot_training
+from posecore.visualization.images import write_image
+from poseur import Poseur
+from poseur.analysis import draw_keypoint_attention
 
-COMMANDS = {
-    "training": training,
-    "attention": attention,
-    "centers": centers,
-    "visibility": visibility,
-    "layers": layers,
-    "keypoints": keypoints,
-    "errors": errors,
-}
+
+def training(options: argparse.Namespace) -> None:
+    """The losses and the AP over a training (POET, Figures 4 and 6)."""
+    plot_training(options.metrics, options.output)
+    print(options.output)
+
+
+def attention(options: argparse.Namespace) -> None:
+    """Where POET looks (Figure 5): the encoder from chosen points, the decoder for each detected person."""
+    if len(options.cells) % 2:
+        raise ValueError("--cells needs x and y of every point")
+    points = list(zip(options.cells[::2], options.cells[1::2], strict=True))
+    cfg, model = load_model(options.config_file, options.opts, POET)
+    image = next(iter(read_images(options.input))).image
+    maps = draw_attention(
+        model, build_samples(cfg), image, points, threshold=options.threshold, columns=options.columns
+    )
+    write_image(options.output, maps)
+    print(options.output)
+
+
+def centers(options: argparse.Namespace) -> None:
+    """The centers that POET learns (Figure 7): on an image with the offsets, and beside the ground truth."""
+    cfg, model = load_model(options.config_file, options.opts, POET)
+    print(plot_centers(cfg, model, options.output, num_images=options.images))
+    print(options.output)
+
+
+def visibility(options: argparse.Namespace) -> None:
+    """Predicted visibilities beside COCO's flags (POET, Figure 8): not labeled, hidden, visible."""
+    cfg, model = load_model(options.config_file, options.opts, POET)
+    print(plot_visibility(cfg, model, options.output, num_images=options.images))
+    print(options.output)
+
+
+def layers(options: argparse.Namespace) -> None:
+    """AP after each decoder layer of POET (Figure 9), from one pass over the first of DATASETS.TEST."""
+    cfg, model = load_model(options.config_file, options.opts, POET)
+    print(plot_layers(evaluate_layers(cfg, model), options.output))
+    print(options.output)
+
+
+def keypoints(options: argparse.Namespace) -> None:
+    """Which keypoints look at which in Poseur (supplement, Figure 2), on persons of DATASETS.TEST."""
+    cfg, model = load_model(options.config_file, options.opts, Poseur)
+    image = draw_keypoint_attention(
+        cfg,
+        model,
+        keypoint=options.keypoint,
+        layer=options.layer,
+        num_persons=options.persons,
+        columns=options.columns,
+    )
+    write_image(options.output, image)
+    print(options.output)
+
+
+def errors(options: argparse.Namespace) -> None:
+    """What is wrong with the poses of an evaluation, and what each kind of error costs in AP."""
+    print(describe_errors_of_file(options.dataset, options.results))
 
 
 def main() -> None:
@@ -36,17 +98,64 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
-        summary = (module.__doc__ or "").partition("\n")[0]
-        command = commands.add_parser(name, help=summary, description=module.__doc__)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
+
+    command = add_command(commands, training)
+    command.add_argument("metrics", type=Path, help="metrics.json of the training's OUTPUT_DIR")
+    command.add_argument("--output", type=Path, required=True, help="the image to write")
+
+    command = add_command(commands, attention)
+    command.add_argument("--input", type=Path, required=True, help="an image")
+    command.add_argument(
+        "--cells",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="X Y",
+        help="points of the image, pixels, that the encoder looks from",
+    )
+    command.add_argument("--threshold", type=float, default=0.5, help="least score of a person (default 0.5)")
+    command.add_argument("--columns", type=int, default=3, help="maps in a row (default 3)")
+    add_model_options(command)
+
+    for function in (centers, visibility):
+        command = add_command(commands, function)
+        command.add_argument("--images", type=int, default=None, help="look at so many only (default: all)")
+        add_model_options(command)
+
+    add_model_options(add_command(commands, layers))
+
+    command = add_command(commands, keypoints)
+    command.add_argument("--keypoint", default="left_shoulder", help="who looks (default left_shoulder)")
+    command.add_argument("--persons", type=int, default=6, help="how many are drawn (default 6)")
+    command.add_argument(
+        "--layer", type=int, default=-1, help="which decoder layer, from 0 (default the last)"
+    )
+    command.add_argument("--columns", type=int, default=6, help="persons in a row (default 6)")
+    add_model_options(command)
+
+    command = add_command(commands, errors)
+    command.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
+    command.add_argument("results", type=Path, help="coco_instances_results.json of an evaluation on it")
+
     options = parser.parse_args()
-    try:
-        options.run(options)
-    except (UsageError, CheckpointError, FileNotFoundError, ValueError) as error:
-        sys.exit(f"analyze.py: {error}")
+    options.run(options)
+
+
+def add_command(
+    commands: argparse._SubParsersAction, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """Adds a command with a function's name and docstring, which calls the function."""
+    command = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+    command.set_defaults(run=run)
+    return command
+
+
+def add_model_options(command: argparse.ArgumentParser) -> None:
+    """Adds --config-file, --output and KEY VALUE pairs."""
+    command.add_argument("--config-file", required=True, help="the model's configuration")
+    command.add_argument("--output", type=Path, required=True, help="the image to write")
+    command.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main, "analyze.py")

@@ -4,15 +4,14 @@
     python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
     python tools/benchmark.py crops     Poseur beside RLE
-    python tools/benchmark.py memory    what a prediction needs at its peak, beside the same
-    python tools/benchmark.py cost      parameters and multiply-adds, beside what the papers say
+    python tools/benchmark.py memory    peak memory of a prediction, beside the same
+    python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
-Candidates run in one process and take turns, so that whatever else the machine does meets all of them;
-figures are medians.
+Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
+are medians.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +20,14 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 import torch
 
-from benchmarks import cost, crops, kpalign, memory, model, ops
-from posecore.config.merge import UsageError
+from directpose.benchmark import time_kpalign
+from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
+from posecore.benchmarks.memory import measure_memory
+from posecore.benchmarks.model import time_models
+from posecore.benchmarks.operators import time_operators
+from posecore.benchmarks.timing import ImageBatch
+from posecore.engine.command_line import run_tool
+from poseur.benchmark import compare_with_rle
 
 
 def main() -> None:
@@ -31,30 +36,30 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = _add(commands, "ops", ops.run, rounds=15)
+    command = _add(commands, "ops", run_ops, rounds=15)
     _add_size(command)
     command.add_argument(
         "--images", dest="num_images", type=int, default=1, help="images in a batch (default: %(default)s)"
     )
 
-    command = _add(commands, "kpalign", kpalign.run, rounds=5)
+    command = _add(commands, "kpalign", run_kpalign, rounds=5)
     _add_size(command)
     command.add_argument("--candidates", type=int, default=1000, help="locations (default: %(default)s)")
 
-    command = _add(commands, "model", model.run, rounds=7)
+    command = _add(commands, "model", run_model, rounds=7)
     _add_size(command)
     _add_models(command, persons=[20])
     command.add_argument("--plot", type=Path, help="image of milliseconds over persons, to be written")
 
-    command = _add(commands, "crops", crops.run, rounds=7)
+    command = _add(commands, "crops", run_crops, rounds=7)
     command.add_argument("--crops", type=int, default=4, help="persons at once (default: %(default)s)")
 
-    command = _add(commands, "memory", memory.run, rounds=1)
+    command = _add(commands, "memory", run_memory, rounds=1)
     _add_size(command)
     _add_models(command, persons=[1, 50])
 
     command = commands.add_parser("cost")
-    command.set_defaults(run=cost.run)
+    command.set_defaults(run=run_cost)
     command.add_argument(
         "--configs", nargs="+", metavar="CONFIG", help="files (default: the rows of configs/paper/costs.yaml)"
     )
@@ -63,17 +68,62 @@ def main() -> None:
         "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
     )
 
-    args = parser.parse_args()
-    try:
-        args.run(args)
-    except UsageError as error:
-        sys.exit(f"benchmark.py: {error}")
+    options = parser.parse_args()
+    options.run(options)
+
+
+def run_ops(options: argparse.Namespace) -> None:
+    batch = ImageBatch(options.num_images, tuple(options.size), options.device)
+    time_operators(batch, rounds=options.rounds, threads=options.threads)
+
+
+def run_kpalign(options: argparse.Namespace) -> None:
+    time_kpalign(
+        size=tuple(options.size),
+        num_candidates=options.candidates,
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+    )
+
+
+def run_model(options: argparse.Namespace) -> None:
+    time_models(
+        options.configs,
+        persons=options.persons,
+        size=tuple(options.size),
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+        plot=options.plot,
+    )
+
+
+def run_crops(options: argparse.Namespace) -> None:
+    compare_with_rle(
+        crops=options.crops, device=options.device, threads=options.threads, rounds=options.rounds
+    )
+
+
+def run_memory(options: argparse.Namespace) -> None:
+    measure_memory(
+        options.configs,
+        persons=options.persons,
+        size=tuple(options.size),
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def run_cost(options: argparse.Namespace) -> None:
+    rows = chosen_rows(options.configs, options.opts) if options.configs else published_rows()
+    print(cost_table(rows, tuple(options.size)))
 
 
 def _add(
     commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], rounds: int
 ) -> argparse.ArgumentParser:
-    """A subcommand with the options that measurements have."""
+    """Adds a subcommand with the options of all measurements."""
     command = commands.add_parser(name)
     command.set_defaults(run=run)
     command.add_argument(
@@ -93,9 +143,9 @@ def _add_size(command: argparse.ArgumentParser) -> None:
 
 
 def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
-    """What the comparisons with Keypoint R-CNN have."""
+    """Adds the options of the comparisons with Keypoint R-CNN."""
     command.add_argument(
-        "--persons", type=int, nargs="+", default=persons, help="found in the image (default: %(default)s)"
+        "--persons", type=int, nargs="+", default=persons, help="in the image (default: %(default)s)"
     )
     command.add_argument(
         "--configs",
@@ -112,4 +162,4 @@ def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main, "benchmark.py")

@@ -7,16 +7,12 @@ must be orange. Hidden keypoints are rings.
 """
 
 import argparse
-import itertools
-from pathlib import Path
-
-import cv2
-import numpy as np
 
 from posecore.config import get_cfg
-from posecore.data import build_train_loader
-from posecore.structures.skeleton import load_skeleton
-from posecore.visualization.poses import draw_poses, grid
+from posecore.config.merge import merge_config
+from posecore.engine.command_line import run_tool
+from posecore.visualization.images import write_image
+from posecore.visualization.training_samples import draw_training_samples
 
 
 def main() -> None:
@@ -31,23 +27,16 @@ def main() -> None:
         "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration"
     )
     options = parser.parse_args()
-    cfg = get_cfg()
-    cfg.merge_from_file(options.config_file)
-    cfg.merge_from_list(options.opts)
-    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 1, "DATALOADER.NUM_WORKERS", 0])
-    np.random.seed(options.seed)
-    skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-    images, captions = [], []
-    for (sample,) in itertools.islice(build_train_loader(cfg), options.count):
-        image = sample["image"] if "image" in sample else sample["crops"][0]
-        image = image.permute(1, 2, 0).numpy()
-        image = image if cfg.INPUT.FORMAT == "RGB" else image[:, :, ::-1]
-        scale = options.width / image.shape[1]
-        images.append(draw_poses(image, sample["instances"], skeleton, scale=scale))
-        captions.append(f"{Path(sample['file_name']).name}  {image.shape[1]} x {image.shape[0]}")
-    cv2.imwrite(options.output, grid(images, options.columns, captions)[:, :, ::-1])
-    print(f"{len(images)} samples: {options.output}")
+    image = draw_training_samples(
+        merge_config(get_cfg(), options.config_file, options.opts),
+        count=options.count,
+        columns=options.columns,
+        width=options.width,
+        seed=options.seed,
+    )
+    write_image(options.output, image)
+    print(f"{options.count} samples: {options.output}")
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main, "browse_dataset.py")

@@ -5,9 +5,9 @@ python tools/check_dataset.py keypoints_coco_2017_val
 """
 
 import argparse
-import sys
 
-from posecore.data import register_definitions
+from posecore.data import resolve_dataset
+from posecore.engine.command_line import run_tool
 from posecore.evaluation.dataset_check import check_dataset
 
 
@@ -18,12 +18,10 @@ def main() -> int:
     parser.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
     parser.add_argument("--images", type=int, default=200, help="how many images to open")
     options = parser.parse_args()
-    name = options.dataset
     try:
-        if name.endswith((".yaml", ".yml")):
-            (name,) = register_definitions([name])
+        name = resolve_dataset(options.dataset)
         report = check_dataset(name, options.images)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:  # a dataset that cannot be read is a result too
         print(f"error: {error}")
         return 1
     for kind, lines in (("", report.facts), ("warning: ", report.warnings), ("error: ", report.errors)):
@@ -34,4 +32,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main, "check_dataset.py")

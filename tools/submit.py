@@ -10,23 +10,14 @@ the archive is person_keypoints_test-dev2017_<name>_results.zip.
 """
 
 import argparse
-import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from posecore.config import get_cfg
-from posecore.config.merge import UsageError, merge_config
-from posecore.data import dataset_metadata, read_coco
-from posecore.evaluation.submission import best_of_each_image, check_results, write_submission
-from posecore.structures.skeleton import load_skeleton
-from runs import Run, add_launcher
-
-SPLITS = {"test-dev2017": "keypoints_coco_2017_test-dev", "val2017": "keypoints_coco_2017_val"}
+from posecore.engine.command_line import add_launcher_options, run_tool
+from posecore.engine.submit import SPLITS, make_submission
 
 
-def parse() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,45 +26,23 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", default="posecore", help="of the method, as the server shows it (posecore)")
     parser.add_argument("--split", choices=SPLITS, default="test-dev2017", help="of COCO (test-dev2017)")
     parser.add_argument("--results", type=Path, help="take these results instead of running the model")
-    add_launcher(parser)
+    add_launcher_options(parser)
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
     options = parser.parse_args()
     if not re.fullmatch(r"[\w.-]+", options.name):
         parser.error(f"--name {options.name!r}: use letters, digits, '.', '_' and '-'")
-    return options
-
-
-def find_poses(options: argparse.Namespace, dataset: str) -> Path:
-    """Runs the model on the dataset and returns the file of its results."""
-    overrides = (*options.opts, "DATASETS.TEST", repr((dataset,)))
-    run = Run(options.name, options.config_file, overrides, options.output)
-    command = run.command(launcher=options.launcher, num_gpus=options.num_gpus, eval_only=True)
-    if subprocess.run(command).returncode != 0:
-        raise UsageError("the evaluation failed; see above")
-    return options.output / "inference" / dataset / "coco_instances_results.json"
-
-
-def main() -> None:
-    options = parse()
-    cfg = merge_config(get_cfg(), options.config_file, options.opts)
-    skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-    dataset = SPLITS[options.split]
-    content = read_coco(dataset_metadata(dataset).json_file, skeleton)
-    image_ids = {image["id"] for image in content["images"]}
-    file = options.results or find_poses(options, dataset)
-    try:
-        results = json.loads(file.read_text())
-        check_results(results, image_ids=image_ids, num_keypoints=skeleton.num_keypoints)
-    except ValueError as error:
-        raise UsageError(f"{file}: {error}") from error
-    kept = best_of_each_image(results)
-    archive = write_submission(kept, options.output, split=options.split, algorithm=options.name)
-    images = len({result["image_id"] for result in kept})
-    print(f"{len(kept)} poses in {images} of {len(image_ids)} images: {archive}")
+    made = make_submission(
+        options.config_file,
+        options.opts,
+        output=options.output,
+        algorithm=options.name,
+        split=options.split,
+        results_file=options.results,
+        launcher=options.launcher,
+        num_gpus=options.num_gpus,
+    )
+    print(f"{made.num_poses} poses in {made.num_images} of {made.num_dataset_images} images: {made.archive}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UsageError, FileNotFoundError, ValueError) as error:
-        sys.exit(f"submit.py: {error}")
+    run_tool(main, "submit.py")

@@ -20,6 +20,7 @@ from posecore.data.datasets import (
     read_dataset,
     register,
     register_definitions,
+    resolve_dataset,
 )
 from posecore.data.formats.coco import read_coco
 from posecore.data.loader import (
@@ -53,5 +54,6 @@ __all__ = [
     "register",
     "register_definitions",
     "register_samples",
+    "resolve_dataset",
     "train_dataset_dicts",
 ]

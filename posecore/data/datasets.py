@@ -97,6 +97,18 @@ def register_definitions(paths: Iterable[str | Path]) -> list[str]:
     return names
 
 
+def resolve_dataset(name_or_definition: str) -> str:
+    """The name of a dataset that is given by its name, or by the path of its definition (.yaml).
+
+    Raises:
+        FileNotFoundError, ValueError: the definition is missing or wrong; the message names it.
+    """
+    if Path(name_or_definition).suffix in (".yaml", ".yml"):
+        (name,) = register_definitions([name_or_definition])
+        return name
+    return name_or_definition
+
+
 def _parse_definition(text: str, folder: Path) -> dict:
     """The arguments of :func:`register`."""
     content = yaml.safe_load(text)

@@ -9,6 +9,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from posecore.config.merge import UsageError
+
 # The category of COCO's persons.
 PERSON = 1
 
@@ -33,6 +35,21 @@ def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: in
     for index, result in enumerate(results):
         if problem := _problem(result, known, num_keypoints):
             raise ValueError(f"entry {index} {problem}")
+
+
+def read_results(file: Path, *, image_ids: Collection[int], num_keypoints: int) -> list[dict[str, Any]]:
+    """The poses of a results file, checked as :func:`check_results` does.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UsageError: the file is no JSON, or an entry is wrong; names the file and the entry.
+    """
+    try:
+        results = json.loads(file.read_text())
+        check_results(results, image_ids=image_ids, num_keypoints=num_keypoints)
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}") from error
+    return results
 
 
 def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:

@@ -1,0 +1,10 @@
+"""Times and costs of operators and models, beside what they replace; tools/benchmark.py prints them.
+
+timing           times functions in turns
+operators        both operators beside torch's grid_sample
+keypoint_sample  the first
+ms_deform_attn   the second
+model            inference time beside Detectron2's Keypoint R-CNN
+memory           peak memory of inference beside the same
+cost             parameters and multiply-adds beside the papers' figures
+"""

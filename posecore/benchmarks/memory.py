@@ -1,0 +1,71 @@
+"""Measures the peak memory of building a model and predicting one image (:func:`measure_memory`).
+
+Each figure comes from a process of its own: memory that an earlier prediction has left in the allocator would
+be used again and not be counted.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+
+from posecore.benchmarks.model import PEER, build_keypoint_rcnn, build_ours, predict
+from posecore.benchmarks.timing import describe_machine
+
+MIB = 2**20
+
+
+def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, threads: int) -> float:
+    """Builds a model, predicts one image, and returns the MiB of this process at its peak.
+
+    Args:
+        name: a configuration below configs/, or the peer's name.
+        persons: in the image.
+        size: height and width of the image.
+        device: "cpu" (resident memory, the libraries included) or "cuda" (what torch has allocated).
+        threads: on the CPU.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    model = build_keypoint_rcnn(device) if name == PEER else build_ours(name, device)
+    with torch.no_grad():
+        predict(model, torch.randint(0, 256, (3, *size), dtype=torch.uint8), persons)
+    return peak_of_process(device)
+
+
+def peak_of_process(device: str) -> float:
+    """MiB of this process at its peak: resident memory, or on a GPU the memory that torch has allocated."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
+    # Not getrusage: it also counts the memory of the process that started this one.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+    return int(line.split()[1]) * 1024 / MIB
+
+
+def in_new_process(measure: Callable[..., float], *arguments: object) -> float:
+    """The result of ``measure(*arguments)``, an importable function, in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        return processes.submit(measure, *arguments).result()
+
+
+def measure_memory(
+    configs: Sequence[str], *, persons: Sequence[int], size: tuple[int, int], device: str, threads: int
+) -> None:
+    """Prints MiB per model and number of persons, and their ratio to those of the first number.
+
+    Args:
+        configs: our models, below configs/; Keypoint R-CNN comes before them.
+        persons: numbers of persons in the image.
+        size: height and width of the image.
+        device, threads: see :func:`peak_memory`.
+    """
+    print(f"{describe_machine(device)}; an image of {size[0]} x {size[1]}")
+    print(f"{'model':40}{'persons':>9}{'MiB':>10}{'growth':>8}")
+    for name in (PEER, *configs):
+        first = None
+        for count in persons:
+            memory = in_new_process(peak_memory, name, count, size, device, threads)
+            first = memory if first is None else first
+            print(f"{name:40}{count:9}{memory:10.0f}{memory / first:8.2f}", flush=True)

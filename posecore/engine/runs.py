@@ -1,0 +1,130 @@
+"""Trainings and evaluations in processes of their own: a :class:`Run`, and :func:`start_runs` for several.
+
+Tables of a paper, sweeps and submissions are made of runs. Each has a folder, by which a later start sees
+whether it is done.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
+from posecore.config.repository import TRAIN_NET
+from posecore.engine.results import read_results
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration that is trained or evaluated in a folder of its own.
+
+    Attributes:
+        name: name on the screen and in tables.
+        config_file: the configuration.
+        overrides: KEY VALUE pairs, flat.
+        folder: its OUTPUT_DIR.
+    """
+
+    name: str
+    config_file: Path
+    overrides: tuple[str, ...]
+    folder: Path
+
+    def check(self) -> None:
+        """Checks that the run can start.
+
+        Raises:
+            UsageError: the configuration cannot be used, or the folder holds a run of another one.
+        """
+        try:
+            cfg = merge_config(get_cfg(), self.config_file, [*self.overrides, "OUTPUT_DIR", str(self.folder)])
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error}") from error
+        written = self.folder / "config.yaml"
+        if written.exists():
+            there = yaml.safe_load(written.read_text())
+            for key, theirs, ours in _differences(there, yaml.safe_load(cfg.dump())):
+                raise UsageError(
+                    f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
+                )
+
+    def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
+        """The command that starts the run, or continues it from its last checkpoint.
+
+        Args:
+            launcher: replaces this Python, for instance "torchrun --nproc_per_node 8".
+            num_gpus: processes on this machine.
+            eval_only: evaluates MODEL.WEIGHTS instead of training.
+        """
+        options = ["--eval-only" if eval_only else "--resume"]
+        if num_gpus != 1:
+            options += ["--num-gpus", str(num_gpus)]
+        start = shlex.split(launcher) or [sys.executable]
+        config = ["--config-file", os.path.relpath(self.config_file)]
+        overrides = [*self.overrides, "OUTPUT_DIR", str(self.folder)]
+        return [*start, os.path.relpath(TRAIN_NET), *config, *options, *overrides]
+
+    def metrics(self) -> dict[str, float] | None:
+        """The final metrics by the last part of their names; None if the run is not done.
+
+        Where several tasks share a name, the metric is the first task's.
+        """
+        results = read_results(self.folder)
+        if results is None:
+            return None
+        metrics: dict[str, float] = {}
+        for name, value in results.items():
+            metrics.setdefault(name.rpartition("/")[2], value)
+        return metrics
+
+
+def start_runs(
+    runs: Sequence[Run],
+    *,
+    launcher: str = "",
+    num_gpus: int = 1,
+    eval_only: bool = False,
+    print_only: bool = False,
+) -> list[str]:
+    """Starts the runs that are not done, one after the other; a failure does not stop the others.
+
+    Args:
+        runs: in the order in which they start.
+        launcher, num_gpus, eval_only: see :meth:`Run.command`.
+        print_only: prints the commands, one per line, instead of starting them.
+
+    Returns:
+        The names of the runs that failed.
+
+    Raises:
+        UsageError: one of the runs cannot start; then none has started.
+    """
+    for run in runs:
+        run.check()
+    waiting = [run for run in runs if run.metrics() is None]
+    failed = []
+    for number, run in enumerate(waiting, start=1):
+        command = run.command(launcher=launcher, num_gpus=num_gpus, eval_only=eval_only)
+        if print_only:
+            print(shlex.join(command))
+            continue
+        print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
+        if subprocess.run(command).returncode != 0:
+            failed.append(run.name)
+    return failed
+
+
+def _differences(a: Mapping, b: Mapping, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Keys that both have with different values, and the two values."""
+    for key in sorted(a.keys() & b.keys()):
+        if isinstance(a[key], Mapping) and isinstance(b[key], Mapping):
+            yield from _differences(a[key], b[key], f"{prefix}{key}.")
+        elif a[key] != b[key]:
+            yield f"{prefix}{key}", a[key], b[key]

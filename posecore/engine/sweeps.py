@@ -1,0 +1,77 @@
+"""Sweeps: runs of one configuration with every combination of some values, and tables of their metrics.
+
+A grid is a mapping from config keys to the values that each takes. Combinations come in the order of
+``itertools.product``: the last key's values change fastest.
+"""
+
+import csv
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from posecore.config.merge import UsageError
+from posecore.engine.markdown import markdown_table
+from posecore.engine.runs import Run
+
+Grid = Mapping[str, Sequence[str]]
+
+
+def parse_grid(arguments: Sequence[Sequence[str]]) -> Grid:
+    """The grid of a command line.
+
+    Args:
+        arguments: a key and its values each.
+
+    Raises:
+        UsageError: a key has no values or a value twice, or a key comes twice.
+    """
+    keys = [key for key, *_ in arguments]
+    for key, *values in arguments:
+        if not values or len(set(values)) < len(values) or keys.count(key) > 1:
+            raise UsageError(f"--grid {key} must stand there once and have different values")
+    return {key: values for key, *values in arguments}
+
+
+def sweep_runs(config_file: Path, grid: Grid, *, output: Path, overrides: Sequence[str] = ()) -> list[Run]:
+    """A run for each combination, in a folder named after it.
+
+    Args:
+        config_file: the configuration that is varied.
+        grid: what varies.
+        output: the folder of the runs' folders.
+        overrides: KEY VALUE pairs of all runs, flat.
+    """
+    runs = []
+    for values in itertools.product(*grid.values()):
+        pairs = list(zip(grid, values, strict=True))
+        name = ",".join(f"{key}={value}" for key, value in pairs).replace("/", "_")
+        runs.append(
+            Run(name, config_file, (*overrides, *itertools.chain.from_iterable(pairs)), output / name)
+        )
+    return runs
+
+
+def write_tables(runs: Sequence[Run], grid: Grid, folder: Path) -> str:
+    """Writes results.md and results.csv with a row for each run; runs that are not done have no metrics.
+
+    Args:
+        runs: those of :func:`sweep_runs` with the same grid.
+        grid: the first columns.
+        folder: where the files go; made if it is not there.
+
+    Returns:
+        The table of results.md.
+    """
+    results = [run.metrics() or {} for run in runs]
+    metrics = list(dict.fromkeys(name for result in results for name in result))
+    columns = [*grid, *metrics]
+    rows = [
+        [*values, *(f"{result[name]:.4g}" if name in result else "-" for name in metrics)]
+        for values, result in zip(itertools.product(*grid.values()), results, strict=True)
+    ]
+    table = markdown_table(columns, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.md").write_text(f"{table}\n")
+    with (folder / "results.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return table

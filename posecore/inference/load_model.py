@@ -1,0 +1,40 @@
+"""Loads the trained model of a configuration, for analyses of one method (:func:`load_model`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
+from posecore.modeling.estimator import PoseEstimator
+
+Model = TypeVar("Model", bound=PoseEstimator)
+
+
+def load_model(
+    config_file: str | Path, overrides: Sequence[str], method: type[Model]
+) -> tuple[CfgNode, Model]:
+    """A configuration and its model with the weights of MODEL.WEIGHTS, in evaluation mode.
+
+    Args:
+        config_file: the configuration.
+        overrides: KEY VALUE pairs, flat.
+        method: the class that the model must be of.
+
+    Raises:
+        UsageError: the configuration cannot be used, or its model is of another class.
+        CheckpointError: the weights cannot be read, or do not fit.
+    """
+    cfg = merge_config(get_cfg(), config_file, overrides)
+    model = build_model(cfg)
+    if not isinstance(model, method):
+        raise UsageError(
+            f"{config_file}: this analysis is about {method.__name__}, and MODEL.META_ARCHITECTURE is "
+            f"{cfg.MODEL.META_ARCHITECTURE!r}"
+        )
+    PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return cfg, model.eval()

@@ -1,0 +1,48 @@
+"""Official checkpoints with made-up values become ours, or are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.fcpose_oracle import build, official_state
+
+from posecore.checkpoint.convert import convert_checkpoint
+from posecore.checkpoint.weights import CheckpointError
+from posecore.config.merge import UsageError
+from posecore.config.repository import CONFIGS
+
+CONFIG = CONFIGS / "fcpose/official/R_50_3x.yaml"
+
+
+@pytest.fixture(scope="module")
+def state(shared: Path) -> dict[str, torch.Tensor]:
+    case = json.loads((shared / "oracles/fcpose/case_a/case.json").read_text())
+    return official_state(shared, case)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_official_checkpoint_becomes_ours(tmp_path: Path, state: dict, wrapped: bool) -> None:
+    torch.save({"model": state, "iteration": 269999} if wrapped else state, tmp_path / "in.pth")
+    weights = convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIG)
+    build("official/R_50_3x.yaml").load_state_dict(weights)
+    # A view of a larger tensor would be saved with all of it.
+    assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in weights.values())
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path, state: dict) -> None:
+    torch.save(state, tmp_path / "in.pth")
+    with pytest.raises(UsageError, match=r"does not fit the model of .*fcpose/R_50_3x\.yaml"):
+        convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIGS / "fcpose/R_50_3x.yaml")
+    with pytest.raises(UsageError, match="METHOD openpose"):
+        convert_checkpoint("openpose", tmp_path / "in.pth", CONFIG)
+    incomplete = {name: tensor for name, tensor in state.items() if "cls_logits" not in name}
+    torch.save(incomplete, tmp_path / "in.pth")
+    with pytest.raises(ValueError, match="lacks 2 tensors"):
+        convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIG)
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": {"weight": Path("x")}, "hook": print}, tmp_path / "in.pth")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIG)

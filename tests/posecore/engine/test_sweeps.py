@@ -1,0 +1,43 @@
+"""Grids of sweeps and their tables."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from posecore.config.merge import UsageError
+from posecore.engine.results import write_results
+from posecore.engine.sweeps import parse_grid, sweep_runs, write_tables
+
+GRID = {"SEED": ["1", "2"], "MODEL.DEVICE": ["cpu", "a/b"]}
+
+
+@pytest.mark.parametrize("arguments", [[["SEED"]], [["SEED", "1", "1"]], [["SEED", "1"], ["SEED", "2"]]])
+def test_a_grid_needs_keys_and_values_that_differ(arguments: list[list[str]]) -> None:
+    with pytest.raises(UsageError, match="--grid SEED must stand there once and have different values"):
+        parse_grid(arguments)
+
+
+def test_there_is_a_run_for_each_combination() -> None:
+    grid = parse_grid([[key, *values] for key, values in GRID.items()])
+    assert grid == GRID
+    runs = sweep_runs(Path("c.yaml"), grid, output=Path("out"), overrides=["A", "0"])
+    assert [run.name for run in runs] == [
+        "SEED=1,MODEL.DEVICE=cpu",
+        "SEED=1,MODEL.DEVICE=a_b",
+        "SEED=2,MODEL.DEVICE=cpu",
+        "SEED=2,MODEL.DEVICE=a_b",
+    ]
+    assert runs[1].overrides == ("A", "0", "SEED", "1", "MODEL.DEVICE", "a/b")
+    assert runs[1].folder == Path("out") / runs[1].name
+
+
+def test_tables_have_a_row_for_each_run(tmp_path: Path) -> None:
+    runs = sweep_runs(Path("c.yaml"), {"SEED": ["1", "2"]}, output=tmp_path)
+    runs[1].folder.mkdir()
+    write_results(runs[1].folder, {"keypoints": {"AP": 12.345678}})
+    table = write_tables(runs, {"SEED": ["1", "2"]}, tmp_path)
+    assert table.splitlines() == ["| SEED | AP |", "| --- | --- |", "| 1 | - |", "| 2 | 12.35 |"]
+    assert (tmp_path / "results.md").read_text() == f"{table}\n"
+    with (tmp_path / "results.csv").open() as file:
+        assert list(csv.reader(file)) == [["SEED", "AP"], ["1", "-"], ["2", "12.35"]]

@@ -1,0 +1,92 @@
+"""tools/predict.py with a model that looks at one person at a time."""
+
+import json
+import runpy
+import sys
+
+import pytest
+import torch
+import yaml
+from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg
+
+
+@pytest.fixture
+def predict(root, tmp_path, monkeypatch):
+    """Runs the tool by its path on the image with the dots, or on others; returns poses.json."""
+    dots_cfg(tmp_path)
+    common = {"INPUT": {"FORMAT": "RGB", "SAMPLES": "person_crops", "CROPS": {"SIZE": list(SIZE)}}}
+    skeleton = {"DATASETS": {"SKELETON": str(tmp_path / "hands.yaml")}}
+    configs = {
+        "crops": {"MODEL": {"META_ARCHITECTURE": "DotPose"}, **skeleton, **common},
+        "detector": {"MODEL": {"META_ARCHITECTURE": "OneDetector"}, **skeleton},
+    }
+    for name, config in configs.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    torch.save({"model": {"unused": torch.zeros(1)}}, tmp_path / "crops.pth")
+    torch.save({"model": {"score": torch.tensor([0.75])}}, tmp_path / "detector.pth")
+
+    def predict(*arguments, images=("1.png",), config="crops"):
+        command = ["--input", *(tmp_path / image for image in images), *arguments]
+        command += ["--output", tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
+        command += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", tmp_path / f"{config}.pth"]
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
+        if end.value.code is not None:
+            raise end.value
+        return json.loads((tmp_path / "out" / "poses.json").read_text())
+
+    return predict
+
+
+def check_dots(person):
+    expected = dict(zip(("left", "right", "chin"), (LEFT, RIGHT, CHIN), strict=True))
+    for name, (x, y) in expected.items():
+        assert person["keypoints"][name] == pytest.approx([x + 0.5, y + 0.5, 1], abs=0.15)
+
+
+def detector(folder):
+    return ["--detector-config", folder / "detector.yaml", "--detector-weights", folder / "detector.pth"]
+
+
+def test_boxes_of_a_detector(predict, tmp_path):
+    first, second = predict(*detector(tmp_path), images=("1.png", "2.png"))
+    (person,) = first["people"]
+    assert person["score"] == 0.75
+    check_dots(person)
+    assert second["people"] == []
+
+
+def test_boxes_of_a_file(predict, tmp_path):
+    found = [{"image_id": 1, "bbox": [45, 25, 60, 55], "score": 0.5, "category_id": 1}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    first, second = predict("--boxes", tmp_path / "found.json", images=("1.png", "2.png"))
+    check_dots(first["people"][0])
+    assert second["people"] == []
+
+
+def test_boxes_of_an_earlier_prediction(predict, tmp_path):
+    predict(*detector(tmp_path), images=("1.png", "2.png"))
+    (tmp_path / "out" / "poses.json").rename(tmp_path / "poses.json")
+    first, second = predict("--boxes", tmp_path / "poses.json", images=("1.png", "2.png"))
+    check_dots(first["people"][0])
+    assert second["people"] == []
+
+
+def test_names_that_the_file_does_not_know(predict, tmp_path):
+    (tmp_path / "1.png").rename(tmp_path / "dots.png")
+    (tmp_path / "found.json").write_text("[]")
+    with pytest.raises(SystemExit, match=r"predict\.py: --boxes: .*found\.json has nothing of image dots"):
+        predict("--boxes", tmp_path / "found.json", images=("dots.png",))
+
+
+def test_what_does_not_go_together(predict, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="one person at a time: give --boxes, or --detector-config"):
+        predict()
+    with pytest.raises(SystemExit, match="takes no boxes"):
+        predict("--boxes", "found.json", config="detector")
+    with pytest.raises(SystemExit):
+        predict("--detector-config", tmp_path / "detector.yaml")
+    assert "go together" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"gone\.json does not exist"):
+        predict("--boxes", "gone.json")
