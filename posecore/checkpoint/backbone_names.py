@@ -1,6 +1,7 @@
-"""The parameter names of the backbones in official Poseur checkpoints, and what they are called here.
+"""Converts the backbones of official Poseur checkpoints to this project's names: :func:`convert_backbone`.
 
-They come from four libraries, whose names tell them apart; a backbone's prefix is the caller's.
+The backbones come from four libraries and are told apart by their parameter names. The prefix ``backbone.``
+is removed by the caller.
 """
 
 import re
@@ -32,11 +33,15 @@ def _hrnet(name: str) -> str | None:
 
 
 _MOBILENET_ENDS = {"conv1.conv": "conv_stem", "conv1.bn": "bn1", "conv2.conv": "conv_head", "conv2.bn": "bn2"}
-# The convolutions of an inverted residual and the norms behind them; the first stage's has no expansion.
+# The convolutions of an inverted residual and their norms; that of the first stage has no expansion.
 _MOBILENET_FIRST = {"0.conv": "conv_dw", "0.bn": "bn1", "1.conv": "conv_pw", "1.bn": "bn2"}
 _MOBILENET_BLOCK = {
-    **{"0.conv": "conv_pw", "0.bn": "bn1", "1.conv": "conv_dw", "1.bn": "bn2"},
-    **{"2.conv": "conv_pwl", "2.bn": "bn3"},
+    "0.conv": "conv_pw",
+    "0.bn": "bn1",
+    "1.conv": "conv_dw",
+    "1.bn": "bn2",
+    "2.conv": "conv_pwl",
+    "2.bn": "bn3",
 }
 
 
@@ -54,13 +59,13 @@ def _mobilenet(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class _Family:
-    """Backbones that share their names.
+    """Backbones of one architecture, whose parameters have the same names.
 
-    Args:
-        name: of the family.
-        marker: a parameter that all of its members have, and no member of a family after it.
-        translate: an official name -> ours, "" where nothing here needs the tensor, None where no member
-            has such a name.
+    Attributes:
+        name: of the architecture.
+        marker: a parameter that all backbones of this family have, and none of a later family in the list.
+        translate: official name -> name here, "" for a tensor that is not needed here, None for a name that
+            no backbone of this family has.
     """
 
     name: str
@@ -80,19 +85,19 @@ def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of an official backbone under this project's names.
 
     Args:
-        state: by the official names without their prefix ``backbone.``.
+        state: official name without the prefix ``backbone.`` -> tensor.
 
     Returns:
-        By our names without prefix, for a backbone of configs/poseur/official. What a backbone of another
-        size lacks is found when they are loaded.
+        Name here, without prefix -> tensor, for a backbone of configs/poseur/official. Missing tensors are
+        found when the weights are loaded.
 
     Raises:
-        ValueError: these are the names of no official backbone, or one of them is not.
+        ValueError: the names are those of no official backbone, or one of them is unknown.
     """
     family = next((family for family in _FAMILIES if family.marker in state), None)
     if family is None:
         known = ", ".join(family.name for family in _FAMILIES)
-        raise ValueError(f"no official Poseur backbone ({known}): its names are {sorted(state)[:5]}")
+        raise ValueError(f"not an official Poseur backbone ({known}): its names are {sorted(state)[:5]}")
     names = {name: family.translate(name) for name in state}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise ValueError(

@@ -1,14 +1,13 @@
-"""Training, from a command line to checkpoints.
+"""Training and evaluation, from a configuration to checkpoints and metrics.
 
-setup          configuration files and overrides, checked; logging and seeds of a process
-launch         how processes start and find each other
+setup          logging, the recorded configuration and seeds of a process
+launch         starts the processes of a job and connects them
 solver         optimizers, gradient clipping, schedules, lengths in epochs
 step           one step of optimization
-trainer        the loop, put together from a configuration
-hooks          what happens between its steps
-evaluate       a model on the datasets of a configuration
-validation     the losses of a model on them
-checkpoint     saving, and the rules by which weights fit a model
-weights        reading weights from anywhere, without running code
+trainer        the training loop of a configuration
+hooks          actions between the steps of the loop
+evaluate       evaluation of a model on the datasets of a configuration
+validation     losses of a model on test datasets
+results        the file of final metrics
 random_state   the random number generators of a process
 """

@@ -99,7 +99,7 @@ def test_mobilenet_has_the_official_tensors(shared) -> None:
 
 
 def test_unknown_names_are_errors() -> None:
-    with pytest.raises(ValueError, match="no official Poseur backbone"):
+    with pytest.raises(ValueError, match="not an official Poseur backbone"):
         convert_backbone({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"no ResNet of Poseur has.*layer5"):
         convert_backbone({"layer1.0.conv1.weight": torch.zeros(1), "layer5.weight": torch.zeros(1)})
