@@ -108,7 +108,7 @@ def test_the_backbone_of_another_method(tmp_path):
     assert found.keys() == weights.keys()
 
 
-def test_weights_of_hrformers_authors(tmp_path):
+def test_weights_of_official_hrformers(tmp_path):
     """A part of their file: attention with positions, which ours has not, and a classifier."""
     theirs = ["conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "classifier.weight"]
     block = "stage2.0.branches.0.0"
