@@ -1,7 +1,7 @@
-"""Converts the backbones of official Poseur checkpoints to this project's names: :func:`convert_backbone`.
+"""Converts the backbones of official Poseur checkpoints: :func:`convert_backbone` renames their parameters.
 
-The backbones come from four libraries and are told apart by their parameter names. The prefix ``backbone.``
-is removed by the caller.
+The official code takes its backbones from four libraries, which differ in their names of parameters. All
+names here are without the prefix ``backbone.``.
 """
 
 import re
@@ -20,7 +20,7 @@ _RESNET = re.compile(
 
 
 def _resnet(name: str) -> str | None:
-    """torchvision's ResNet -> Detectron2's."""
+    """A name of torchvision's ResNet -> Detectron2's."""
     return torchvision_name(name) if _RESNET.fullmatch(name) else None
 
 
@@ -28,12 +28,13 @@ _HRNET = re.compile(r"(conv[12]|bn[12]|layer1|transition[123]|stage[234])\..+")
 
 
 def _hrnet(name: str) -> str | None:
-    """mmpose's HRNet -> timm's, which has the same names."""
+    """A name of mmpose's HRNet -> timm's, which is the same."""
     return f"body.{name}" if _HRNET.fullmatch(name) else None
 
 
 _MOBILENET_ENDS = {"conv1.conv": "conv_stem", "conv1.bn": "bn1", "conv2.conv": "conv_head", "conv2.bn": "bn2"}
-# The convolutions of an inverted residual and their norms; that of the first stage has no expansion.
+# The convolutions of an inverted residual block and the norms after them. The block of the first stage has no
+# expansion.
 _MOBILENET_FIRST = {"0.conv": "conv_dw", "0.bn": "bn1", "1.conv": "conv_pw", "1.bn": "bn2"}
 _MOBILENET_BLOCK = {
     "0.conv": "conv_pw",
@@ -46,26 +47,27 @@ _MOBILENET_BLOCK = {
 
 
 def _mobilenet(name: str) -> str | None:
-    """mmcls's MobileNetV2 -> timm's."""
+    """A name of mmcls's MobileNetV2 -> timm's."""
     module, _, leaf = name.rpartition(".")
     if module in _MOBILENET_ENDS:
         return f"body.{_MOBILENET_ENDS[module]}.{leaf}"
     match = re.fullmatch(r"layer([1-7])\.(\d+)\.conv\.(\d\.(?:conv|bn))", module)
-    parts = _MOBILENET_FIRST if match and match[1] == "1" else _MOBILENET_BLOCK
-    if match is None or match[3] not in parts:
+    if match is None:
         return None
-    return f"body.blocks.{int(match[1]) - 1}.{match[2]}.{parts[match[3]]}.{leaf}"
+    layers = _MOBILENET_FIRST if match[1] == "1" else _MOBILENET_BLOCK
+    if match[3] not in layers:
+        return None
+    return f"body.blocks.{int(match[1]) - 1}.{match[2]}.{layers[match[3]]}.{leaf}"
 
 
 @dataclass(frozen=True)
 class _Family:
-    """Backbones of one architecture, whose parameters have the same names.
+    """Backbones with the same parameter names.
 
     Attributes:
-        name: of the architecture.
-        marker: a parameter that all backbones of this family have, and none of a later family in the list.
-        translate: official name -> name here, "" for a tensor that is not needed here, None for a name that
-            no backbone of this family has.
+        name: of the family.
+        marker: a parameter that all members of the family have, and no member of the families listed after.
+        translate: an official name -> ours; "" for a tensor that is not needed, None for an unknown name.
     """
 
     name: str
@@ -82,22 +84,24 @@ _FAMILIES = (
 
 
 def convert_backbone(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an official backbone under this project's names.
+    """Gives the tensors of an official backbone this project's names.
 
     Args:
-        state: official name without the prefix ``backbone.`` -> tensor.
+        state: official state dict, names without the prefix ``backbone.``.
 
     Returns:
-        Name here, without prefix -> tensor, for a backbone of configs/poseur/official. Missing tensors are
-        found when the weights are loaded.
+        A state dict for a backbone of configs/poseur/official, names without prefix. Whether it has all
+        tensors of a backbone is checked when the backbone loads it.
 
     Raises:
-        ValueError: the names are those of no official backbone, or one of them is unknown.
+        ValueError: the state dict is not one of an official backbone, or some of its names are unknown.
     """
     family = next((family for family in _FAMILIES if family.marker in state), None)
     if family is None:
         known = ", ".join(family.name for family in _FAMILIES)
-        raise ValueError(f"not an official Poseur backbone ({known}): its names are {sorted(state)[:5]}")
+        raise ValueError(
+            f"this is no official Poseur backbone ({known}): its first names are {sorted(state)[:5]}"
+        )
     names = {name: family.translate(name) for name in state}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise ValueError(

@@ -37,7 +37,7 @@ def build(*settings: object) -> nn.Module:
 
 
 def official(shared: Path, manifest: str) -> dict[str, Tensor]:
-    """A official backbone's state dict with filled values, without the prefix of its names."""
+    """An official backbone's state dict with filled values, without the prefix of its names."""
     fill = load_fill(shared)
     rows = json.loads((shared / f"oracles/poseur/manifest_{manifest}.json").read_text())["state"]
     return {
@@ -75,7 +75,7 @@ def test_maps_are_those_of_the_official_code(shared, case: str, manifest: str, s
             "center": actual[:, :8, height // 2 : height // 2 + 2, width // 2 : width // 2 + 2],
         }
         # HRNet's filled weights make maps up to 5,000, whose rounding in float32 is more than the stated
-        # tolerance where a number happens to be small: float64 deviates there, too.
+        # tolerance where a number happens to be small: float64 deviates there as well.
         rounding = 1e-6 * actual.abs().max().item()
         for part, value in parts.items():
             name = f"backbone.{level}.{part}".replace("center", "centre")  # the file's spelling
@@ -99,7 +99,7 @@ def test_mobilenet_has_the_official_tensors(shared) -> None:
 
 
 def test_unknown_names_are_errors() -> None:
-    with pytest.raises(ValueError, match="not an official Poseur backbone"):
+    with pytest.raises(ValueError, match="no official Poseur backbone"):
         convert_backbone({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"no ResNet of Poseur has.*layer5"):
         convert_backbone({"layer1.0.conv1.weight": torch.zeros(1), "layer5.weight": torch.zeros(1)})
