@@ -1,12 +1,12 @@
-"""Closes the gaps of Detectron2 0.6 as the package index has it; nothing else.
+"""Makes Detectron2 0.6 of the package index work with current libraries; does nothing else.
 
-Imported before anything of Detectron2 is. Two things are missing there:
+It is imported before Detectron2, and provides two things that this package needs and lacks:
 
-* ``PIL.Image.LINEAR``, which Pillow 10 removed (it was another name of BILINEAR);
-* the compiled module ``detectron2._C``, which the index's package does not carry. Our
-  methods need none of its operators, but Detectron2's layers import it at load time.
+* ``PIL.Image.LINEAR``, an old name of BILINEAR that Pillow 10 removed;
+* the compiled module ``detectron2._C``, which is not in the package. The methods here need none of its
+  operators, but Detectron2's layers import it when they are loaded.
 
-With a Detectron2 that has both (its current main, compiled) this module does nothing.
+With a Detectron2 that needs neither (its current main, compiled) this module does nothing.
 """
 
 import importlib.util
@@ -29,11 +29,11 @@ _NOT_INSTALLED = (
 
 
 class MissingOperators(types.ModuleType):
-    """Stands in for ``detectron2._C``: any operator asked of it raises an ImportError."""
+    """A replacement of ``detectron2._C`` whose operators raise an ImportError when they are read."""
 
     def __init__(self) -> None:
         super().__init__("detectron2._C")
-        # With a spec it counts as found, so that a second `apply` leaves it alone.
+        # With a spec find_spec finds it, so that a second `apply` does not replace it.
         self.__spec__ = ModuleSpec(self.__name__, loader=None)
 
     def __getattr__(self, name: str) -> object:
@@ -43,7 +43,7 @@ class MissingOperators(types.ModuleType):
 
 
 def apply() -> None:
-    """Closes the gaps, where they exist.
+    """Provides the missing parts.
 
     Raises:
         ImportError: Detectron2 is not installed; the message says how to install it.

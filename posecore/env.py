@@ -1,6 +1,6 @@
-"""``python -m posecore.env``: what is installed and which operators run where, on one screen.
+"""Reports versions, GPUs and operators for bug reports: ``python -m posecore.env``.
 
-Paste it into bug reports. It runs whether or not the operators are compiled.
+It also runs if the operators are not compiled.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ DEVICES = ("CPU", "CUDA")
 
 
 def describe() -> str:
-    """The report: lines of names and values, then the operators."""
+    """The report: lines of names and values, then the operators with their devices."""
     load_error = _load_operators()
     rows = [
         ("posecore", f"{posecore.__version__}, methods: {_methods()}"),
@@ -42,7 +42,7 @@ def describe() -> str:
 
 
 def operator_devices() -> dict[str, list[str]]:
-    """Each loaded operator of ours, and the devices that it has a kernel for."""
+    """The loaded operators of this project, each with the devices that it has a kernel for."""
     names = sorted(name for name in torch._C._dispatch_get_all_op_names() if name.startswith("posecore::"))
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
     return {
@@ -52,7 +52,7 @@ def operator_devices() -> dict[str, list[str]]:
 
 
 def detectron2_origin() -> str:
-    """Version of Detectron2, where it came from, and whether its own operators are compiled."""
+    """The version of Detectron2, its source, and whether its own operators are compiled."""
     spec = importlib.util.find_spec("detectron2._C")
     operators = "its operators compiled" if spec and spec.origin else "its operators not compiled"
     for name in ("detectron2", "pb1-detectron2"):
@@ -72,7 +72,7 @@ def _source(found: Distribution) -> str:
 
 
 def _load_operators() -> str:
-    """Loads the compiled operators; returns why that fails, or nothing."""
+    """Loads the compiled operators; returns the reason of a failure, or "" after success."""
     if importlib.util.find_spec("posecore._C") is None:
         return "not compiled: run `make setup`, or `pip install --no-build-isolation --no-deps -e .`"
     try:

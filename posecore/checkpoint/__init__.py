@@ -1,1 +1,1 @@
-"""Reading, converting and writing the weights of models."""
+"""Checkpoints: reading, converting and writing the weights of models."""

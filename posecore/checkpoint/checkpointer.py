@@ -1,4 +1,4 @@
-"""Checkpoints of training, and the rules by which weights fit a model."""
+"""Saves and loads checkpoints, and checks that weights fit a model: :class:`PoseCheckpointer`."""
 
 import logging
 import os
@@ -19,17 +19,18 @@ logger = logging.getLogger(__name__)
 
 
 class PoseCheckpointer(Checkpointer):
-    """Saves a model with the rest of its training, and loads such checkpoints or weights from elsewhere.
+    """Saves a model with the state of its training; loads such checkpoints and weights from other sources.
 
-    Differs from Detectron2's ``DetectionCheckpointer`` in that files cannot run code, that weights either
-    fit or are an error (:meth:`load` says how), and that a file appears only when it is whole and finite.
+    It differs from Detectron2's ``DetectionCheckpointer`` in three ways: files cannot run code, weights that
+    do not fit the model are an error (see :meth:`load`), and a checkpoint is written only as a whole and if
+    all weights are finite.
 
     Args:
         model: in ``DistributedDataParallel`` or not.
-        save_dir: where checkpoints are saved and found.
-        save_to_disk: by default only the main process does.
+        save_dir: folder of the checkpoints.
+        save_to_disk: whether this process writes files; by default only the main process does.
         checkpointables: objects with ``state_dict()`` and ``load_state_dict()`` of tensors and plain
-            values, saved under their names.
+            values; they are saved under their names.
     """
 
     def __init__(
@@ -49,14 +50,14 @@ class PoseCheckpointer(Checkpointer):
         """Writes ``save_dir``/``name``.pth with the model, the checkpointables and ``kwargs``.
 
         Raises:
-            FloatingPointError: a weight is infinite or NaN. The last good checkpoint stays the last.
+            FloatingPointError: a weight is infinite or NaN. The last checkpoint remains the last.
         """
         if not self.save_dir or not self.save_to_disk:
             return
         weights = self.model.state_dict()
         for key, weight in weights.items():
             if weight.is_floating_point() and not weight.isfinite().all():
-                raise FloatingPointError(f"{key} is not finite any more; {name}.pth is not saved")
+                raise FloatingPointError(f"{key} is not finite; {name}.pth is not saved")
         content = {"model": weights}
         content.update({key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs)
         file = Path(self.save_dir, f"{name}.pth")
@@ -69,20 +70,20 @@ class PoseCheckpointer(Checkpointer):
     def load(
         self, path: str, checkpointables: list[str] | None = None, *, strict: bool = True
     ) -> dict[str, Any]:
-        """Loads weights, and the states of checkpointables that the file has.
+        """Loads weights and the states of checkpointables from a file.
 
         Args:
-            path: as MODEL.WEIGHTS can be (:mod:`posecore.checkpoint.weights`); "" changes nothing.
-            checkpointables: which of them to load; None for all.
-            strict: every weight of the model must be in the file. Otherwise what is not starts afresh,
-                which the log says: the rest of the model when the file is a backbone alone, and weights
-                of another shape (a head for another number of keypoints).
+            path: as MODEL.WEIGHTS can be (:mod:`posecore.checkpoint.weights`); "" to load nothing.
+            checkpointables: names of those to load; None for all.
+            strict: whether every weight of the model must be in the file. If not, missing weights keep their
+                initialization, with a warning: the rest of the model when the file is a backbone alone, and
+                weights of another shape (a head for another number of keypoints).
 
         Returns:
-            What else the file has, such as "iteration".
+            Other entries of the file, such as "iteration".
 
         Raises:
-            CheckpointError: unreadable, or of another method, configuration or backbone.
+            CheckpointError: the file is unreadable, or of another method, configuration or backbone.
         """
         if not path:
             logger.info("No weights to load: the model starts from its random initialization")
@@ -93,7 +94,7 @@ class PoseCheckpointer(Checkpointer):
         self.model.load_state_dict(fitting, strict=False)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key not in content:
-                raise CheckpointError(f"{path} has no {key!r} that training could go on with")
+                raise CheckpointError(f"{path} has no {key!r}, which a resumed training needs")
             try:
                 self.checkpointables[key].load_state_dict(content.pop(key))
             except (ValueError, KeyError) as error:
@@ -101,10 +102,14 @@ class PoseCheckpointer(Checkpointer):
         return content
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Goes on from ``save_dir``'s last checkpoint, if asked and there is one, else starts from ``path``.
+        """Loads the last checkpoint of ``save_dir`` to continue from it, or the weights of ``path``.
+
+        Args:
+            path: as MODEL.WEIGHTS can be.
+            resume: whether to continue from the last checkpoint, if there is one.
 
         Returns:
-            As :meth:`load`; what the last checkpoint has only when training goes on from it.
+            Other entries of the last checkpoint, as :meth:`load` returns them; empty if ``path`` was loaded.
         """
         if resume and self.has_checkpoint():
             return self.load(self.get_checkpoint_file())
@@ -115,16 +120,16 @@ class PoseCheckpointer(Checkpointer):
 def fit_weights(
     weights: Mapping[str, Tensor], model: Mapping[str, Tensor], source: str, *, strict: bool
 ) -> dict[str, Tensor]:
-    """The weights that a model takes over from a file, by the model's names.
+    """The weights of a file that fit a model, by the model's names.
 
     Args:
-        weights: by the file's names: the model's own, or those of a backbone alone.
+        weights: by the names of the model, or of a backbone alone.
         model: the model's ``state_dict()``.
         source: for messages.
         strict: as in :meth:`PoseCheckpointer.load`.
 
     Raises:
-        CheckpointError: see there.
+        CheckpointError: as in :meth:`PoseCheckpointer.load`.
     """
     prefix = _common_prefix(weights, model)
     weights = {prefix + name: weight for name, weight in weights.items()}
@@ -141,23 +146,23 @@ def fit_weights(
             f"while the model needs {_list(missing)}"
         )
     if strict and missing:
-        raise CheckpointError(f"MODEL.WEIGHTS {source} is no whole checkpoint: it lacks {_list(missing)}")
+        raise CheckpointError(f"MODEL.WEIGHTS {source} is incomplete: it lacks {_list(missing)}")
     if strict and shapes:
         raise CheckpointError(
             f"MODEL.WEIGHTS {source} is of another size, perhaps of another skeleton: {_list(shapes)}"
         )
-    for names, what in (
-        (missing, "are not in it and start afresh"),
-        (shapes, "have another shape in it and start afresh"),
-        (unknown, "are in it alone and left out"),
+    for names, problem in (
+        (missing, "are missing in the file and keep their initialization"),
+        (shapes, "have another shape in the file and keep their initialization"),
+        (unknown, "of the file are not in the model and are not loaded"),
     ):
         if names:
-            logger.warning("%s: %d weights %s: %s", source, len(names), what, _list(names))
+            logger.warning("%s: %d weights %s: %s", source, len(names), problem, _list(names))
     return fitting
 
 
 def _common_prefix(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:
-    """What stands before most of the file's names in the model: "" if it is a checkpoint of this model."""
+    """The prefix that most names of the file have in the model; "" for a checkpoint of this model."""
     found: Counter[str] = Counter()
     for name in model:
         parts = name.split(".")
@@ -168,7 +173,7 @@ def _common_prefix(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -
 
 
 def _is_weight(name: str) -> bool:
-    """Not a counter, nor a constant of the configuration, which checkpoints of Detectron2 can have too."""
+    """Whether a name is a weight, not a counter or a constant of the configuration."""
     return not name.endswith((".num_batches_tracked", "pixel_mean", "pixel_std"))
 
 
@@ -180,19 +185,19 @@ def _check_backbone(
     shapes: Sequence[str],
     source: str,
 ) -> None:
-    """A backbone must be there as a whole, and not be the beginning of a deeper one."""
+    """Checks that the weights of a backbone are complete, and are not the first layers of a deeper one."""
     absent = [name for name in missing if name.startswith(prefix)]
     if not any(name.endswith("running_var") for name in weights):
-        # Caffe2's files have the statistics folded into the affine part; Detectron2's FrozenBN starts as
-        # the identity that goes with this.
+        # Caffe2's files have the statistics folded into the affine weights, and Detectron2's FrozenBN starts
+        # with the statistics of the identity.
         absent = [name for name in absent if not name.endswith(("running_mean", "running_var"))]
     known = [name for name in weights if name not in unknown and _is_weight(name)]
     stages = {name.removeprefix(prefix).split(".")[0] for name in known}
     deeper = [name for name in unknown if name.removeprefix(prefix).split(".")[0] in stages]
-    for names, what in ((absent, "it lacks"), (deeper, "it also has"), (shapes, "shapes differ:")):
+    for names, problem in ((absent, "it lacks"), (deeper, "it also has"), (shapes, "shapes differ:")):
         if names:
             raise CheckpointError(
-                f"MODEL.WEIGHTS {source} is of another backbone than the model's: {what} {_list(names)}"
+                f"MODEL.WEIGHTS {source} is of another backbone than the model's: {problem} {_list(names)}"
             )
 
 

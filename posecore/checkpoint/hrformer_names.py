@@ -1,8 +1,8 @@
-"""The names that the authors of HRFormer gave its parameters, in whose code Poseur's was trained too."""
+"""Converts the parameter names of official HRFormers, also those of Poseur: :func:`official_name`."""
 
 import re
 
-# A parameter that every HRFormer has, and by which its weights are known.
+# A parameter that every official HRFormer has, and by which its weights are recognized.
 MARKER = "stage2.0.branches.0.0.attn.attn.q_proj.weight"
 
 _STEM = {"conv1": "stem.0", "bn1": "stem.1", "conv2": "stem.3", "bn2": "stem.4"}
@@ -11,9 +11,9 @@ _MLP = {"fc1": 0, "norm1": 1, "dw3x3": 3, "norm2": 4, "fc2": 6, "norm3": 7}
 
 
 def official_name(name: str) -> str | None:
-    """A name of theirs -> ours, "" for what is not needed here, None where they have no such name."""
+    """The name here of an official parameter; "" if it is not needed here, None if there is none."""
     if name.endswith((".attn.attn.relative_position_index", ".attn.attn.relative_position_bias_table")):
-        return ""  # attention has no positions here
+        return ""  # attention here has no positions
     module, _, leaf = name.rpartition(".")
     if module in _STEM:
         return f"{_STEM[module]}.{leaf}"

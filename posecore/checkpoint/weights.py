@@ -1,10 +1,11 @@
-"""Weights from anywhere, as tensors by Detectron2's names, read without running what a file may hold.
+"""Reads weights from files and other libraries, under Detectron2's names: :func:`read_checkpoint`.
 
-MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's catalog), an address that Detectron2 knows
-(https://, detectron2://, catalog://), or a pretrained backbone by its name in another library:
+Code that a file may contain is never run. MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's
+catalog), an address that Detectron2 knows (https://, detectron2://, catalog://), or a pretrained backbone by
+its name in another library:
 
     torchvision://resnet101                          its first ImageNet weights
-    torchvision://ResNet101_Weights.IMAGENET1K_V2    these
+    torchvision://ResNet101_Weights.IMAGENET1K_V2    the named weights
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
     backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
                                                      one of MMPose or of another method here
@@ -36,22 +37,27 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(source: str) -> dict[str, Any]:
-    """What ``source`` holds.
+    """The content of a checkpoint.
+
+    Args:
+        source: as MODEL.WEIGHTS can be.
 
     Returns:
-        "model", the weights by name, and whatever else a checkpoint of ours has. Names of torchvision's
-        ResNets and of Caffe2 have become Detectron2's, those of HRFormer's authors ours; classifiers of
-        ResNets are left out.
+        "model", the weights by name, and the other entries of a checkpoint. Names of torchvision's ResNets
+        and of Caffe2 are converted to Detectron2's, and official HRFormer names to those used here;
+        classifiers of ResNets are left out.
 
     Raises:
-        CheckpointError: no such file or name, not readable, or no weights in it; names the source.
+        CheckpointError: the source does not exist, is not readable, or has no weights; the message names it.
     """
     try:
         content = _fetch(source)
     except OSError as error:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: {error}") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"MODEL.WEIGHTS {source}: holds a {type(content).__name__}, no weights by name")
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: must hold weights by name, not a {type(content).__name__}"
+        )
     for key in ("model", "state_dict", "blobs"):
         if isinstance(content.get(key), Mapping):
             return {**content, "model": _canonical(content[key], source)}
@@ -67,11 +73,11 @@ def _fetch(source: str) -> Any:
         return _backbone_of(source.removeprefix("backbone://"))
     path = PathManager.get_local_path(os.path.expanduser(source))
     if not Path(path).is_file():
-        raise CheckpointError(f"MODEL.WEIGHTS {source}: no such file")
+        raise CheckpointError(f"MODEL.WEIGHTS {source}: the file does not exist")
     try:
         if path.endswith(".pkl"):
             return load_pickle(Path(path).read_bytes())
-        # DETR and its kin save the options they were started with. A Namespace runs nothing.
+        # Checkpoints of DETR and its descendants hold a Namespace of options, which runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
@@ -80,15 +86,16 @@ def _fetch(source: str) -> Any:
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:
     try:
-        # A model's first weights are those that detectors have been trained from ever since; the later
-        # ones win at classification alone.
+        # Detectors are usually trained from a model's first weights; later ones are better at classification.
         weights = (
             torchvision.models.get_weight(name)
             if "." in name
             else torchvision.models.get_model_weights(name).IMAGENET1K_V1
         )
     except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"MODEL.WEIGHTS torchvision://{name}: torchvision has none: {error}") from error
+        raise CheckpointError(
+            f"MODEL.WEIGHTS torchvision://{name}: torchvision has no such weights: {error}"
+        ) from error
     return weights.get_state_dict(progress=False, check_hash=True)
 
 
@@ -103,7 +110,7 @@ def _from_timm(name: str) -> dict[str, Tensor]:
 
 
 def _backbone_of(file: str) -> dict[str, Tensor]:
-    """The backbone alone, without a pyramid around it."""
+    """The weights of the backbone alone, without the pyramid on it."""
     backbone = {
         name.removeprefix("backbone.").removeprefix("bottom_up."): weight
         for name, weight in read_checkpoint(file)["model"].items()
@@ -111,7 +118,7 @@ def _backbone_of(file: str) -> dict[str, Tensor]:
     }
     if not backbone:
         raise CheckpointError(f"MODEL.WEIGHTS backbone://{file}: no name in it begins with 'backbone.'")
-    # Of a pyramid only what it stands on is left.
+    # The layers of the pyramid itself are left out.
     return {name: w for name, w in backbone.items() if not name.startswith(("fpn_", "top_block."))}
 
 
@@ -125,7 +132,7 @@ _ADMITTED = frozenset(
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Admits plain Python values and numpy arrays; anything else could run code when it is read."""
+    """Reads plain Python values and numpy arrays only; anything else could run code when it is read."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
@@ -139,19 +146,21 @@ def load_pickle(data: bytes) -> Any:
     """The arrays and plain values of a pickle.
 
     Raises:
-        pickle.UnpicklingError: it asks for anything else. Nothing of it has run then.
+        pickle.UnpicklingError: it holds anything else, of which no code has run.
     """
     return _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
 
 
 def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
-    """Tensors, by Detectron2's names."""
+    """The weights as tensors, by Detectron2's names."""
     named = {name: torch.from_numpy(w) if isinstance(w, np.ndarray) else w for name, w in weights.items()}
     if wrong := [name for name, weight in named.items() if not isinstance(weight, Tensor)]:
-        raise CheckpointError(f"MODEL.WEIGHTS {source}: {wrong[0]!r} is no weight, but {named[wrong[0]]!r}")
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: {wrong[0]!r} must be a weight, not {named[wrong[0]]!r}"
+        )
     if named and all(name.startswith("module.") for name in named):  # saved inside DistributedDataParallel
         named = {name.removeprefix("module."): weight for name, weight in named.items()}
-    # Other networks begin like torchvision's ResNets; those of timm keep its names here.
+    # Networks of timm can have the same names, but keep them here.
     if {name.split(".")[0] for name in named} <= _RESNET_PARTS and not source.startswith("timm://"):
         named = {torchvision_name(name): weight for name, weight in named.items()}
     if hrformer_names.MARKER in named:
@@ -169,7 +178,7 @@ _RESNET_PARTS = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
 
 
 def torchvision_name(name: str) -> str:
-    """A parameter's name in torchvision's ResNets -> in Detectron2's."""
+    """The name in Detectron2's ResNets of a parameter of torchvision's."""
     name = re.sub(r"^(conv1|bn1)\.", r"stem.\1.", name)
     name = re.sub(r"^layer(\d)\.", lambda match: f"res{int(match[1]) + 1}.", name)
     name = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)

@@ -1,4 +1,4 @@
-"""Evaluation of a model on the datasets of a configuration."""
+"""Evaluation of a model on the datasets of a configuration: :func:`evaluate`."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What happens between the steps of a training, besides what Detectron2's own hooks do."""
+"""Hooks of the training loop that Detectron2 does not have: checkpoints, evaluation, progress bar, plots."""
 
 import math
 import sys
@@ -30,13 +30,12 @@ class SaveCheckpoint(HookBase):
 
 
 class Evaluate(HookBase):
-    """Evaluates every ``period`` iterations, 0 for never, and after the last; records what is a number.
+    """Evaluates every ``period`` iterations and after the last, and records the finite metrics.
 
-    Differs from Detectron2's ``EvalHook`` where a training fails in its last iteration: it does not
-    evaluate then.
+    Unlike Detectron2's ``EvalHook`` it does not evaluate a training that fails in its last iteration.
 
     Args:
-        period: in iterations.
+        period: in iterations; 0 to evaluate only after the last.
         evaluate: called in all processes; returns metrics, nested by task.
     """
 
@@ -61,7 +60,7 @@ class Evaluate(HookBase):
 
 
 class ProgressBar(HookBase):
-    """A bar with the time that is left and the loss, on terminals; elsewhere the lines of the log do."""
+    """A progress bar with the remaining time and the loss, if the output is a terminal."""
 
     def __init__(self, file: TextIO = sys.stderr) -> None:
         self._file = file
@@ -85,7 +84,7 @@ class ProgressBar(HookBase):
 
 
 class PlotCurves(HookBase):
-    """Draws losses and AP over the iterations once there was a training; comes after the writers."""
+    """Plots losses and AP over the iterations after a training; must come after the writers of metrics."""
 
     def __init__(self, metrics_json: Path, out_png: Path) -> None:
         self._metrics_json = metrics_json

@@ -1,8 +1,8 @@
-"""How the processes of a job start and find each other.
+"""Starts the processes of a job and connects them: :func:`launch`.
 
-One command line serves four ways. Under ``torchrun`` and under Slurm's ``srun`` the processes exist
-already and the environment says who is who; otherwise ``num_gpus`` processes are spawned here, or none
-where one is enough. NCCL connects processes on GPUs, gloo those on the CPU.
+Under ``torchrun`` and Slurm's ``srun`` the processes exist already, and environment variables give their
+ranks. Otherwise :func:`launch` spawns ``num_gpus`` processes, or runs in its own if that is one. NCCL
+connects processes on GPUs, gloo those on the CPU.
 """
 
 import logging
@@ -26,15 +26,15 @@ DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class World:
-    """One process's place in a job.
+    """The place of one process in a job.
 
     Attributes:
         rank: of this process, in [0, size).
         size: number of processes on all machines.
         local_rank: of this process among those of its machine; its GPU.
-        machine: what the processes of one machine, and no others, have in common.
-        url: torch's ``init_method``, the same for all.
-        starter: who started the processes, for messages.
+        machine: a text that identifies the machine of the process.
+        url: torch's ``init_method``, the same for all processes.
+        starter: the program or option that started the processes, for messages.
     """
 
     rank: int
@@ -61,23 +61,25 @@ def launch(
     Args:
         main: importable by its name, since spawned processes import it.
         args: picklable.
-        device: "cpu" or "cuda", as MODEL.DEVICE has it.
-        num_gpus: processes to spawn on this machine, on the CPU too.
-        num_machines: machines on which this function is called by hand, each with its ``machine_rank``.
-        dist_url: ``tcp://HOST:PORT`` of the first machine; "auto" is a free port of this one.
+        device: "cpu" or "cuda", the value of MODEL.DEVICE.
+        num_gpus: number of processes to spawn on this machine, also on the CPU.
+        num_machines: number of machines on which this function is called, each with its ``machine_rank``.
+        machine_rank: of this machine, from 0.
+        dist_url: ``tcp://HOST:PORT`` of the first machine; "auto" for a free port of this one.
+        timeout: of exchanges between processes.
 
     Returns:
-        What ``main`` returns, None where processes are spawned.
+        The result of ``main``; None where processes are spawned.
 
     Raises:
-        UsageError: there are not the GPUs that are asked for, or ``num_gpus`` contradicts torchrun or Slurm.
+        UsageError: the machine lacks GPUs, or ``num_gpus`` contradicts torchrun or Slurm.
     """
     world = find_world(os.environ)
     wanted = num_gpus * num_machines
     if world is not None and wanted not in (1, world.size):
         raise UsageError(
             f"{world.starter} has started {world.size} processes, but --num-gpus and --num-machines ask for "
-            f"{wanted}: leave these two out"
+            f"{wanted}: omit these two options"
         )
     _check_device(device, num_gpus)
     if world is not None:
@@ -93,7 +95,7 @@ def launch(
 
 
 def find_world(environment: Mapping[str, str]) -> World | None:
-    """The job that this process was started in by torchrun or Slurm, None if by neither."""
+    """The place of this process in a job of torchrun or Slurm; None if neither started it."""
     if {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= environment.keys():
         return World(
             rank=int(environment["RANK"]),
@@ -103,7 +105,7 @@ def find_world(environment: Mapping[str, str]) -> World | None:
             url="env://",
             starter="torchrun",
         )
-    # A step (srun) counts its own tasks; the number of the whole job can be another.
+    # A step (srun) may have another number of tasks than its job.
     size = int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", 1)))
     if "SLURM_PROCID" in environment and size > 1:
         return World(
@@ -118,23 +120,23 @@ def find_world(environment: Mapping[str, str]) -> World | None:
 
 
 def _slurm_url(environment: Mapping[str, str]) -> str:
-    """Where rank 0 listens: on the first node, at a port that follows from the job and its step."""
+    """The address of rank 0: the first node, and a port computed from the numbers of job and step."""
     for name in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST"):
         if nodes := environment.get(name):
             host = environment.get("MASTER_ADDR", first_node(nodes))
             break
     else:
-        raise UsageError("SLURM_PROCID is set, but none of SLURM_STEP_NODELIST and SLURM_JOB_NODELIST")
+        raise UsageError("SLURM_PROCID is set, but neither SLURM_STEP_NODELIST nor SLURM_JOB_NODELIST is")
     job, step = int(environment.get("SLURM_JOB_ID", 0)), int(environment.get("SLURM_STEP_ID", 0))
     port = environment.get("MASTER_PORT", 12000 + (job * 16 + step) % 20000)
     return f"tcp://{host}:{port}"
 
 
 def first_node(nodes: str) -> str:
-    """The first of Slurm's compressed names: ``rack2n[007-011,20]-ib,gpu1`` -> ``rack2n007-ib``."""
+    """The first node of a compressed list of Slurm: ``rack2n[007-011,20]-ib,gpu1`` -> ``rack2n007-ib``."""
     first = re.match(r"(?:[^,\[]|\[[^\]]*\])+", nodes)
     if first is None:
-        raise UsageError(f"{nodes!r} is no list of Slurm nodes")
+        raise UsageError(f"{nodes!r} is not a list of Slurm nodes")
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0])
 
 
@@ -178,9 +180,9 @@ def _spawned(
 
 
 def _join(world: World, main: Callable[..., Any], args: tuple, device: str, timeout: timedelta) -> Any:
-    """Connects this process with the others, calls ``main`` and parts from them."""
+    """Connects this process to the others, calls ``main`` and disconnects."""
     if device.startswith("cuda"):
-        # Slurm can show each task only its own GPU, which is then the first.
+        # Slurm can make only its own GPU visible to each task, which is then the first.
         torch.cuda.set_device(world.local_rank if torch.cuda.device_count() > 1 else 0)
     logging.getLogger(__name__).info("Process %d of %d joins at %s", world.rank, world.size, world.url)
     dist.init_process_group(
@@ -193,7 +195,7 @@ def _join(world: World, main: Callable[..., Any], args: tuple, device: str, time
     comm._LOCAL_PROCESS_GROUP = _local_group(world)
     comm.synchronize()
     result = main(*args)
-    # Only after success: a process that fails must not wait here for the others.
+    # Not after a failure, because a failed process must not wait here for the others.
     comm.synchronize()
     dist.destroy_process_group()
     comm._LOCAL_PROCESS_GROUP = None
@@ -201,9 +203,10 @@ def _join(world: World, main: Callable[..., Any], args: tuple, device: str, time
 
 
 def _local_group(world: World) -> Any:
-    """The process group of this machine, which Detectron2's ``comm`` wants to know.
+    """The process group of this machine, which Detectron2's ``comm`` needs.
 
-    Not by counting ranks, as Detectron2 does: Slurm can put different numbers on its nodes, in any order.
+    It is found by the names of the machines and not, as in Detectron2, by counting ranks: Slurm can put
+    different numbers of processes on its nodes, in any order.
     """
     machines = comm.all_gather(world.machine)
     groups = {

@@ -1,4 +1,4 @@
-"""The states of all random number generators of a process, as plain values that a checkpoint can hold."""
+"""The states of a process's random number generators, for checkpoints: :func:`capture`, :func:`restore`."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 
 def capture() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's generators, and of the current GPU's."""
+    """The states of Python's, numpy's and torch's generators and of the current GPU's, as plain values."""
     numpy = np.random.get_state(legacy=False)
     key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     return {
@@ -20,7 +20,7 @@ def capture() -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any]) -> None:
-    """Puts the generators into the states that :func:`capture` saw."""
+    """Puts the generators into the states that :func:`capture` returned."""
     random.setstate(state["python"])
     numpy = state["numpy"]
     key = numpy["state"]["key"].numpy().astype(np.uint32)

@@ -1,4 +1,4 @@
-"""Sets up a process before it trains or evaluates: logging, the recorded configuration, seeds."""
+"""Prepares a process for training or evaluation: :func:`set_up_process`."""
 
 import logging
 from pathlib import Path

@@ -31,11 +31,11 @@ _NORMS = (
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
-    """SGD or AdamW over the parameters of ``model`` that require a gradient.
+    """SGD or AdamW on the parameters of ``model`` that require a gradient.
 
     Raises:
         ValueError: SOLVER.OPTIMIZER is unknown, an entry of SOLVER.LR_FACTORS or WEIGHT_DECAY_FACTORS fits
-            no parameter, or nothing is left to train.
+            no parameter, or no parameter requires a gradient.
     """
     solver = cfg.SOLVER
     groups = parameter_groups(
@@ -193,10 +193,10 @@ def _multi_step(steps: list[int], gamma: float, max_iter: int) -> ParamScheduler
 
 
 def resolve_epochs(cfg: CfgNode, images_per_epoch: int) -> CfgNode:
-    """A copy of ``cfg`` whose MAX_ITER and STEPS follow from MAX_EPOCH and STEPS_EPOCH, where these are set.
+    """A copy of ``cfg`` with MAX_ITER and STEPS computed from MAX_EPOCH and STEPS_EPOCH, where these are set.
 
-    One epoch is ``images_per_epoch / SOLVER.IMS_PER_BATCH`` iterations. Every other length
-    (WARMUP_ITERS, CHECKPOINT_PERIOD, TEST.EVAL_PERIOD) stays in iterations.
+    One epoch is ``images_per_epoch / SOLVER.IMS_PER_BATCH`` iterations. All other lengths (WARMUP_ITERS,
+    CHECKPOINT_PERIOD, TEST.EVAL_PERIOD) are in iterations anyway.
     """
     solver = cfg.SOLVER
     iterations = images_per_epoch / solver.IMS_PER_BATCH

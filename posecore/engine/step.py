@@ -1,4 +1,4 @@
-"""One step of optimization: forward, backward, clipping, update."""
+"""One step of optimization, :class:`TrainingStep`: forward, backward, clipping, update."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,15 +18,15 @@ def _no_clipping(parameters: Iterable[nn.Parameter]) -> None:
 class TrainingStep:
     """Trains a model on one batch per call, in float32 or under autocast.
 
-    Losses are the mean over all processes, so every process sees the same numbers and stops with the
-    others when one of them is infinite or NaN; nothing is updated then.
+    Losses are averaged over all processes, so every process has the same numbers, and all stop together
+    without an update when one of them is infinite or NaN.
 
     Args:
-        model: from a batch to a dict of losses, with the same keys on every step and in every process.
-        optimizer: over the model's parameters.
-        clip_gradients: edits the gradients of the parameters it is given, before the update.
-        amp_dtype: forward runs under autocast to this type; with float16 losses are scaled so that their
-            gradients do not vanish, and a step whose gradients overflow updates nothing. None: no autocast.
+        model: takes a batch and returns a dict of losses, with the same keys in every step and process.
+        optimizer: of the model's parameters.
+        clip_gradients: clips the gradients of parameters in place, before the update.
+        amp_dtype: type of autocast in the forward pass; with float16 losses are scaled so that gradients do
+            not underflow, and a step whose gradients overflow makes no update. None for no autocast.
     """
 
     def __init__(
@@ -46,13 +46,18 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(self._device, enabled=amp_dtype == torch.float16)
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, float]:
-        """
+        """Makes one step.
+
+        Args:
+            batch: the samples of this process.
+
         Returns:
-            The losses by name; "total_loss", their sum; "grad_norm", the length of all gradients
-            together before clipping, left out where float16 overflowed.
+            The losses by name; "total_loss", their sum; "grad_norm", the norm of all gradients together
+            before clipping, missing where float16 overflowed.
 
         Raises:
-            FloatingPointError: a loss or a gradient is infinite or NaN; names the losses and the images.
+            FloatingPointError: a loss or a gradient is infinite or NaN; the message names the losses and the
+                images.
         """
         with torch.autocast(self._device, dtype=self._amp_dtype, enabled=self._amp_dtype is not None):
             losses = self.model(batch)
@@ -63,8 +68,8 @@ class TrainingStep:
         metrics, grad_norm, is_ours = _read(losses, norm)
         metrics["total_loss"] = sum(metrics.values())
         if not math.isfinite(metrics["total_loss"]):
-            where = _names(batch) if is_ours else "another process's"
-            raise FloatingPointError(f"a loss is not finite: {metrics}; the images are {where}")
+            names = _names(batch) if is_ours else "those of another process"
+            raise FloatingPointError(f"a loss is not finite: {metrics}; the images are {names}")
         if math.isfinite(grad_norm):
             metrics["grad_norm"] = grad_norm
         elif not self.scaler.is_enabled():
@@ -80,7 +85,7 @@ class TrainingStep:
 def _read(losses: dict[str, Tensor], norm: Tensor) -> tuple[dict[str, float], float, bool]:
     """The mean of each loss over all processes, the norm, and whether a loss of this process is not finite.
 
-    As numbers; the device is waited for once.
+    All are read from the device at once, so that the CPU waits for it only once.
     """
     own = torch.stack([loss.detach().float() for loss in losses.values()])
     mean = own / comm.get_world_size()

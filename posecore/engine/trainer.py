@@ -1,4 +1,4 @@
-"""The training loop, put together from a configuration."""
+"""The training loop of a configuration: :class:`Trainer`."""
 
 import itertools
 import logging
@@ -42,11 +42,11 @@ AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Trainer(TrainerBase):
-    """Detectron2's training loop with steps, checkpoints and metrics of ours.
+    """Detectron2's training loop with this project's steps, checkpoints and metrics.
 
-    ``Trainer(cfg)`` builds all parts; :meth:`resume_or_load` and :meth:`train` follow. A training that is
-    stopped after a checkpoint and resumed sees the images that it would have seen, in the same order,
-    and ends with the same weights where the images' augmentation is not random.
+    ``Trainer(cfg)`` builds all parts; call :meth:`resume_or_load` and then :meth:`train`. A training that is
+    stopped after a checkpoint and resumed gets the same images in the same order as without the stop, and
+    ends with the same weights if the augmentation of images is not random.
     """
 
     @configurable
@@ -66,17 +66,17 @@ class Trainer(TrainerBase):
     ) -> None:
         """
         Args:
-            step: what is done with a batch; its optimizer and scaler are saved with the model.
+            step: trains the model on a batch; its optimizer and scaler are saved with the model.
             scheduler: of the step's optimizer, stepped after each iteration.
-            batches: from the seed of the images' order and the number of the first batch to this
-                process's endless batches.
-            order_seed: that seed, the same in all processes; a resumed training keeps the one it had.
+            batches: takes the seed of the order of images and the number of the first batch, and returns the
+                endless batches of this process.
+            order_seed: that seed, the same in all processes; a resumed training keeps that of its checkpoint.
             max_iter: iterations to train.
             checkpoint_period: iterations between two checkpoints; 0 for one at the end only.
             evaluation_period: iterations between two evaluations; 0 for one at the end only.
             evaluate: returns metrics, nested by task; called in all processes.
-            weights: what a training that resumes nothing starts from, as MODEL.WEIGHTS can be.
-            output_dir: folder for checkpoints, metrics.json and whatever else is written.
+            weights: initial weights of a training that is not resumed, as MODEL.WEIGHTS can be.
+            output_dir: folder for checkpoints, metrics.json and other files.
         """
         super().__init__()
         self.step = step
@@ -108,7 +108,7 @@ class Trainer(TrainerBase):
         """Builds model, data, optimizer and schedule."""
         dicts = train_dataset_dicts(cfg)
         samples = build_samples(cfg)
-        for name in cfg.DATASETS.TEST:  # what is wrong with a test set should not show after the training
+        for name in cfg.DATASETS.TEST:  # so that an error in a test set does not appear after the training
             build_evaluator(cfg, name)
             samples.check(name)
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
@@ -145,11 +145,14 @@ class Trainer(TrainerBase):
         }
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Takes up the output folder's last checkpoint, if asked and there is one, else loads the weights.
+        """Loads the last checkpoint of the output folder to continue from it, or the initial weights.
+
+        Args:
+            resume: whether to continue from the last checkpoint, if there is one.
 
         Raises:
-            CheckpointError: they do not fit.
-            RuntimeError: the processes do not see the same checkpoint.
+            CheckpointError: the weights cannot be read or do not fit the model.
+            RuntimeError: the processes do not have the same last checkpoint.
         """
         content = self.checkpointer.resume_or_load(self._weights, resume=resume)
         if content:
@@ -164,7 +167,7 @@ class Trainer(TrainerBase):
             )
 
     def train(self) -> dict:
-        """Trains from the first iteration, or from that behind the last checkpoint, to the end.
+        """Trains from the first iteration, or the one after the loaded checkpoint, to the last.
 
         Returns:
             The metrics of the last evaluation; empty in all processes but the main one.
@@ -173,7 +176,7 @@ class Trainer(TrainerBase):
             self._output_dir.mkdir(parents=True, exist_ok=True)
             self.register_hooks(self._build_writers())
         self._batches = iter(self._make_batches(self._order_seed, self.start_iter))
-        # Only now: that iterator has drawn the seed of its workers from torch's generator.
+        # After the iterator is made, because it draws the seed of its workers from torch's generator.
         if len(self._random_states) == comm.get_world_size():
             random_state.restore(self._random_states[comm.get_rank()])
         self.step.model.train()
@@ -181,7 +184,7 @@ class Trainer(TrainerBase):
         return self._evaluation.results
 
     def run_step(self) -> None:
-        """One iteration: a batch, a step, and the numbers that tell how it went."""
+        """One iteration: a batch, a step, and the record of its metrics."""
         start = time.perf_counter()
         batch = next(self._batches)
         data_time = time.perf_counter() - start
@@ -195,14 +198,14 @@ class Trainer(TrainerBase):
         self.storage.put_scalars(data_time=data_time, **metrics)
 
     def _save(self, name: str) -> None:
-        """Called in all processes: each has random states of its own."""
+        """Saves a checkpoint; called in all processes, because each has its own random states."""
         states = comm.gather(random_state.capture())
         self.checkpointer.save(name, iteration=self.iter, order_seed=self._order_seed, random=states)
 
     def _build_writers(self) -> Sequence[HookBase]:
         metrics = self._output_dir / "metrics.json"
         if self.start_iter == 0:
-            _set_aside(metrics)
+            _rename_existing(metrics)
         writers = [
             CommonMetricPrinter(self.max_iter),
             JSONWriter(str(metrics)),
@@ -216,7 +219,7 @@ class Trainer(TrainerBase):
 
     @staticmethod
     def test(cfg: CfgNode, model: nn.Module) -> dict:
-        """:func:`posecore.engine.evaluate.evaluate` under the name that it has in Detectron2's trainers."""
+        """:func:`posecore.engine.evaluate.evaluate` under the name of Detectron2's trainers."""
         return evaluate(cfg, model)
 
 
@@ -234,8 +237,8 @@ def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     return dtype if cfg.SOLVER.AMP.ENABLED else None
 
 
-def _set_aside(file: Path) -> None:
-    """Renames what another training has left there, so that one file is of one training."""
+def _rename_existing(file: Path) -> None:
+    """Renames the file of an earlier training, so that each file belongs to one training."""
     if file.exists():
         numbered = (file.with_suffix(f".{number}{file.suffix}") for number in itertools.count(1))
         file.rename(next(path for path in numbered if not path.exists()))

@@ -1,4 +1,4 @@
-"""An image to look at: what a model finds in the first images of a dataset, beside the ground truth."""
+"""Draws the poses and the ground truth of the first images of a dataset: :class:`Previews`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,16 +14,17 @@ from PIL import Image
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.poses import draw_poses, grid
 
-# Poses below this score are not drawn; the length in pixels of an image's longer side.
+# The score above which poses are drawn.
 MIN_SCORE = 0.3
+# The longer side of a drawn image, pixels.
 SIDE = 480
 
 
 class Previews(DatasetEvaluator):
-    """Draws ground truth and predictions, side by side.
+    """Draws ground truth and predictions side by side into one image.
 
     Args:
-        records: of the images to draw, as :func:`posecore.data.load_dataset` returns them; without
+        records: of the images, as :func:`posecore.data.load_dataset` returns them; for records without
             annotations only predictions are drawn.
         skeleton: of the dataset.
         out_png: the image to write.

@@ -1,4 +1,4 @@
-"""Results as COCO's keypoint server takes them (https://cocodataset.org/#upload)."""
+"""Submissions to COCO's keypoint server: :func:`write_submission` (https://cocodataset.org/#upload)."""
 
 import json
 import math
@@ -14,20 +14,20 @@ from posecore.config.merge import UsageError
 # The category of COCO's persons.
 PERSON = 1
 
-# Of each image COCO scores so many poses, the best; the others would only make the file larger.
+# The number of poses of an image that COCO evaluates, the best ones.
 SCORED = 20
 
 
 def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: int) -> None:
-    """Refuses what the server would refuse, or score as something else.
+    """Checks that the server will accept results and evaluate them as they are meant.
 
     Args:
-        results: what a results file holds.
+        results: the content of a results file.
         image_ids: of the dataset's images.
         num_keypoints: K.
 
     Raises:
-        ValueError: names the first entry that is wrong, and what would be right.
+        ValueError: an entry is wrong; the message names the first one, and what would be right.
     """
     if not isinstance(results, list) or not results:
         raise ValueError("results are a list of poses, with one pose at least")
@@ -53,7 +53,7 @@ def read_results(file: Path, *, image_ids: Collection[int], num_keypoints: int) 
 
 
 def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:
-    """At most ``limit`` poses of an image, the best first, with no more than the keys that are asked for."""
+    """The best poses of each image, ``limit`` at most, best first, with the keys that the server reads."""
     images: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         images[result["image_id"]].append(result)
@@ -68,16 +68,16 @@ def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED
 def write_submission(
     results: Sequence[Mapping[str, Any]], folder: Path, *, split: str, algorithm: str
 ) -> Path:
-    """Packs results under the names that the server looks for.
+    """Packs results into an archive, under the names that the server requires.
 
     Args:
-        results: as :func:`check_results` lets them pass.
-        folder: where the archive goes.
+        results: checked by :func:`check_results`.
+        folder: of the archive.
         split: "test-dev2017" or "val2017".
         algorithm: letters, digits, ``.``, ``_`` and ``-``.
 
     Returns:
-        The archive, person_keypoints_<split>_<algorithm>_results.zip.
+        The path of the archive, person_keypoints_<split>_<algorithm>_results.zip.
     """
     name = f"person_keypoints_{split}_{algorithm}_results"
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def write_submission(
 
 def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None:
     if not isinstance(result, dict):
-        return f"is no pose but {result!r}"
+        return f"must be a pose, not {result!r}"
     if missing := [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]:
         return f"lacks {', '.join(missing)}"
     image_id = result["image_id"]
@@ -103,7 +103,7 @@ def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None
             f"needs keypoints of {3 * num_keypoints} numbers: x, y and confidence of each of {num_keypoints}"
         )
     if not all(map(_finite, [*keypoints, result["score"]])):
-        return "has a keypoint or a score that is no finite number"
+        return "has a keypoint or a score that is not a finite number"
     return None
 
 

@@ -1,1 +1,1 @@
-"""Network parts that know nothing of poses."""
+"""Layers: parts of networks that do not depend on poses."""

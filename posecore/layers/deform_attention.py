@@ -1,4 +1,4 @@
-"""Deformable attention: a query looks at a few learned points of every level of a pyramid.
+"""Deformable attention: a query attends to a few learned points on every level of a pyramid.
 
 Letters: N images, Q queries, E channels of queries and maps, R cells of all levels together, L levels,
 H heads, n reference points of a query, P points around each of them.
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from posecore.layers.precision import full_precision
 from posecore.ops import ms_deform_attn
 
-# How the weights of a new layer are drawn; see DeformAttention.
+# The initialization of a new layer; see DeformAttention.
 Init = Literal["zero", "xavier"]
 
 
 class DeformAttention(nn.Module, ABC):
-    """What both forms share: where a query looks, and how much it weighs what it sees there.
+    """The part that both forms share: the points that a query attends to, and their weights.
 
-    A new layer looks in H directions, head h at the angle 2 pi h / H, point p of each reference point
-    p + 1 cells away (Deformable DETR, supplement A.4).
+    In a new layer head h attends to the direction at the angle 2 pi h / H, with point p at a distance of
+    p + 1 cells from each reference point (Deformable DETR, supplement A.4).
 
     Args:
         channels: E.
@@ -31,10 +31,10 @@ class DeformAttention(nn.Module, ABC):
         levels: L.
         points: P, on every level, for each head and reference point.
         references: n.
-        init: "zero" starts the offsets and the weights of all queries equal, as Deformable DETR has it:
-            only the directions above, and equal weights. "xavier" draws the matrices behind both from
-            Xavier's uniform distribution instead, and the matrix and the bias of the values too, taken as
-            (H * E, E / H) and (H, E / H), as Poseur's official code does.
+        init: "zero" gives all queries the same offsets, those above, and equal weights, as in Deformable
+            DETR. "xavier" draws the matrices of both from Xavier's uniform distribution instead, and also
+            the matrix and the bias of the values, viewed as (H * E, E / H) and (H, E / H), as in Poseur's
+            official code.
 
     Raises:
         ValueError: the heads do not divide the channels.
@@ -83,7 +83,7 @@ class DeformAttention(nn.Module, ABC):
     def forward(
         self, query: Tensor, references: Tensor, memory: Tensor, shapes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Gathers from the memory what each query asks for.
+        """Attends to the memory.
 
         Args:
             query: (N, Q, E), its positional encoding added.
@@ -93,11 +93,11 @@ class DeformAttention(nn.Module, ABC):
             shapes: L pairs (height, width) of the levels.
 
         Returns:
-            (N, Q, E), projected; dropout and the residual are the caller's.
+            (N, Q, E), projected; without dropout and residual.
         """
         offsets = full_precision(self.sampling_offsets(query))
         offsets = offsets.unflatten(-1, (self.heads, self.levels, self.references, self.points, 2))
-        # Offsets are in cells of their level. No new_tensor, which waits for a GPU and fixes exported sizes.
+        # Offsets are in cells of their level. new_tensor would wait for a GPU and fix exported sizes.
         sides = [offsets.new_full((), side) for height, width in shapes for side in (width, height)]
         cells = torch.stack(sides).view(self.levels, 1, 1, 2)
         around = full_precision(references)[:, :, None, None, :, None]  # (N, Q, 1, 1, n, 1, 2)
@@ -119,8 +119,8 @@ class DeformAttention(nn.Module, ABC):
 class MSDeformAttention(DeformAttention):
     """Multi-scale deformable attention (Deformable DETR, Section 4.1).
 
-    The whole memory is projected before it is read, so the cost grows with the maps, and what is read
-    outside of them lacks the bias of the projection.
+    The whole memory is projected before it is read, so the cost grows with the maps, and points outside the
+    maps read zeros without the bias of the projection.
     """
 
     def attend(

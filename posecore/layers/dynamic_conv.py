@@ -1,4 +1,4 @@
-"""Convolutions whose weights another layer generates: a small network of its own for every instance.
+"""Dynamic convolutions, a small network with generated weights for each instance: :class:`DynamicConv`.
 
 Letters: Q instances of one image, C shared channels, D channels of each instance's own.
 """
@@ -26,9 +26,9 @@ class Layer:
 
 
 class DynamicConv:
-    """A stack of 1x1 convolutions with ReLU between them, all of its numbers given from outside.
+    """A stack of 1x1 convolutions with ReLU between them, whose parameters are arguments of each call.
 
-    The numbers of an instance lie in one row, layer by layer: first the weight, output by output, then
+    The parameters of an instance are in one row, layer by layer: first the weight, output by output, then
     the bias.
 
     Args:
@@ -37,12 +37,12 @@ class DynamicConv:
 
     def __init__(self, widths: Sequence[int]) -> None:
         if len(widths) < 2:
-            raise ValueError(f"a stack of convolutions needs an input and an output, got widths {widths}")
+            raise ValueError(f"widths must be those of an input and an output at least, not {widths}")
         self.widths = tuple(widths)
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers one instance needs."""
+        """Number of parameters of one instance."""
         return sum(before * after + after for before, after in pairwise(self.widths))
 
     def split(self, parameters: Tensor) -> list[Layer]:
@@ -59,7 +59,7 @@ class DynamicConv:
     def __call__(self, own: Tensor, shared: Tensor, parameters: Tensor) -> Tensor:
         """Applies each instance's network to its own maps and the shared ones.
 
-        Shared maps are read where they are, not copied for every instance.
+        Shared maps are not copied for every instance.
 
         Args:
             own: (Q, D, H, W), the first channels of the input.

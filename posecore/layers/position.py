@@ -1,4 +1,4 @@
-"""Sine encodings of positions: of the cells of feature maps, and of points.
+"""Sine encodings of positions: of points (:func:`encode_points`) and of cells (:func:`encode_cells`).
 
 Each axis fills half of the channels. Channel c of an axis with D channels is the sine (c even) or cosine
 (c odd) of angle / 10000^(2 floor(c / 2) / D), as in "Attention is all you need".
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 TEMPERATURE = 10000.0
-# Added to the number of cells, as in DETR's code and those that follow it.
+# Added to the number of cells, as in the code of DETR and its descendants.
 EPSILON = 1e-6
 
 
@@ -21,17 +21,19 @@ def sine_encoding(angles: Tensor, channels: int) -> Tensor:
         ValueError: the number of channels is odd.
     """
     if channels % 2:
-        raise ValueError(f"sines and cosines come in pairs: {channels} channels of an axis are odd")
+        raise ValueError(
+            f"the channels of an axis must be even, for pairs of sine and cosine, not {channels}"
+        )
     exponents = torch.arange(0, channels, 2, dtype=torch.float32, device=angles.device) / channels
     phases = angles[..., None].float() / TEMPERATURE**exponents
     return torch.stack([phases.sin(), phases.cos()], dim=-1).flatten(-2)
 
 
 def encode_points(points: Tensor, channels: int) -> Tensor:
-    """Encodes points, the x half first; a turn of 2 pi is the width or the height.
+    """Encodes points, the half of x first; an angle of 2 pi is the width or the height.
 
     Args:
-        points: (..., 2), x and y as shares of width and height; values outside [0, 1] are fine.
+        points: (..., 2), x and y relative to width and height; values outside [0, 1] are allowed.
         channels: of the encoding, a multiple of four.
 
     Returns:
@@ -41,7 +43,7 @@ def encode_points(points: Tensor, channels: int) -> Tensor:
 
 
 def encode_cells(padding: Tensor, channels: int, *, offset: float = 0.0) -> Tensor:
-    """Encodes the cells of maps, the y half first; a turn of 2 pi is the part that is no padding.
+    """Encodes the cells of maps, the half of y first; an angle of 2 pi is the extent without padding.
 
     The angle of the i-th of n cells of a row or column, counted from 1 and without the padding, is
     2 pi (i + offset) / (n + 1e-6). An offset of 0 stands for a cell's far edge, as in DETR, -0.5 for its

@@ -1,13 +1,13 @@
-"""Which numbers must not be rounded to half precision."""
+"""Full precision under autocast: :func:`full_precision`."""
 
 import torch
 from torch import Tensor
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """The same in float32 where it is of a half-precision type, else as it is.
+    """Casts values of a half-precision type to float32; others are returned as they are.
 
-    Positions, scores and losses are computed with this under autocast: bfloat16 has eight bits, which for
-    a keypoint 300 pixels away leaves steps of two pixels.
+    Positions, scores and losses need this under autocast: bfloat16 has a precision of eight bits, so that
+    neighboring values near 300 pixels differ by two pixels.
     """
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,27 +1,28 @@
-"""A tower: the stack of 3x3 convolutions between a feature map and a predictor."""
+"""A tower, the stack of 3x3 convolutions between a feature map and a prediction: :class:`Tower`."""
 
 from torch import nn
 
 from posecore.layers.norm import NORM_GROUP_WIDTH, make_norm
 
-# Standard deviation of the initial weights of heads, as RetinaNet and FCOS have it.
+# Standard deviation of the initial weights of heads, as in RetinaNet and FCOS.
 INIT_STD = 0.01
 
 
 class Tower(nn.Sequential):
     """``num_convs`` times [3x3 convolution, norm, ReLU]; (N, in_channels, H, W) -> (N, channels, H, W).
 
-    With ``groups`` > 1 the first convolution splits its output into groups and the later ones, and
-    their norms, keep them apart.
+    With ``groups`` > 1 the output of the first convolution is split into groups, which later convolutions and
+    norms do not mix.
 
     Args:
-        in_channels: channels of the maps that come in.
+        in_channels: channels of the input.
         channels: width of the tower, all groups together.
         num_convs: depth; 0 gives the identity.
         norm: "GN", "BN", "SyncBN", or "" for none.
-        groups: groups that share nothing but the first convolution's input.
-        first_groups: groups of the first convolution, where the input is grouped already.
-        bias: of the convolutions; None for what fits the norm: batch norms make a bias redundant.
+        groups: number of groups, which share only the input of the first convolution.
+        first_groups: groups of the first convolution, for an input that is grouped already.
+        bias: whether convolutions have one; by default unless the norm is a BatchNorm, which makes it
+            redundant.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Tower(nn.Sequential):
         first_groups: int = 1,
         bias: bool | None = None,
     ) -> None:
-        # In a grouped tower no group of a GroupNorm reaches across two of the tower's.
+        # In a grouped tower no group of a GroupNorm covers channels of two groups of the tower.
         norm_groups = groups * max(channels // groups // NORM_GROUP_WIDTH, 1) if groups > 1 else None
         layers: list[nn.Module] = []
         for index in range(num_convs):

@@ -1,18 +1,18 @@
-"""Enlarging feature maps so that their cells stay where they are on the image."""
+"""Upsampling that keeps the positions of a map's cells on the image: :func:`aligned_upsample`."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def aligned_upsample(maps: Tensor, factor: int) -> Tensor:
-    """Bilinear enlargement as AdelaiDet has it ("aligned bilinear").
+    """Bilinear upsampling as in AdelaiDet ("aligned bilinear").
 
-    Cell j of the input becomes cell factor * j + factor // 2 of the output, exactly; cells between are
-    interpolated, cells beyond the first and the last repeat them.
+    Cell j of the input is exactly cell factor * j + factor // 2 of the output. Cells between are
+    interpolated; cells before the first and after the last repeat these.
 
     Args:
         maps: (N, C, H, W).
-        factor: how many times larger, at least 1.
+        factor: an integer, at least 1.
 
     Returns:
         (N, C, factor * H, factor * W).

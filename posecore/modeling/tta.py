@@ -1,7 +1,7 @@
-"""Test-time augmentation: the poses of an image found at several sizes and flipped, and merged.
+"""Test-time augmentation, which merges the poses of several sizes and flips: :class:`PoseEstimatorWithTTA`.
 
-Whole results are merged, so it works with any model that takes whole images. Multi-scale testing in
-Table 5 of DirectPose and of InsPose is this.
+Final poses are merged, so it works with every model that takes whole images. It is the multi-scale testing in
+Table 5 of DirectPose and of InsPose.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,32 +23,32 @@ from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import Skeleton
 
-# From the poses of one image to the indices of those to keep, best first.
+# Takes the poses of one image and returns the indices of those to keep, best first.
 Merge = Callable[[Instances], Tensor]
 
 
 def with_tta(cfg: CfgNode, model: nn.Module) -> tuple[CfgNode, nn.Module]:
-    """What images have to go through, and then the model, as TEST.AUG asks for.
+    """The configuration and the model with the test-time augmentation of TEST.AUG.
 
     Returns:
-        Both as they are, unless TEST.AUG.ENABLED: then the model with its augmentation, and a
-        configuration that leaves images at their own size.
+        Without TEST.AUG.ENABLED both arguments. With it, a configuration whose loaders do not resize images,
+        and the model in :class:`PoseEstimatorWithTTA`.
     """
     if not cfg.TEST.AUG.ENABLED:
         return cfg, model
     original = cfg.clone()
     original.defrost()
-    original.INPUT.MIN_SIZE_TEST = 0  # Detectron2's word for no resize
+    original.INPUT.MIN_SIZE_TEST = 0  # no resize, in Detectron2
     original.freeze()
     return original, PoseEstimatorWithTTA(cfg, model)
 
 
 class PoseEstimatorWithTTA(nn.Module):
-    """A model that looks at each image several times.
+    """Runs a model on several variants of each image, of different sizes and flipped, and merges the poses.
 
-    It is called as the model is, but with images at their original size: it resizes them itself, as
-    the mapper would. The variants run one after the other, each with all images of the batch, so that
-    memory is that of the largest. Of a single variant nothing is merged: the result is the model's own.
+    It is called like the model, but with images of their original size, and resizes them as the mapper does.
+    The variants run one after the other, each with all images of the batch, so the largest determines the
+    memory. With a single variant nothing is merged, and the result is that of the model.
     """
 
     @configurable
@@ -63,15 +63,15 @@ class PoseEstimatorWithTTA(nn.Module):
     ) -> None:
         """
         Args:
-            model: one that takes whole images.
-            resizes: what images go through, one after the other.
-            flip: whether each size is looked at flipped, too.
-            merge: which of one image's poses, of all variants together, are kept.
-            limit: at most so many are, the best.
+            model: takes whole images.
+            resizes: one for each size.
+            flip: whether each size is also used flipped.
+            merge: chooses which poses to keep from those of all variants of an image.
+            limit: the greatest number of poses of an image; the best are kept.
         """
         super().__init__()
         if not resizes:
-            raise ValueError("TEST.AUG.MIN_SIZES is empty: it needs the sizes to test at")
+            raise ValueError("TEST.AUG.MIN_SIZES is empty: it must hold the sizes to test at")
         self.model = model
         self.skeleton = model.skeleton
         self.resizes = resizes
@@ -93,15 +93,15 @@ class PoseEstimatorWithTTA(nn.Module):
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
-        """One dict per image, as :meth:`PoseEstimator.forward` takes and gives them.
+        """The poses of images; arguments and results are those of :meth:`PoseEstimator.forward`.
 
         Raises:
-            ValueError: the dicts hold no images but persons cut out of them.
+            ValueError: the dicts hold person crops instead of images.
         """
         if any("image" not in inputs for inputs in batched_inputs):
             raise ValueError(
-                "TEST.AUG.ENABLED is for models that take whole images; one that takes a crop of each "
-                "person has keys of its own for that"
+                "TEST.AUG.ENABLED must be False for models that take person crops, which have their own keys "
+                "for flips; it is for models that take whole images"
             )
         variants = [
             self._variant(batched_inputs, resize, flip) for resize in self.resizes for flip in self.flips
@@ -111,21 +111,21 @@ class PoseEstimatorWithTTA(nn.Module):
         merged = []
         for found in zip(*variants, strict=True):
             together = Instances.cat(list(found))
-            together = together[together.pred_classes == 0]  # what is no person drops none
+            together = together[together.pred_classes == 0]  # so that other classes suppress no person
             merged.append({"instances": together[self.merge(together)[: self.limit]]})
         return merged
 
     def _variant(
         self, batched_inputs: list[dict[str, Any]], resize: T.Augmentation, flip: bool
     ) -> list[Instances]:
-        """What the model finds at one size, in the coordinates of the images that came in."""
+        """The poses of one variant of the images, in the coordinates of the images."""
         results = self.model([_changed(inputs, resize, flip) for inputs in batched_inputs])
         found = [result["instances"] for result in results]
         return [flip_instances(instances, self.skeleton) for instances in found] if flip else found
 
 
 def _changed(inputs: dict[str, Any], resize: T.Augmentation, flip: bool) -> dict[str, Any]:
-    """A copy with another image; poses come back in the coordinates of the one that was there."""
+    """A copy of the inputs with a resized image; height and width keep the coordinates of the original."""
     image = inputs["image"]
     size = {"height": image.shape[1], "width": image.shape[2]}
     pixels = image.permute(1, 2, 0).cpu().numpy()
@@ -137,11 +137,11 @@ def _changed(inputs: dict[str, Any], resize: T.Augmentation, flip: bool) -> dict
 
 
 def flip_instances(instances: Instances, skeleton: Skeleton) -> Instances:
-    """A copy with x -> W - x in boxes and keypoints, and the names of left and right swapped.
+    """A flipped copy: x -> W - x in boxes and keypoints, with left and right keypoints swapped.
 
     Args:
-        instances: with pred_boxes and pred_keypoints (M, K, 3) in continuous pixels of the image,
-            whose width is W.
+        instances: with pred_boxes and pred_keypoints (M, K, 3) in continuous pixels of an image of width W.
+        skeleton: defines which keypoints are swapped.
     """
     width = instances.image_size[1]
     x0, y0, x1, y1 = instances.pred_boxes.tensor.unbind(dim=1)
@@ -153,7 +153,7 @@ def flip_instances(instances: Instances, skeleton: Skeleton) -> Instances:
 
 
 def build_merge(cfg: CfgNode, skeleton: Skeleton) -> Merge:
-    """What TEST.AUG.MERGE stands for.
+    """The merge that TEST.AUG asks for.
 
     Raises:
         ValueError: the key or TEST.AUG.NMS_THRESH cannot be used.
@@ -169,9 +169,9 @@ def build_merge(cfg: CfgNode, skeleton: Skeleton) -> Merge:
 
 
 def merge_by_oks(instances: Instances, *, skeleton: Skeleton, threshold: float) -> Tensor:
-    """Drops a pose where a better one is more similar than the threshold, all keypoints counted.
+    """Drops poses whose OKS with a better one is above a threshold; all keypoints count.
 
-    The area of a person is that of the least box around the keypoints.
+    The area of a person is that of the smallest box around the keypoints.
     """
     points = instances.pred_keypoints[..., :2]
     areas = Boxes(enclosing_boxes(points)).area()
@@ -180,5 +180,5 @@ def merge_by_oks(instances: Instances, *, skeleton: Skeleton, threshold: float) 
 
 
 def merge_by_box(instances: Instances, *, threshold: float) -> Tensor:
-    """Drops a pose where the box of a better one overlaps its own (IoU) by more than the threshold."""
+    """Drops poses whose box overlaps that of a better one by an IoU above a threshold."""
     return nms(instances.pred_boxes.tensor, instances.scores, threshold)

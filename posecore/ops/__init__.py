@@ -1,6 +1,6 @@
-"""Operators with kernels of their own; ``csrc/`` holds the kernels, this package their faces.
+"""Compiled operators: this package has their Python functions, ``csrc/`` their kernels for CPU and CUDA.
 
-Which kernel runs is decided by the device of the tensors and by nothing else. Letters: N images,
+The device of the tensors alone decides which kernel runs. Letters: N images,
 C channels, H x W cells of a map, G groups of keypoints, Q rows of G points each.
 """
 

@@ -1,4 +1,4 @@
-"""One bilinear read in plain torch, as ``csrc/bilinear.h`` has it for the kernels."""
+"""Bilinear interpolation in plain torch, equal to that of the kernels in ``csrc/bilinear.h``."""
 
 from collections.abc import Callable
 
@@ -8,10 +8,10 @@ from torch import Tensor
 def bilinear(
     read: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, height: int, width: int
 ) -> Tensor:
-    """Reads a map between the centers of its cells; cells outside of it count as zero.
+    """Interpolates a map between the centers of its cells; cells outside the map count as zero.
 
-    Points are in cells: the center of the cell in row i and column j is (j + 0.5, i + 0.5). Infinite
-    points and NaN are outside, and get no gradient.
+    Points are in cells: the center of the cell in row i and column j is (j + 0.5, i + 0.5). Points that are
+    infinite or NaN are outside, and have no gradient.
 
     Args:
         read: takes rows and columns of cells, int64 and shaped as ``x``, and returns their values with
@@ -25,7 +25,7 @@ def bilinear(
         (*, C).
     """
     finite = x.isfinite() & y.isfinite()
-    x, y = (axis.where(finite, -1) - 0.5 for axis in (x, y))  # now whole numbers at the centers of cells
+    x, y = (axis.where(finite, -1) - 0.5 for axis in (x, y))  # now integers at the centers of cells
     left, top = x.floor(), y.floor()
     to_right, to_bottom = x - left, y - top
 

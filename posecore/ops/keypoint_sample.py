@@ -1,7 +1,7 @@
-"""Bilinear reads of grouped channels at points: the public function, and the same in plain torch.
+"""Bilinear sampling of grouped channels at points: :func:`keypoint_sample`, and a reference in plain torch.
 
-The kernels are ``csrc/{cpu,cuda}/keypoint_sample``; here torch learns the operator's shapes, gradients
-and types under autocast. Letters as in ``posecore.ops``.
+The kernels are ``csrc/{cpu,cuda}/keypoint_sample``; this module registers the operator's shapes, gradients
+and types under autocast with torch. Letters as in ``posecore.ops``.
 """
 
 import torch
@@ -12,10 +12,10 @@ from posecore.ops.registration import refuse_second_backward, register_autocast
 
 
 def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
-    """Reads maps at points, another point for each group of channels.
+    """Samples maps bilinearly at points, with a separate point for each group of channels.
 
-    The channels are split into G groups of C / G neighbors; row q takes those of group g from
-    ``value[images[q]]`` at ``points[q, g]``, bilinearly. Both ``value`` and ``points`` get gradients;
+    The channels are split into G groups of C / G consecutive ones; row q reads those of group g from
+    ``value[images[q]]`` at ``points[q, g]``. Both ``value`` and ``points`` get gradients;
     differentiating twice raises a ``RuntimeError``.
 
     Points are continuous and in cells of the map: the center of the cell in row i and column j is
@@ -43,7 +43,7 @@ def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
 
 
 def keypoint_sample_reference(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
-    """What :func:`keypoint_sample` computes, as four gathers of plain torch: slow, plain, for tests."""
+    """The same as :func:`keypoint_sample` in plain torch, by four gathers; slow, for tests."""
     channels, height, width = value.shape[1:]
     groups = points.shape[1]
     maps = value.unflatten(1, (groups, channels // groups)).to(points.dtype)

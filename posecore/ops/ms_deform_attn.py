@@ -1,8 +1,8 @@
-"""Multi-scale deformable attention: the public function, and the same in plain torch.
+"""Multi-scale deformable attention: :func:`ms_deform_attn`, and a reference in plain torch.
 
-The kernels are ``csrc/{cpu,cuda}/ms_deform_attn``; here torch learns the operator's shapes, gradients and
-types under autocast, and how to export it. Letters: N images, L levels, R cells of all levels together,
-Q queries, H heads, P points of a head on a level, G groups of heads, C channels that a head reads.
+The kernels are ``csrc/{cpu,cuda}/ms_deform_attn``; this module registers the operator's shapes, gradients and
+types under autocast with torch, and makes it exportable. Letters: N images, L levels, R cells of all levels
+together, Q queries, H heads, P points of a head on a level, G groups of heads, C channels that a head reads.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from posecore.ops.registration import refuse_second_backward, register_autocast
 def ms_deform_attn(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sums, for every query and head, what it reads at its points on all levels.
+    """For every query and head, the weighted sum of the values at its points on all levels.
 
     ``result[n, q, h] = sum over l, p of weights[n, q, h, l, p] * level l of value[n, :, g] read bilinearly
     at locations[n, q, h, l, p]``, where g = h for values split by head (G = H, the attention of Deformable
@@ -55,14 +55,14 @@ def ms_deform_attn(
 
 
 def _is_exporting() -> bool:
-    # torch 2.6 does not tell.
+    # torch 2.6 has no is_exporting.
     return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 def ms_deform_attn_reference(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """What :func:`ms_deform_attn` computes, as gathers of plain torch: for export and for tests."""
+    """The same as :func:`ms_deform_attn` in plain torch, by gathers; for export and for tests."""
     num_images, _, groups, channels = value.shape
     _, queries, heads, _, _, _ = locations.shape
     image = torch.arange(num_images, device=value.device).view(-1, 1, 1, 1)

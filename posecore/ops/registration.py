@@ -1,4 +1,4 @@
-"""What torch has to know about every operator of ours alike: autocast, and that gradients have none."""
+"""Registrations that all operators share: types under autocast, and the error of a second backward."""
 
 from collections.abc import Callable, Collection
 
@@ -9,15 +9,15 @@ _library = torch.library.Library("posecore", "IMPL")
 
 
 def register_autocast(name: str, precise: Collection[int]) -> None:
-    """Casts each argument of an operator by a rule of its own under autocast.
+    """Registers the types of an operator's arguments under autocast.
 
-    The first argument, the values, goes to autocast's type and those that place or weigh it to float32;
-    float64 values leave all as they are. ``torch.library.register_autocast`` would round the points to half
-    precision as well.
+    The first argument, the values, is cast to autocast's type, and the arguments at ``precise`` to float32.
+    If the values are float64, nothing is cast. ``torch.library.register_autocast`` cannot be used, because it
+    would cast the points to half precision as well.
 
     Args:
         name: of the operator, without namespace.
-        precise: positions of the arguments that become float32.
+        precise: positions of the arguments that are cast to float32.
     """
     operator = getattr(torch.ops.posecore, name)
 
@@ -39,7 +39,7 @@ def register_autocast(name: str, precise: Collection[int]) -> None:
 
 
 def refuse_second_backward(name: str, *gradients: str) -> None:
-    """Makes differentiating the gradients of operator ``name`` an error that says so."""
+    """Makes it an error to differentiate the gradient operators of operator ``name``."""
 
     def backward(ctx, *grads: Tensor):
         raise RuntimeError(f"{name} cannot be differentiated twice: its gradients have no gradient")

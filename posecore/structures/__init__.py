@@ -1,1 +1,1 @@
-"""Poses and what is computed from them, whatever the method: skeletons, boxes, heatmaps, OKS."""
+"""Structures that do not depend on a method: skeletons, boxes, heatmaps, object keypoint similarity."""

@@ -1,4 +1,4 @@
-"""Boxes around poses. Points and boxes (x1, y1, x2, y2) are continuous pixels."""
+"""Boxes around keypoints. Points and boxes (x1, y1, x2, y2) are in continuous pixels."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ AREA_OF_BOX = 0.53
 
 
 def enclosing_boxes(points: Tensor) -> Tensor:
-    """The least boxes around sets of points: (..., K, 2) -> (..., 4)."""
+    """The smallest boxes around sets of points: (..., K, 2) -> (..., 4)."""
     return torch.cat([points.amin(dim=-2), points.amax(dim=-2)], dim=-1)
 
 
 def keypoint_boxes(keypoints: Tensor, margin: float, image_size: tuple[int, int]) -> Tensor:
-    """Pseudo-boxes: the least boxes around the labeled keypoints, widened and cut by the image.
+    """Pseudo-boxes: the smallest boxes around labeled keypoints, enlarged by a margin, clipped to the image.
 
     DirectPose trains with these instead of annotated boxes (section 3 of the paper; the margin of one
-    pixel is its authors').
+    pixel is that of its official code).
 
     Args:
         keypoints: (n, K, 3), (x, y, v); those with v = 0 do not count.

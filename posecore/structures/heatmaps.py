@@ -1,4 +1,4 @@
-"""Keypoints as cells of a map and back: the one owner of the rule between pixels and cells.
+"""Keypoints as cells of a map and back: the only place that converts between pixels and cells.
 
 A keypoint lies in cell (floor(x / stride), floor(y / stride)): the one whose center is nearest, since
 cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride.
@@ -13,12 +13,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cells:
-    """Where keypoints lie on a map.
+    """The cells of keypoints on a map.
 
     Attributes:
         columns: (..., K) int64.
         rows: (..., K) int64.
-        inside: (..., K) bool, labeled and on the map; elsewhere columns and rows mean nothing.
+        inside: (..., K) bool, whether the keypoint is labeled and on the map; if not, its column and row are
+            meaningless.
     """
 
     columns: Tensor
@@ -42,10 +43,10 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
 
 
 def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cells:
-    """As :func:`keypoint_cells`, but labeled keypoints beside the map are in the outermost cell.
+    """As :func:`keypoint_cells`, but labeled keypoints outside the map get the nearest cell on it.
 
-    So are those on the border of the image, where that is the border of the map. All labeled ones are
-    inside, and all cells on the map; keypoints are finite.
+    This includes keypoints on the right or lower border of the image. So all labeled keypoints are inside,
+    and all cells are on the map. Keypoints must be finite.
     """
     cells = keypoint_cells(keypoints, size, stride)
     height, width = size
@@ -55,21 +56,21 @@ def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cell
 def gaussian_heatmaps(
     cells: Cells, size: tuple[int, int], sigmas: Tensor | float, reach: Tensor | int
 ) -> Tensor:
-    """A Gaussian around the cell of every keypoint of one image; persons are merged by the maximum.
+    """Heatmaps with a Gaussian at the cell of each keypoint of one image; the maximum over its persons.
 
     Args:
         cells: of G persons, (G, K) each.
         size: (H, W) of the maps.
-        sigmas: standard deviation in cells, of all or (G, 1) of each person.
-        reach: cells, to the side or up and down, beyond which a Gaussian is cut to zero; as ``sigmas``.
+        sigmas: standard deviation in cells, a number for all persons or (G, 1).
+        reach: distance in cells, horizontally or vertically, beyond which a Gaussian is zero; as ``sigmas``.
 
     Returns:
-        (K, H, W) float32, 1 in the cells of keypoints themselves.
+        (K, H, W) float32, 1 at the cells of keypoints.
     """
     columns = _profiles(cells.columns, size[1], sigmas, reach) * cells.inside[..., None]
     rows = _profiles(cells.rows, size[0], sigmas, reach)
     heatmaps = columns.new_zeros(cells.columns.shape[1], *size)
-    # One person after the other: all of them at once would be a map per person and keypoint.
+    # A loop over persons, because all at once would need a map for each person and keypoint.
     for column, row in zip(columns, rows, strict=True):
         heatmaps = torch.maximum(heatmaps, row[:, :, None] * column[:, None])
     return heatmaps
@@ -86,9 +87,9 @@ def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tenso
 
 
 def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor:
-    """Cross-entropy of the softmax over all cells with the cell of each keypoint (one-hot heatmaps).
+    """Cross-entropy between a softmax over all cells and the cell of each keypoint (one-hot heatmaps).
 
-    A keypoint on the border of the image belongs to the outermost cell.
+    The cells are those of :func:`nearest_cells`.
 
     Args:
         logits: (Q, K, H, W), one map per keypoint.
@@ -96,7 +97,7 @@ def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor
         stride: pixels per cell.
 
     Returns:
-        (Q, K); where a keypoint is not labeled, the value means nothing.
+        (Q, K); values of keypoints that are not labeled are meaningless.
     """
     height, width = logits.shape[2:]
     cells = nearest_cells(keypoints, (height, width), stride)
@@ -110,12 +111,12 @@ def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:
 
 
 def cell_centers(cells: Tensor, width: int, stride: int) -> Tensor:
-    """(...,) int64 cells, row * ``width`` + column -> (..., 2) their centers, pixels."""
+    """The centers of cells in pixels: (...,) int64, row * ``width`` + column -> (..., 2)."""
     return (torch.stack([cells % width, cells // width], dim=-1) + 0.5) * stride
 
 
 def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Centers of cells, shifted by what another map says there.
+    """Centers of cells, shifted by predicted offsets.
 
     Args:
         cells: (M, K) int64, row * W + column.
@@ -131,5 +132,5 @@ def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
 
 
 def only_labeled(keypoints: Tensor) -> Tensor:
-    """(..., K, 3) with zeros where nothing is labeled: there may be anything, and 0 * NaN is NaN."""
+    """(..., K, 3) with zeros for keypoints that are not labeled, whose values may be NaN."""
     return torch.where(keypoints[..., 2:] > 0, keypoints, 0)

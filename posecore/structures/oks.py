@@ -1,11 +1,11 @@
-"""Object keypoint similarity, COCO's measure of how well two poses agree, and suppression by it."""
+"""Object keypoint similarity (OKS), COCO's similarity of two poses, and non-maximum suppression by it."""
 
 import torch
 from torch import Tensor
 
 
 def paired_oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
-    """Similarity of poses to true ones: mean over labeled keypoints of exp(-d^2 / (2 a (2 s)^2)).
+    """OKS of poses and ground truth: the mean over labeled keypoints of exp(-d^2 / (2 a (2 s)^2)).
 
     The formula of pycocotools' ``COCOeval.computeOks`` for persons with labeled keypoints. First dimensions
     broadcast.
@@ -27,7 +27,7 @@ def paired_oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tenso
 
 
 def oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tensor, visible: Tensor) -> Tensor:
-    """Similarity of each pose to each true one, as :func:`paired_oks` has it.
+    """OKS of each pose with each pose of the ground truth (:func:`paired_oks`).
 
     Args:
         poses: (A, K, 2), pixels.
@@ -43,21 +43,21 @@ def oks(poses: Tensor, ground_truth: Tensor, areas: Tensor, sigmas: Tensor, visi
 
 
 def oks_nms(poses: Tensor, scores: Tensor, areas: Tensor, sigmas: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression: a pose falls if one with a higher score is more similar than the threshold.
+    """Greedy suppression: a pose is dropped if its OKS with a kept one of higher score is above a threshold.
 
     Args:
         poses: (M, K, 2), pixels.
         scores: (M,).
         areas: (M,), square pixels; a pair is compared at the mean of its two areas.
         sigmas: (K,).
-        threshold: OKS above which the lesser pose is dropped.
+        threshold: OKS above which a pose is dropped.
 
     Returns:
         Indices of the kept poses, best first.
     """
     order = scores.argsort(descending=True, stable=True)
     kept = [order[:0]]
-    while len(order):  # row by row: all pairs at once would take memory by the square of M
+    while len(order):  # row by row, because all pairs at once would take memory for M * M poses
         kept.append(order[:1])
         best, order = order[:1], order[1:]
         pair_areas = (areas[order] + areas[best]) / 2

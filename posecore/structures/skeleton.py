@@ -1,6 +1,6 @@
-"""The keypoints of a person: names, left and right, limbs, evaluation constants.
+"""The keypoints of a person, :class:`Skeleton`: their names, left and right, limbs, evaluation constants.
 
-Everything that depends on K, the number of keypoints, derives it from a :class:`Skeleton`.
+All code that depends on K, the number of keypoints, takes it from the skeleton.
 """
 
 import math
@@ -19,21 +19,21 @@ _SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"))
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A kind of pose, valid by construction.
+    """The keypoints of a person; checked when it is made.
 
     Attributes:
-        name: what datasets and configurations call it.
+        name: for datasets and configurations.
         keypoints: K different names, in the order of the annotations.
-        flip_pairs: (left, right) names, the person's own left first, that a flipped image swaps;
-            the others stay themselves. Names that differ in left/right alone must be a pair.
+        flip_pairs: (left, right) names that a flip of the image swaps, the person's own left first; a flip
+            does not change other names. Names that differ only in left/right must be a pair.
         limbs: pairs of names that drawings connect.
         sigmas: K positive numbers, the keypoints' constants of COCO's object keypoint similarity.
-        groups: the keypoints that DirectPose predicts from one feature vector; each keypoint is in
-            one group. None given: every keypoint is a group of its own.
+        groups: the groups of keypoints that DirectPose predicts from one feature vector each; every keypoint
+            is in one group. By default each keypoint is its own group.
         body_halves: the names of the "upper" and of the "lower" half; may be empty.
 
     Raises:
-        ValueError: the parts do not fit together; the message says which and why.
+        ValueError: the attributes contradict each other; the message names them and says why.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Skeleton:
 
     @cached_property
     def flip_indices(self) -> tuple[int, ...]:
-        """(K,): the index of the keypoint that each becomes in a flipped image; an involution."""
+        """(K,): the index of the keypoint that each becomes in a flipped image."""
         flip = dict(self.flip_pairs) | {right: left for left, right in self.flip_pairs}
         return self._indices(flip.get(name, name) for name in self.keypoints)
 
@@ -156,11 +156,12 @@ class Skeleton:
 
 
 def load_skeleton(name_or_path: str | Path) -> Skeleton:
-    """Reads a shipped skeleton by its name, or any by the path of its YAML file (ends in .yaml or .yml).
+    """Reads a built-in skeleton by its name, or any skeleton by the path of its YAML file (.yaml or .yml).
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no such skeleton is shipped, or the file is no valid skeleton; the message names it.
+        ValueError: no built-in skeleton has this name, or the file is no valid skeleton; the message says
+            which.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):

@@ -1,1 +1,1 @@
-"""Drawings of poses and plots of trainings."""
+"""Visualization: drawings of poses and plots of trainings."""

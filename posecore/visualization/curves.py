@@ -1,4 +1,4 @@
-"""Plots the losses and the AP of a training over its iterations."""
+"""Plots of a training: :func:`plot_training`."""
 
 import json
 import re
@@ -9,24 +9,24 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
-    """Draws the losses and the AP of a training over its iterations.
+    """Plots the losses and the AP of a training over its iterations.
 
-    Losses on test sets (TEST.LOSSES) are dashed, in the colors of the training's own. Losses of single
-    layers, whose names end in numbers, are left out: those of the last have none.
+    Losses on test sets (TEST.LOSSES) are dashed, in the color of the same training loss. Losses of a model's
+    intermediate layers, whose names end in a number, are left out.
 
     Args:
-        metrics_json: lines of JSON as Detectron2's JSONWriter leaves them.
+        metrics_json: lines of JSON, as Detectron2's JSONWriter writes them.
         out_png: the image to write.
 
     Raises:
-        ValueError: the file holds no loss.
+        ValueError: the file has no loss.
     """
     lines = [json.loads(line) for line in Path(metrics_json).read_text().splitlines() if line.strip()]
     names = sorted({name for line in lines for name in line})
     losses = [name for name in names if re.search(r"loss(?!.*_\d+$)", name.rpartition("/")[2])]
     trained = [name for name in losses if "/" not in name]
     if not trained:
-        raise ValueError(f"{metrics_json} holds no loss")
+        raise ValueError(f"{metrics_json} has no loss to plot")
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     colors = {"total_loss": "black"}

@@ -23,7 +23,7 @@ _BOXES: tuple[Color, ...] = (
     (255, 150, 200),
     (200, 170, 255),
 )
-_PAPER: Color = (32, 34, 38)
+_BACKGROUND: Color = (32, 34, 38)
 _INK: Color = (235, 235, 235)
 _MARK: Color = (230, 30, 30)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -40,16 +40,16 @@ def draw_poses(
     boxes: bool = True,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """The image with the poses on it; the larger a person, the thicker the lines.
+    """Draws poses on a copy of an image; the lines are thicker for larger persons.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         poses: a model's detections (pred_keypoints, pred_boxes, scores) or ground truth (gt_keypoints,
             gt_boxes) in pixels of the image. A hidden keypoint of the ground truth (v = 1) is a ring.
-        skeleton: names the limbs and the sides.
-        threshold: keypoints whose confidence is not above this are left out, with their limbs.
-        boxes: whether boxes are drawn, and the scores with them.
-        scale: the image is enlarged by this before anything is drawn on it.
+        skeleton: defines the limbs and the sides.
+        threshold: keypoints with a confidence not above this are left out, with their limbs.
+        boxes: whether to draw boxes, with scores.
+        scale: factor by which the image is resized first.
 
     Returns:
         (H * scale, W * scale, 3) uint8 RGB.
@@ -67,7 +67,7 @@ def draw_poses(
         )
         for index, (box, label) in enumerate(zip(corners, labels, strict=True)):
             _draw_box(canvas, box * scale, label, _BOXES[index % len(_BOXES)])
-    # The best detection is drawn last, so nothing hides it.
+    # The best detection is drawn last, on top of the others.
     for person in keypoints[::-1]:
         shown = person[:, 2] > (threshold if predicted else 0)
         hidden = np.zeros_like(shown) if predicted else person[:, 2] == 1
@@ -78,13 +78,13 @@ def draw_poses(
 def draw_heat(
     image: np.ndarray, heat: np.ndarray, *, mark: tuple[float, float] | None = None, strength: float = 0.6
 ) -> np.ndarray:
-    """A heatmap over the image, from its least (blue) to its greatest number (red).
+    """Draws a heatmap on a copy of an image, from its smallest (blue) to its largest value (red).
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         heat: (h, w), of any range.
-        mark: a point to be drawn as a red disc, pixels.
-        strength: how much of the image it covers.
+        mark: a point to draw as a red disc, pixels.
+        strength: opacity of the heatmap, from 0 to 1.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -104,14 +104,14 @@ def draw_heat(
 def draw_links(
     image: np.ndarray, points: np.ndarray, weights: np.ndarray, origin: int, skeleton: Skeleton
 ) -> np.ndarray:
-    """Lines from one keypoint to the others, the thicker the greater their weight; all keypoints as discs.
+    """Draws lines from one keypoint to the others, with a thickness by their weights, and all keypoints.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         points: (K, 2), pixels.
-        weights: (K,), none below 0; the thickest line is that of the greatest but the origin's own.
-        origin: the keypoint that the lines start from.
-        skeleton: colors the keypoints.
+        weights: (K,), 0 or more; the thickest line is that of the greatest weight, without the origin's own.
+        origin: index of the keypoint that the lines start from.
+        skeleton: defines the colors of keypoints.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -132,12 +132,20 @@ def draw_links(
 
 
 def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
-    """Images in rows on dark paper, each in a cell that fits the largest, its caption above it.
+    """Arranges images in rows on a dark background, with captions above them.
+
+    All cells of the grid have the size of the largest image.
 
     Args:
         images: (H_i, W_i, 3) uint8 RGB each, at least one.
         columns: images per row.
         captions: one for each image; None for no captions.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: there are no images.
     """
     if not images:
         raise ValueError("a grid needs at least one image")
@@ -145,14 +153,16 @@ def grid(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | N
     height = max(image.shape[0] for image in images) + head + gap
     width = max(image.shape[1] for image in images) + gap
     rows = -(-len(images) // columns)
-    paper = np.full((rows * height + gap, min(columns, len(images)) * width + gap, 3), _PAPER, dtype=np.uint8)
+    canvas = np.full(
+        (rows * height + gap, min(columns, len(images)) * width + gap, 3), _BACKGROUND, dtype=np.uint8
+    )
     for index, image in enumerate(images):
         top, left = (index // columns) * height + gap, (index % columns) * width + gap
         if captions:
-            cell = paper[top : top + head, left : left + width - gap]
+            cell = canvas[top : top + head, left : left + width - gap]
             cv2.putText(cell, captions[index], (2, head - 6), _FONT, 0.42, _INK, 1, cv2.LINE_AA)
-        paper[top + head : top + head + image.shape[0], left : left + image.shape[1]] = image
-    return paper
+        canvas[top + head : top + head + image.shape[0], left : left + image.shape[1]] = image
+    return canvas
 
 
 def _array(values: Boxes | Keypoints | torch.Tensor) -> np.ndarray:
@@ -166,7 +176,7 @@ def _draw_pose(
     """points: (K, 2); shown, hidden: (K,)."""
     if not shown.any():
         return
-    # The spread of most keypoints: a stray one says nothing about the person's size.
+    # The size of the person without outliers among the keypoints.
     size = np.ptp(np.percentile(points[shown], (10, 90), axis=0), axis=0).max()
     width = int(np.clip(round(0.018 * size), 1, 8))
     limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
@@ -205,7 +215,7 @@ def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, color: Color) -> 
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
-    """Continuous pixels to cv2's fixed-point numbers, which count from the first pixel's center."""
-    # Far outside, cv2's integers would overflow.
+    """Converts continuous pixels to cv2's fixed-point numbers, which are 0 at the first pixel's center."""
+    # Clipped, because points far outside would overflow cv2's integers.
     x, y = ((np.clip(point, -10_000, 50_000) - 0.5) * 2**_SHIFT).round().astype(int).tolist()
     return x, y

@@ -1,7 +1,8 @@
-"""HRFormer: an HRNet whose blocks attend within windows (arXiv 2110.09408), as Poseur has it.
+"""HRFormer, an HRNet whose blocks attend within windows: :class:`HRFormer` (arXiv 2110.09408).
 
-Four branches of strides 4, 8, 16 and 32 run side by side and are fused again and again. x_i is the map of
-branch i, (N, C_i, H_i, W_i); an image of any size will do, each branch rounds its size up.
+It is the form that Poseur uses. Four branches of strides 4, 8, 16 and 32 run in parallel and are fused
+repeatedly. x_i is the map of branch i, (N, C_i, H_i, W_i). Images may have any size; each branch rounds its
+size up.
 """
 
 from collections.abc import Sequence
@@ -27,12 +28,12 @@ STEM_CHANNELS = 64
 
 @dataclass(frozen=True)
 class Size:
-    """What the sizes of HRFormer differ in.
+    """The numbers in which the sizes of HRFormer differ.
 
-    Args:
+    Attributes:
         channels: of the four branches.
-        heads: of their attention.
-        modules: of stages 2, 3 and 4; each runs through its branches and fuses them.
+        heads: attention heads of the four branches.
+        modules: number of modules in stages 2, 3 and 4.
     """
 
     channels: tuple[int, ...]
@@ -48,14 +49,14 @@ SIZES = {
 
 
 class WindowAttention(nn.Module):
-    """Self-attention within windows, without positions.
+    """Self-attention within windows, without position encodings.
 
-    A map is padded with zeros on all sides to whole windows; padded cells are attended to like any other.
+    A map is padded with zeros on all sides to whole windows; padded cells take part like any other.
 
     Args:
         channels: of the map.
-        heads: they share the channels evenly.
-        window: its side, in cells.
+        heads: number of attention heads; divides the channels.
+        window: side of a window, in cells.
     """
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
@@ -88,7 +89,7 @@ class WindowAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention within windows, then an MLP whose depthwise convolution connects them.
+    """Attention within windows, then an MLP whose depthwise convolution connects the windows.
 
     Args:
         channels, heads, window: as in :class:`WindowAttention`.
@@ -105,9 +106,15 @@ class Block(nn.Module):
         self.attention = WindowAttention(channels, heads, window)
         self.norm2 = LayerNorm2d(channels, eps=1e-6)
         self.mlp = nn.Sequential(
-            *(nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.GELU()),
-            *(nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden), nn.BatchNorm2d(hidden), nn.GELU()),
-            *(nn.Conv2d(hidden, channels, 1), nn.BatchNorm2d(channels), nn.GELU()),
+            nn.Conv2d(channels, hidden, 1),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden),
+            nn.BatchNorm2d(hidden),
+            nn.GELU(),
+            nn.Conv2d(hidden, channels, 1),
+            nn.BatchNorm2d(channels),
+            nn.GELU(),
         )
         self.drop_path = DropPath(drop_path)
 
@@ -124,7 +131,7 @@ def _conv(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 
 
 def _halve(in_channels: int, out_channels: int, relu: bool) -> nn.Sequential:
-    """Half the size by a depthwise convolution, new channels by a 1x1."""
+    """A depthwise convolution that halves the size, and a 1x1 convolution to the output channels."""
     depthwise = nn.Conv2d(in_channels, in_channels, 3, stride=2, padding=1, groups=in_channels, bias=False)
     mix = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     layers = [depthwise, nn.BatchNorm2d(in_channels), mix, nn.BatchNorm2d(out_channels)]
@@ -132,11 +139,11 @@ def _halve(in_channels: int, out_channels: int, relu: bool) -> nn.Sequential:
 
 
 class Fusion(nn.Module):
-    """A branch's new map: the sum of all branches, brought to its size and channels.
+    """The new map of a branch: the sum of all branches, each brought to its size and channels.
 
     Args:
         channels: of the branches, finest first.
-        target: which of them.
+        target: index of the branch.
     """
 
     def __init__(self, channels: Sequence[int], target: int) -> None:
@@ -152,7 +159,7 @@ class Fusion(nn.Module):
 
 
 def _path(channels: Sequence[int], source: int, target: int) -> nn.Sequential:
-    """The layers from one branch to another. What comes from a coarser one is still to be enlarged."""
+    """The layers from one branch to another; maps of coarser branches must then be upsampled."""
     width, wanted = channels[source], channels[target]
     if source > target:
         return nn.Sequential(nn.Conv2d(width, wanted, 1, bias=False), nn.BatchNorm2d(wanted))
@@ -166,12 +173,12 @@ def _enlarge(x: Tensor, size: torch.Size) -> Tensor:
 
 
 class HighResolutionModule(nn.Module):
-    """The branches side by side, then their fusion.
+    """The blocks of parallel branches, and their fusion.
 
     Args:
         channels, heads: of the branches, finest first.
         window: side of the attention's windows, in cells.
-        drop_paths: of the blocks of every branch, one after the other.
+        drop_paths: drop-path probabilities of the blocks, the same in every branch.
     """
 
     def __init__(
@@ -191,16 +198,17 @@ class HighResolutionModule(nn.Module):
 
 
 class HRFormer(Backbone):
-    """The maps of strides 4, 8, 16 and 32, named ``stride4``, ... .
+    """HRFormer; returns its maps of strides 4, 8, 16 and 32, named ``stride4``, ... .
 
     Args:
         size: channels, heads and modules, such as ``SIZES["S"]``.
-        drop_path: probability of the last block's residuals; it rises linearly from 0 at the first.
+        drop_path: probability that the last block's residuals are left out; it rises linearly from 0 at the
+            first block.
         norm: form of the BatchNorms.
         in_channels: channels of the image.
         window: side of the attention's windows, in cells.
-        blocks: in every branch of a module.
-        bottlenecks: at stride 4 before the branches part.
+        blocks: number of blocks in every branch of a module.
+        bottlenecks: number of bottleneck blocks at stride 4 before the branches.
     """
 
     def __init__(
@@ -224,7 +232,7 @@ class HRFormer(Backbone):
             *(Bottleneck(width, STEM_CHANNELS) for _ in range(bottlenecks - 1)),
         )
         self.enter = _conv(width, size.channels[0], stride=1)
-        # Stage s has one branch more than the stage before, which starts from that one's coarsest.
+        # Each stage adds a branch, which starts from the coarsest map of the stage before.
         starts = [width, *size.channels[1:-1]]
         self.starts = nn.ModuleList(
             _conv(coarsest, start, stride=2)
@@ -275,7 +283,7 @@ def _initialize(module: nn.Module) -> None:
 
 @BACKBONE_REGISTRY.register()
 def build_hrformer_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> HRFormer:
-    """HRFormer-T, -S or -B by MODEL.HRFORMER."""
+    """HRFormer-T, -S or -B, as MODEL.HRFORMER asks for."""
     return HRFormer(
         choice(cfg, "MODEL.HRFORMER.SIZE", SIZES),
         drop_path=cfg.MODEL.HRFORMER.DROP_PATH,

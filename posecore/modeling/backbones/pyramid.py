@@ -1,4 +1,4 @@
-"""The pyramid over a backbone: FPN, and the levels above its last one."""
+"""The feature pyramid on a backbone, FPN and further levels above its last: :func:`build_pyramid`."""
 
 import torch.nn.functional as F
 from detectron2.config import CfgNode
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 class TopLevels(nn.Module):
     """Levels above the pyramid's last one, each by a 3x3 convolution of stride 2 (RetinaNet's P6, P7).
 
-    The first reads the pyramid's last output; before each further one comes a ReLU.
+    The first takes the last output of the pyramid; a ReLU precedes each further one.
 
     Args:
         first: number of the first level, 6 above P5; parameters are named p6, p7, ...
-        num_levels: how many.
+        num_levels: number of levels.
         channels: of every level.
     """
 
     def __init__(self, first: int, num_levels: int, channels: int) -> None:
         super().__init__()
-        # The names of these two are FPN's interface for a top block.
+        # FPN reads these two attributes of its top block.
         self.num_levels = num_levels
         self.in_feature = f"p{first - 1}"
         for level in range(first, first + num_levels):

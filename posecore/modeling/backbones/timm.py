@@ -1,4 +1,4 @@
-"""Any timm model that gives feature maps, as a Detectron2 backbone."""
+"""timm models with feature maps as Detectron2 backbones: :class:`TimmBackbone`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,26 +15,26 @@ from posecore.config.options import choice
 from posecore.layers.norm import BATCH_NORMS, BatchNorm, convert_batch_norms
 from posecore.modeling.backbones.pyramid import build_pyramid
 
-# The layers of MobileNets and EfficientNets that timm counts to the classifier.
+# The layers of MobileNets and EfficientNets that timm treats as part of the classifier.
 HEAD_CONV = ("conv_head", "bn2")
 
 
 class TimmBackbone(Backbone):
-    """The feature maps of a timm model at chosen strides; parameters are timm's, under ``body.``.
+    """The feature maps of a timm model at chosen strides; parameters have timm's names after ``body.``.
 
     Args:
         name: as in ``timm.list_models()``.
-        strides: of the wanted maps, finest first; where several maps have one, the deepest is taken.
+        strides: of the returned maps, finest first; of several maps of the same stride the deepest is taken.
         norm: form of the BatchNorms.
         in_channels: channels of the image.
         feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
-        head_conv: the last map goes through the 1x1 convolution before the classifier (MobileNets and
-            EfficientNets, 320 -> 1280 channels).
+        head_conv: whether the last map goes through the 1x1 convolution before the classifier (MobileNets
+            and EfficientNets, 320 -> 1280 channels).
 
     Maps are named ``stride8``, ``stride16``, ...
 
     Raises:
-        ValueError: timm has no such model, it has no map of a wanted stride, or no such convolution.
+        ValueError: timm has no such model, or the model has no map of a stride or no such convolution.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5] if name else []
-            raise ValueError(f"MODEL.TIMM.NAME {name!r} is no timm model; near it: {near}")
+            raise ValueError(f"MODEL.TIMM.NAME must be a timm model, not {name!r}; near it: {near}")
         options: dict[str, Any] = {"feature_location": feature_location} if name.startswith("hrnet") else {}
         with torch.device("meta"):
             every: Any = timm.create_model(name, features_only=True, **options).feature_info
@@ -57,12 +57,12 @@ class TimmBackbone(Backbone):
         missing = sorted(set(strides) - set(reductions))
         if missing:
             raise ValueError(
-                f"MODEL.TIMM.STRIDES asks {name} for strides {missing}; "
-                f"its maps have {sorted(set(reductions))}"
+                f"MODEL.TIMM.STRIDES must be among the strides {sorted(set(reductions))} of {name}, "
+                f"not {missing}"
             )
-        # The deepest map of each stride: features further along see more.
+        # The deepest map of each stride, because its features have the largest receptive field.
         indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
-        # Asking for these maps alone drops the layers behind them.
+        # With these indices timm leaves out the layers after the last map.
         kept = [every.out_indices[index] for index in indices]
         channels = [every.channels()[index] for index in indices]
         body = timm.create_model(name, features_only=True, in_chans=in_channels, out_indices=kept, **options)
@@ -89,10 +89,10 @@ class TimmBackbone(Backbone):
 
 
 def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
-    """Does not train what serves maps that nobody asked for.
+    """Freezes the parameters of maps that are not returned.
 
-    The last fusion of an HRNet makes all of its maps whatever is asked for, and parameters without a
-    gradient stop distributed training. They stay, so that published weights fit.
+    The last fusion of an HRNet computes all maps, and trainable parameters without a gradient stop
+    distributed training. They are not removed, so that published weights fit.
     """
     for index, fusion in enumerate(hrnet.stage4[-1].fuse_layers):
         if index + 1 not in kept:  # map 0 is the stem's
@@ -102,7 +102,7 @@ def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
 
 
 def _add_head_conv(body: nn.Module, name: str) -> int:
-    """Adds the layers before the classifier under timm's names; returns their channels."""
+    """Adds the layers before the classifier under timm's names; returns the number of output channels."""
     whole: Any = timm.create_model(name, num_classes=0)
     for layer in HEAD_CONV:
         if not hasattr(whole, layer):
@@ -113,7 +113,7 @@ def _add_head_conv(body: nn.Module, name: str) -> int:
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
-    """The timm model MODEL.TIMM.NAME itself, its maps of MODEL.TIMM.STRIDES."""
+    """The timm model MODEL.TIMM.NAME, with its maps of MODEL.TIMM.STRIDES."""
     return TimmBackbone(
         cfg.MODEL.TIMM.NAME,
         strides=tuple(cfg.MODEL.TIMM.STRIDES),

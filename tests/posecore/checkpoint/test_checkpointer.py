@@ -153,7 +153,10 @@ def test_another_number_of_keypoints(tmp_path, caplog):
         PoseCheckpointer(model).load(file)
     with caplog.at_level(logging.WARNING, logger="posecore"):
         PoseCheckpointer(model).load(file, strict=False)
-    assert "2 weights have another shape in it and start afresh: keypoints.weight" in caplog.text
+    assert (
+        "2 weights have another shape in the file and keep their initialization: keypoints.weight"
+        in caplog.text
+    )
     assert torch.equal(model.backbone.lateral.weight, trained.backbone.lateral.weight)
 
 
@@ -163,7 +166,10 @@ def test_a_file_with_too_much_loads_with_a_warning(tmp_path, caplog):
     model = Model()
     with caplog.at_level(logging.WARNING, logger="posecore"):
         PoseCheckpointer(model).load(save(tmp_path, trained))
-    assert "2 weights are in it alone and left out: heatmaps.weight, heatmaps.bias" in caplog.text
+    assert (
+        "2 weights of the file are not in the model and are not loaded: heatmaps.weight, heatmaps.bias"
+        in caplog.text
+    )
     assert torch.equal(model.keypoints.weight, trained.keypoints.weight)
 
 
@@ -179,8 +185,11 @@ def test_backbone_alone(tmp_path, caplog):
         PoseCheckpointer(model).load(file, strict=False)
     assert equal(backbone_weights(model), backbone_weights(trained))
     assert torch.equal(model.keypoints.weight, head)
-    assert "4 weights are not in it and start afresh: backbone.lateral.weight" in caplog.text
-    with pytest.raises(CheckpointError, match=r"no whole checkpoint: it lacks backbone.lateral.weight"):
+    assert (
+        "4 weights are missing in the file and keep their initialization: backbone.lateral.weight"
+        in caplog.text
+    )
+    with pytest.raises(CheckpointError, match=r"is incomplete: it lacks backbone.lateral.weight"):
         PoseCheckpointer(model).load(file)
 
 

@@ -61,7 +61,9 @@ def test_weights_of_torchvision_by_name(monkeypatch):
 
 @pytest.mark.parametrize("name", ["resnet17", "ResNet50_Weights.IMAGENET1K_V9"])
 def test_names_that_torchvision_does_not_have(name):
-    with pytest.raises(CheckpointError, match=rf"MODEL.WEIGHTS torchvision://{name}: torchvision has none"):
+    with pytest.raises(
+        CheckpointError, match=rf"MODEL.WEIGHTS torchvision://{name}: torchvision has no such weights"
+    ):
         read_checkpoint(f"torchvision://{name}")
 
 
@@ -106,7 +108,7 @@ def test_the_backbone_of_another_method(tmp_path):
     assert found.keys() == weights.keys()
 
 
-def test_weights_of_hrformers_authors(tmp_path):
+def test_weights_of_official_hrformers(tmp_path):
     """A part of their file: attention with positions, which ours has not, and a classifier."""
     theirs = ["conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "classifier.weight"]
     block = "stage2.0.branches.0.0"
@@ -196,7 +198,7 @@ def test_options_cannot_hide_code(tmp_path):
 
 
 def test_missing_file():
-    with pytest.raises(CheckpointError, match=r"MODEL.WEIGHTS nowhere/model.pth: no such file"):
+    with pytest.raises(CheckpointError, match=r"MODEL.WEIGHTS nowhere/model.pth: the file does not exist"):
         read_checkpoint("nowhere/model.pth")
 
 
@@ -224,7 +226,8 @@ def test_truncated_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [([1], "holds a list"), ({"w": "text"}, "'w' is no weight, but 'text'")]
+    ("content", "message"),
+    [([1], "must hold weights by name, not a list"), ({"w": "text"}, "'w' must be a weight, not 'text'")],
 )
 def test_files_without_weights(tmp_path, content, message):
     torch.save(content, tmp_path / "a.pth")

@@ -207,7 +207,7 @@ def test_areas_grow_with_the_image(sample):
 
 
 def test_boxes_no_wider_than_the_keypoints_or_annotated(sample):
-    """As InsPose's authors have it: who has a single keypoint, or all in a row, has no box and vanishes."""
+    """As in InsPose's official code: persons with a single keypoint, or all in a row, are left out."""
     hidden = [(0.5, 0.5, 0)] * 3
     sample["annotations"] += [
         person(hidden, bbox=(1, 2, 30, 40)),

@@ -88,7 +88,7 @@ def test_factors_of_weight_decays():
         build_optimizer(solver_cfg("SOLVER.WEIGHT_DECAY_FACTORS", [["tail", 0.1]]), Toy())
 
 
-def test_the_authors_factors_can_be_written(shared):
+def test_the_official_factors_can_be_written(shared):
     """DirectPose's code: heads at ten times the rate, biases at twice that and without decay."""
     manifest = json.loads((shared / "oracles/directpose/manifest_authors.json").read_text())
     expected = {tensor["name"]: tensor for tensor in manifest["tensors"] if "lr_factor" in tensor}

@@ -139,6 +139,6 @@ def test_processes_share_losses_and_gradients_and_stop_together():
         assert metrics["loss_a"] == pytest.approx(1.0)  # the mean of 0 and 2
         assert metrics["total_loss"] == pytest.approx(2.0)
         torch.testing.assert_close(weight, torch.tensor([0.9, 0.9]))
-    assert "the images are another process's" in bad[0]
+    assert "the images are those of another process" in bad[0]
     assert "the images are 0.jpg" in bad_too[0]
     assert bad[1].tolist() == bad_too[1].tolist() == [1.0, 1.0]

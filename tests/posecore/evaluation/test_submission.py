@@ -26,12 +26,12 @@ def test_good_results_pass() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (1, "is no pose but 1"),
-        ({"score": math.nan}, "no finite number"),
-        ({"score": None}, "no finite number"),
-        ({"score": True}, "no finite number"),
-        ({"score": "0.5"}, "no finite number"),
-        ({"keypoints": [math.inf] * 15}, "no finite number"),
+        (1, "must be a pose, not 1"),
+        ({"score": math.nan}, "not a finite number"),
+        ({"score": None}, "not a finite number"),
+        ({"score": True}, "not a finite number"),
+        ({"score": "0.5"}, "not a finite number"),
+        ({"keypoints": [math.inf] * 15}, "not a finite number"),
         ({"keypoints": [[1.0, 2.0, 0.5]] * 5}, "needs keypoints of 15 numbers"),
         ({"keypoints": [1.0] * 51}, "needs keypoints of 15 numbers: x, y and confidence of each of 5"),
         ({"image_id": 6}, "has image_id 6, which no image of the dataset has"),

@@ -255,7 +255,9 @@ def test_keys_that_do_not_exist() -> None:
 
 
 def test_models_of_cut_out_persons_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"TEST\.AUG\.ENABLED is for models that take whole images"):
+    with pytest.raises(
+        ValueError, match=r"TEST\.AUG\.ENABLED must be False for models that take person crops"
+    ):
         augmented(seer())([{"crops": torch.zeros(2, 3, 64, 48)}])
 
 

@@ -188,7 +188,7 @@ def test_plot_training(tmp_path):
 def test_plot_training_without_losses(tmp_path):
     metrics = tmp_path / "metrics.json"
     metrics.write_text("")
-    with pytest.raises(ValueError, match=r"metrics\.json holds no loss"):
+    with pytest.raises(ValueError, match=r"metrics\.json has no loss to plot"):
         plot_training(metrics, tmp_path / "curve.png")
 
 
