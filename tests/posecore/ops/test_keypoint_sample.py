@@ -372,7 +372,7 @@ def test_refuses_what_does_not_fit(message):
 def test_refuses_images_that_do_not_exist(image):
     value, points, images = example(num_images=2)
     images[7] = image
-    with pytest.raises(IndexError, match=rf"images\[7\] is {image}, but value has 2 num_images"):
+    with pytest.raises(IndexError, match=rf"images\[7\] is {image}, but value has 2 images"):
         keypoint_sample(value, points, images)
 
 
