@@ -1,9 +1,9 @@
-// One bilinear read of a map at a point, and its gradient, for the CPU and for CUDA.
+// Bilinear, one bilinear sample of a map at a point, and its gradient, for the CPU and for CUDA.
 //
-// The convention of all operators, stated here and nowhere else: points are (x, y), continuous, in cells of
-// the map. The value of the cell in row i and column j belongs to its center, the point (j + 0.5, i + 0.5).
-// Cells outside the map count as zero, so a point a whole cell beyond the outermost centers reads zero.
-// (grid_sample with align_corners=False and zero padding does the same at grid = 2 * point / size - 1.)
+// All operators follow this convention: points are (x, y), continuous, in cells of the map. The value of the
+// cell in row i and column j belongs to its center, the point (j + 0.5, i + 0.5). Cells outside the map count
+// as zero, so a sample is zero from one cell beyond the outermost centers on. (grid_sample with
+// align_corners=False and zero padding does the same at grid = 2 * point / size - 1.)
 
 #pragma once
 
@@ -14,13 +14,14 @@
 
 namespace posecore {
 
-// The four cells around a point. They are numbered 0 to 3; bit 0 of the number says right instead of left,
-// bit 1 says bottom instead of top. How the map lies in memory is the caller's business, who reads
+// The four cells around a point, called corners. They are numbered 0 to 3: bit 0 of the number is set for the
+// right cells, bit 1 for the bottom cells. This class does not know the layout of the map in memory. The
+// caller computes the sample as
 //
 //   sum over the corners k with inside(k) of weight(k) * map[row(k)][column(k)]
 //
-// and who hands gradients back as weight(k) * gradient to the map and as gradient_x, gradient_y to the point.
-// scalar_t is the type to compute in: float, or double for maps of doubles.
+// and the gradients as weight(k) * gradient for the map, and by gradient_x and gradient_y for the point.
+// scalar_t is the type of the computation: float, or double for maps of doubles.
 template <typename scalar_t>
 class Bilinear {
  public:
@@ -29,7 +30,7 @@ class Bilinear {
   C10_HOST_DEVICE Bilinear(scalar_t x, scalar_t y, int64_t height, int64_t width) {
     x -= scalar_t(0.5);
     y -= scalar_t(0.5);
-    // False for NaN too. Beyond it x and y fit into an int.
+    // The condition is false for NaN too. Below this line x and y fit into an int.
     if (!(x > -1 && x < static_cast<scalar_t>(width) && y > -1 && y < static_cast<scalar_t>(height))) {
       return;
     }
@@ -57,7 +58,7 @@ class Bilinear {
     return row_inside_[corner >> 1] && column_inside_[corner & 1];
   }
 
-  // Whether all four corners are inside, which most are.
+  // Whether all four corners are inside the map, as for most points.
   C10_HOST_DEVICE bool inside() const {
     return inside(0) && inside(3);
   }
@@ -66,14 +67,14 @@ class Bilinear {
     return (corner & 1 ? to_right_ : 1 - to_right_) * (corner >> 1 ? to_bottom_ : 1 - to_bottom_);
   }
 
-  // The read value, from the values of the four corners (0 outside).
+  // The sample, from the values of the four corners (0 outside the map).
   C10_HOST_DEVICE scalar_t read(const scalar_t (&values)[corners]) const {
     return (1 - to_bottom_) * ((1 - to_right_) * values[0] + to_right_ * values[1]) +
         to_bottom_ * ((1 - to_right_) * values[2] + to_right_ * values[3]);
   }
 
-  // Derivatives of the read value by the point's x and y, from the values of the four corners (0 outside).
-  // With several channels: from the corners' sums over channels of value * gradient.
+  // Derivatives of the sample by x and y of the point, from the values of the four corners (0 outside the
+  // map). For several channels, pass the sum over channels of value * gradient of each corner.
   C10_HOST_DEVICE scalar_t gradient_x(const scalar_t (&values)[corners]) const {
     return (1 - to_bottom_) * (values[1] - values[0]) + to_bottom_ * (values[3] - values[2]);
   }

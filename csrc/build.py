@@ -1,13 +1,15 @@
-"""The setuptools command that compiles ``csrc/`` into ``posecore._C``.
+"""The setuptools command :class:`BuildOps`, which compiles ``csrc/`` into ``posecore._C``.
 
-The CPU kernels are always built. The CUDA kernels are built too when torch itself was built for CUDA
-and a CUDA toolkit is found; no GPU has to be there. What decides can be set in the environment:
+The CPU kernels are always built. The CUDA kernels are built too if torch itself was built for CUDA and a
+CUDA toolkit is found; no GPU is needed. These environment variables control the build:
 
-- ``CUDA_HOME``: the toolkit. Otherwise ``/usr/local/cuda``, otherwise the folder that ``nvcc`` lies in.
-  A folder without CUDA's headers (``CUDA_HOME=none``) gives a build for the CPU alone; so does a toolkit of
-  another major version than torch's, where there is no GPU. With one, torch stops the build and says why.
-- ``TORCH_CUDA_ARCH_LIST``: the cards to build for. Otherwise those in the machine, otherwise 9.0.
-- ``MAX_JOBS``: how many compilers run at once.
+- ``CUDA_HOME``: the folder of the toolkit. The default is ``/usr/local/cuda``, or else the folder that
+  ``nvcc`` belongs to. With a folder that lacks CUDA's headers (``CUDA_HOME=none``), only the CPU kernels are
+  built. The same holds for a toolkit of another major version than torch's if there is no GPU; if there is
+  one, torch stops the build with an error.
+- ``TORCH_CUDA_ARCH_LIST``: the GPU architectures to build for. The default is those of the machine's GPUs, or
+  else 9.0.
+- ``MAX_JOBS``: the number of compilers that run at the same time.
 """
 
 import os
@@ -21,7 +23,7 @@ DEFAULT_ARCHITECTURE = "9.0"
 
 
 def find_cuda() -> Path | None:
-    """The folder of the CUDA toolkit to build with, or None when the build is for the CPU alone."""
+    """The folder of the CUDA toolkit to build with, or None if only the CPU kernels are built."""
     if torch.version.cuda is None:
         return None
     home = _toolkit()
@@ -44,15 +46,14 @@ def _toolkit() -> Path | None:
 
 
 def _major_version(home: Path) -> int | None:
-    """That of a toolkit, None if it does not say."""
+    """The major version of a toolkit, None if its headers do not contain it."""
     header = home / "include" / "cuda_runtime_api.h"
     text = header.read_text(errors="replace") if header.is_file() else ""
     found = re.search(r"#define\s+CUDART_VERSION\s+(\d+)\d{3}\b", text)
     return int(found[1]) if found else None
 
 
-# torch.utils.cpp_extension reads CUDA_HOME when it is imported, and without a GPU it fails when it
-# has to guess the architecture.
+# torch.utils.cpp_extension reads CUDA_HOME on import, and fails without a GPU if no architecture is given.
 CUDA = find_cuda()
 if CUDA is not None:
     os.environ["CUDA_HOME"] = str(CUDA)
@@ -63,12 +64,13 @@ from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtensio
 
 
 def operators(name: str):
-    """The extension ``name``, of every source under ``csrc/``."""
+    """The extension ``name``, built from all sources under ``csrc/``."""
     sources = ["csrc/library.cpp", *_files("cpu/*.cpp")]
     if CUDA is not None:
         sources += _files("cuda/*.cu")
     flags = {
-        # -fopenmp only when compiling: the runtime is then the one that torch has loaded, not a second.
+        # -fopenmp is passed to the compiler only, not to the linker: the extension then uses the OpenMP
+        # runtime that torch has loaded, not a second one.
         "cxx": ["-O3", "-g0", "-Wall", "-fopenmp", *_vector_flags()],
         "nvcc": ["-O3", "--expt-relaxed-constexpr"],
     }
@@ -77,23 +79,23 @@ def operators(name: str):
 
 
 def _vector_flags() -> list[str]:
-    # The wide vectors that torch uses on this machine, but no wider than every x86 server has had for years.
+    # AVX2 if torch uses it on this machine, but not AVX-512, which many x86 servers lack.
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         return ["-mavx2", "-mfma", "-mf16c"]
     return []
 
 
 def _files(pattern: str) -> list[str]:
-    # setuptools wants paths relative to the project's root, which is where it runs.
+    # setuptools runs in the root of the project and needs paths relative to it.
     folder = Path(__file__).parent
     return sorted(path.relative_to(folder.parent).as_posix() for path in folder.glob(pattern))
 
 
 class BuildOps(BuildExtension):
-    """Swaps the entry of pyproject.toml, which cannot tell CPU from CUDA, for the real extension."""
+    """Replaces the extension of pyproject.toml, which cannot depend on CUDA, by the real one."""
 
     def finalize_options(self) -> None:
-        # Before the base class copies the list, because it also completes each entry.
+        # This comes before the base class copies the list, because it also completes each entry.
         modules = self.distribution.ext_modules
         modules[:] = [operators(extension.name) for extension in modules]
         super().finalize_options()

@@ -1,7 +1,8 @@
-// What the CPU and the CUDA kernels of keypoint_sample share: the checks and a view of maps in memory.
+// The checks of the arguments of keypoint_sample and a view of maps in memory, for the CPU and the CUDA
+// kernels.
 //
-// N images, C channels, H x W cells; Q rows of G points. Channels are split into G groups of C / G; row q
-// reads the channels of group g at its point g, on image images[q].
+// Letters: N images, C channels, H x W cells, Q rows of G points. The channels are split into G groups of C /
+// G. Row q samples the channels of group g at its point g, on image images[q].
 
 #pragma once
 
@@ -14,7 +15,7 @@
 
 namespace posecore {
 
-// Raises an error that names what does not fit.
+// Raises an error that names the argument that does not fit.
 inline void check_keypoint_sample(
     const at::Tensor& value,
     const at::Tensor& points,
@@ -62,7 +63,7 @@ inline void check_keypoint_sample(
       images.device());
 }
 
-// Raises an error when grad is not a gradient of the result.
+// Raises an error if grad does not have the shape, type and device of the result.
 inline void check_keypoint_sample_grad(
     const at::Tensor& grad,
     const at::Tensor& value,
@@ -87,7 +88,7 @@ inline bool channels_are_neighbors(const at::Tensor& maps) {
   return maps.stride(1) == 1 || maps.size(1) == 1;
 }
 
-// Calls body(step) with One() or with the distance.
+// Calls body(step) with the distance between channels: One() if they are neighbors, else an int64_t.
 template <typename Body>
 void with_channel_step(const at::Tensor& maps, const Body& body) {
   if (channels_are_neighbors(maps)) {

@@ -15,7 +15,8 @@ TORCH_LIBRARY(posecore, m) {
       " -> (Tensor, Tensor)");
 }
 
-// `import posecore._C` loads the library; there is nothing in it but the operators.
+// `import posecore._C` loads the library. The module itself is empty; the operators are registered with
+// torch.
 extern "C" PyObject* PyInit__C() {
   static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr};
   return PyModule_Create(&module);

@@ -1,8 +1,8 @@
-// What the CPU and the CUDA kernels of ms_deform_attn share: the checks and the sizes.
+// The checks of the arguments of ms_deform_attn and the loop over points, for the CPU and the CUDA kernels.
 //
-// N images, R cells of L levels together, G groups of C channels; Q queries of H heads, each with P points
-// on every level. Head h reads the values of group h / (H / G): G = H gives each head its own channels, G = 1
-// lets all heads read the same.
+// Letters: N images, R cells of all L levels together, G groups of C channels, Q queries of H heads, each
+// with P points on every level. Head h samples the values of group h / (H / G). With G = H each head has its
+// own channels; with G = 1 all heads sample the same channels.
 
 #pragma once
 
@@ -16,13 +16,14 @@
 
 namespace posecore {
 
-// The levels one after another, each row by row. Of fixed size, so that it can be an argument of a kernel.
+// The levels one after another, each row by row. The struct has a fixed size, so that it can be an argument
+// of a kernel.
 struct Levels {
   static constexpr int most = 16;
 
   struct Level {
     int height, width;
-    int first; // of its cells
+    int first; // index of its first cell
   };
 
   int count;
@@ -37,7 +38,7 @@ struct Levels {
   }
 };
 
-// Raises an error that names what does not fit.
+// Raises an error that names the argument that does not fit.
 inline void check_ms_deform_attn(
     const at::Tensor& value,
     at::IntArrayRef shapes,
@@ -69,13 +70,13 @@ inline void check_ms_deform_attn(
         shapes[i] >= 0 && shapes[i + 1] >= 0,
         "ms_deform_attn: level ",
         i / 2,
-        " of shapes is ",
+        " of shapes must not be negative, got ",
         shapes.slice(i, 2));
     cells += shapes[i] * shapes[i + 1];
   }
   TORCH_CHECK(
       locations.size(3) <= Levels::most,
-      "ms_deform_attn: at most ",
+      "ms_deform_attn: locations must have at most ",
       Levels::most,
       " levels, got ",
       locations.size(3));
@@ -112,7 +113,7 @@ inline void check_ms_deform_attn(
       weights.device());
 }
 
-// Raises an error when grad is not a gradient of the result.
+// Raises an error if grad does not have the shape, type and device of the result.
 inline void check_ms_deform_attn_grad(
     const at::Tensor& grad,
     const at::Tensor& value,
@@ -134,7 +135,7 @@ inline void check_ms_deform_attn_grad(
       grad.device());
 }
 
-// The kernels read neighbors; other values are copied.
+// The same values with channels that are neighbors in memory, as the kernels need; others are copied.
 inline at::Tensor with_neighboring_channels(const at::Tensor& value) {
   return value.stride(3) == 1 ? value : value.contiguous();
 }
@@ -149,7 +150,7 @@ struct Values {
       : data(data), image(values.stride(0)), cell(values.stride(1)), group(values.stride(2)) {}
 };
 
-// Where all heads look, and how much they weigh what they read. A row is a head of a query of an image.
+// The points of all heads and their weights. A row is one head of one query of one image.
 template <typename acc_t>
 struct Attention {
   Levels levels;
@@ -157,7 +158,7 @@ struct Attention {
   const acc_t* locations;
   const acc_t* weights;
 
-  // locations and weights are contiguous and outlive this.
+  // locations and weights must be contiguous and outlive this object.
   Attention(
       const at::Tensor& value,
       at::IntArrayRef shapes,
@@ -180,8 +181,8 @@ struct Attention {
     return levels.count * points;
   }
 
-  // Calls body(i, level, map, cell) for each point of a row. i counts the points of all rows, the map begins
-  // with the given channel.
+  // Calls body(i, level, map, cell) for each point of a row. i is the index of the point among those of all
+  // rows, and the map begins at the given channel.
   template <typename scalar_t, typename Body>
   C10_HOST_DEVICE void for_each_point(
       int64_t row,

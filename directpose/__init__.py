@@ -1,4 +1,4 @@
-"""DirectPose: poses regressed from aligned features, without boxes or grouping (arXiv 1911.07451)."""
+"""DirectPose, which regresses poses from aligned features, without boxes or grouping (arXiv 1911.07451)."""
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from directpose.config import add_config

@@ -1,4 +1,4 @@
-"""The keys of DirectPose."""
+"""The configuration keys of DirectPose."""
 
 from detectron2.config import CfgNode
 
@@ -7,34 +7,38 @@ def add_config(cfg: CfgNode) -> None:
     """Adds ``MODEL.DIRECTPOSE``; the defaults are the paper's final model."""
     cfg.MODEL.DIRECTPOSE = CfgNode()
     node = cfg.MODEL.DIRECTPOSE
-    # "kpalign" or "naive" (one 3x3 convolution regresses all keypoints from the location itself).
+    # The keypoint branch: "kpalign", or "naive" (one 3x3 convolution regresses all keypoints from the
+    # features of the location itself).
     node.HEAD = "kpalign"
-    # Off: every keypoint is predicted from the features of the location itself (Table 1, "KPAlign
-    # without aligner").
+    # Whether KPAlign predicts where to sample. If not, every keypoint is predicted from the features of the
+    # location itself (Table 1, "KPAlign without aligner").
     node.ALIGNER = True
-    # Keypoints that share one sampled vector: "skeleton" (the groups of the skeleton file) or
-    # "keypoints" (each keypoint its own).
+    # Which keypoints share one sampled vector: "skeleton" (those of a group of the skeleton file) or
+    # "keypoints" (none; each keypoint has its own).
     node.GROUPS = "skeleton"
-    # Whether each group has features of its own, GROUP_CHANNELS wide, instead of MODEL.FCOS.CHANNELS
-    # for all.
+    # Whether each group has GROUP_CHANNELS channels of its own. If not, all groups share
+    # MODEL.FCOS.CHANNELS channels.
     node.SEPARATE_FEATURES = True
     node.GROUP_CHANNELS = 64
-    # The level whose features a location of level l samples: "same" (l), "finer" (l - 1, the finest
-    # for the finest) or "finer_first_group_finest" (as "finer", but the skeleton's first group always
-    # samples the finest, as the authors' official weights do).
+    # The level whose features a location of level l samples: "same" (l), "finer" (l - 1; the finest level
+    # samples itself) or "finer_first_group_finest" (as "finer", but the skeleton's first group always
+    # samples the finest level, as the paper's official weights need).
     node.SAMPLE_FROM = "finer"
-    # Level of the auxiliary heatmaps, "p3" (1/8) or "p4" (1/16); empty for none. Absent at test time.
+    # The level of the auxiliary heatmaps, "p3" (1/8) or "p4" (1/16); empty for no heatmaps. Their branch
+    # does not run in inference.
     node.HEATMAP_LEVEL = "p3"
+    # Channels of the branch's convolutions, and the norm behind each.
     node.HEATMAP_CHANNELS = 128
     node.HEATMAP_NORM = "GN"
-    # "per_type" (a binary map per keypoint type) or "one_per_cell" (a cell has one type, the last one
-    # written, as in the authors' code).
+    # Targets of the heatmaps: "per_type" (a binary map per keypoint type) or "one_per_cell" (a cell has one
+    # type, the last one written, as in the paper's official code).
     node.HEATMAP_LABELS = "per_type"
     node.HEATMAP_WEIGHT = 4.0
-    # "l1" (the authors') or "smooth_l1" (gluon-cv's: beta 1/9, persons weigh by their keypoints).
+    # "l1" (as in the paper's official code) or "smooth_l1" (as in gluon-cv: beta 1/9, locations weighted by
+    # their number of labeled keypoints).
     node.KEYPOINT_LOSS = "l1"
-    # A box branch beside the keypoints (Table 4); NMS then acts on its boxes. Use it with INPUT.BOXES
-    # "annotated".
+    # Whether boxes are predicted beside the keypoints (Table 4); NMS then acts on them. Use it with
+    # INPUT.BOXES "annotated".
     node.BOX_BRANCH = False
-    # Whether the box branch's factors per level scale the keypoints too, as gluon-cv's weights need.
+    # Whether the learned factors per level of the boxes scale the keypoints too, as gluon-cv's weights need.
     node.BOX_SCALES_KEYPOINTS = False

@@ -1,7 +1,7 @@
-"""The parameter names of the two published implementations, and what they are called here.
+"""Conversion of DirectPose weights: :func:`convert` renames the parameters of the two official codes.
 
-Only their heads are known (the authors' code inside a fork, and gluon-cv's without visibilities, with
-or without boxes); both stand on an anti-aliased ResNet whose names are not.
+These are the paper's official code and gluon-cv's (its head without visibilities, with or without boxes).
+Only parameters of heads are renamed. Both codes stand on an anti-aliased ResNet, which is not converted.
 """
 
 import re
@@ -9,8 +9,8 @@ import re
 import torch
 from torch import Tensor
 
-# Prefix of an implementation -> (pattern behind the prefix, name here); the first that fits counts.
-_AUTHORS = (
+# (pattern of an official name without its last part, name here); the first that fits counts.
+_PAPER = (
     (r"rpn\.head\.cls_tower\.(\d+)", r"detector.head.towers.cls.\1"),
     (r"rpn\.head\.kps_tower\.(\d+)", r"keypoint_branch.tower.\1"),
     (r"rpn\.head\.kps_bases", r"keypoint_branch.locator"),
@@ -35,20 +35,20 @@ _GLUON = (
     (_GLUON_HEAD + r"hm_tower\.(\d+)", r"heatmap_branch.tower.\1"),
     (_GLUON_HEAD + r"hm_pred", r"heatmap_branch.predictor"),
 )
-_NAMES = [(re.compile(theirs + r"\.(\w+)$"), ours) for theirs, ours in _AUTHORS + _GLUON]
-# gluon-cv keeps one factor per level, each a parameter of its own; here they are one vector.
+_NAMES = [(re.compile(theirs + r"\.(\w+)$"), ours) for theirs, ours in _PAPER + _GLUON]
+# gluon-cv keeps the factor of each level as a parameter of its own; here all factors are one vector.
 _SCALE = re.compile(_GLUON_HEAD + r"scales\.(\d+)\.scale$")
 _SCALES = "detector.head.predictions.ltrb.scales"
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names.
+    """Renames the tensors of an official state dict to this project's names.
 
     Args:
-        state: of the heads of the authors' code or of gluon-cv.
+        state: the tensors of the heads of the paper's official code or of gluon-cv's.
 
     Raises:
-        ValueError: a name belongs to neither; the message shows some.
+        ValueError: some names belong to neither code; the message shows the first five.
     """
     converted: dict[str, Tensor] = {}
     scales: dict[int, Tensor] = {}
@@ -68,6 +68,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(name: str) -> str | None:
+    """The name here of an official parameter; None if no pattern fits."""
     for pattern, ours in _NAMES:
         if match := pattern.match(name):
             return f"{match.expand(ours)}.{match.group(pattern.groups)}"

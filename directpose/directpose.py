@@ -1,4 +1,6 @@
-"""The model DirectPose: FCOS whose box branch is a keypoint branch.
+"""The model :class:`DirectPose`, an FCOS detector that regresses keypoints instead of boxes.
+
+Source: DirectPose (arXiv 1911.07451), section 3.
 
 Letters: N images, P positive locations, Q selected locations, M candidates, K keypoints.
 """
@@ -48,16 +50,17 @@ class DirectPose(PoseEstimator):
     """Direct end-to-end multi-person pose estimation (arXiv 1911.07451).
 
     Args:
-        backbone: from images to the named maps of the pyramid.
-        skeleton: the keypoints of a person.
+        backbone: computes the named maps of the pyramid from images.
+        skeleton: the skeleton of the keypoints.
         detector: FCOS with the predictions "cls" and "centerness"; a prediction "ltrb" adds boxes (section
             4.2), which non-maximum suppression then acts on.
-        keypoint_branch: from the maps of the pyramid to keypoints at selected locations.
-        keypoint_loss: of these.
-        heatmap_branch: the auxiliary branch of section 3.3, or None.
-        heatmap_targets: of that branch.
-        heatmap_weight: weight of its loss.
-        box_scales_keypoints: the factors per level of the prediction "ltrb" multiply the keypoints too.
+        keypoint_branch: predicts keypoints at selected locations from the maps of the pyramid.
+        keypoint_loss: loss of the predicted keypoints.
+        heatmap_branch: auxiliary branch of section 3.3, or None.
+        heatmap_targets: makes the target heatmaps of the auxiliary branch.
+        heatmap_weight: weight of the auxiliary loss.
+        box_scales_keypoints: whether the factors per level of the prediction "ltrb" multiply the keypoints
+            too.
         pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
@@ -126,7 +129,7 @@ class DirectPose(PoseEstimator):
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls, loss_centerness and loss_keypoint; loss_box and loss_heatmap with these branches."""
+        """loss_cls, loss_centerness and loss_keypoint; also loss_box and loss_heatmap with these branches."""
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
         detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
@@ -137,7 +140,10 @@ class DirectPose(PoseEstimator):
         return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses with score class probability times centerness; the keypoints' third value is 1."""
+        """The poses of each image, with class probability times centerness as score.
+
+        The third value of the keypoints is 1.
+        """
         predictions = self.detector(self.backbone(images.tensor))
         probability = predictions.probability("cls")
         scores = probability * predictions.probability("centerness")
@@ -152,7 +158,7 @@ class DirectPose(PoseEstimator):
         return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
 
     def offsets(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
-        """(Q, K, 2) keypoints relative to the selected locations, in cells of their level."""
+        """(Q, K, 2) keypoints relative to the selected locations, in cells of the locations' levels."""
         offsets = self.keypoint_branch(predictions.features, predictions.locations, selected)
         if self.box_scales_keypoints:
             levels = predictions.locations.levels[selected.index]
@@ -160,6 +166,7 @@ class DirectPose(PoseEstimator):
         return offsets
 
     def _keypoint_term(self, predictions: DensePredictions, targets: DetectionTargets) -> LossTerm:
+        """The keypoint loss at the positive locations."""
         positives = targets.positives
         offsets = self.offsets(predictions, positives.locations)
         gt_offsets = positives.keypoints[..., :2] - positives.points[:, None]
@@ -189,7 +196,14 @@ class DirectPose(PoseEstimator):
     def _detections(
         self, image_size: tuple[int, int], boxes: Tensor, scores: Tensor, keypoints: Tensor
     ) -> Instances:
-        """The candidates of one image that suppression keeps; (M, 4), (M,) and (M, K, 3)."""
+        """The detections of one image that non-maximum suppression keeps.
+
+        Args:
+            image_size: (height, width).
+            boxes: (M, 4) of the candidates.
+            scores: (M,).
+            keypoints: (M, K, 3).
+        """
         clipped = clip_boxes(boxes, image_size)
         kept = self.detector.suppress(clipped.tensor, scores)
         return make_detections(image_size, clipped[kept], scores[kept], keypoints[kept])

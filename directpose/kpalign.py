@@ -1,17 +1,20 @@
 """KPAlign, the keypoint branch that predicts each keypoint from features sampled near it (section 3.2).
 
 :class:`KPAlign` has a tower and three parts. The *locator*, a 3x3 convolution, predicts for each location and
-group of keypoints where to sample: b, in cells of l. The *sampler* reads features there, bilinearly. The
-*predictor*, a 1x1 convolution per group, turns them into keypoints relative to where they were sampled.
+group of keypoints an offset to the point where features are sampled, in cells of l. The *sampler* reads
+features at that point bilinearly. The *predictor*, a 1x1 convolution per group, turns the sampled features
+into keypoints relative to that point.
+
+Source: DirectPose (arXiv 1911.07451), section 3.2.
 
 Letters: N images, R locations, Q selected locations, K keypoints, G groups of keypoints, C channels of the
 tower, l the level of a location, l' the level that it samples, s = stride(l) / stride(l').
 
-Two identities make this cheap. The predictor is linear and so is bilinear sampling, so projecting the
-whole map first and sampling 2 numbers per keypoint equals sampling the features of a group and projecting
-them; the bias is added after the sampling, because what is sampled outside the map is zero. And a keypoint
-depends on its own location alone, so only the selected locations are computed: those with a person in
-training, those with a score in inference.
+Two facts save most of the computation. First, the predictor and bilinear sampling are both linear. So the
+whole map is projected to 2 numbers per keypoint, and these are sampled, instead of sampling all features of a
+group and projecting them. The bias is added after sampling, because samples outside the map are zero. Second,
+a keypoint depends on its own location alone. So only the selected locations are computed: the positive ones
+in training, the candidates in inference.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +32,7 @@ from posecore.modeling.fcos.locations import Locations, SelectedLocations
 from posecore.ops import keypoint_sample
 from posecore.structures.skeleton import Skeleton
 
-# MODEL.DIRECTPOSE.SAMPLE_FROM: (level, group) -> the level whose map the sampler reads.
+# The values of MODEL.DIRECTPOSE.SAMPLE_FROM: from a level and a group to the level that the sampler reads.
 SAMPLE_FROM: dict[str, Callable[[int, int], int]] = {
     "same": lambda level, group: level,
     "finer": lambda level, group: max(level - 1, 0),
@@ -38,7 +41,7 @@ SAMPLE_FROM: dict[str, Callable[[int, int], int]] = {
 
 
 class NoLocator(nn.Module):
-    """The disabled aligner of Table 1: every group looks at the location itself.
+    """The locator without an aligner (Table 1): every group samples at the location itself.
 
     Args:
         num_groups: G.
@@ -49,21 +52,21 @@ class NoLocator(nn.Module):
         self.num_groups = num_groups
 
     def forward(self, tower_map: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 2G, H, W) of zeros."""
+        """(N, C, H, W) -> (N, 2G, H, W), all zero."""
         return tower_map.new_zeros(len(tower_map), 2 * self.num_groups, *tower_map.shape[2:])
 
 
 class KPAlign(nn.Module):
-    """Tower, locator, sampler and predictor.
+    """The keypoint branch with alignment: tower, locator, sampler and predictor.
 
     Args:
-        tower: from the maps of the pyramid (N, C', H, W) to (N, C, H, W).
-        channels: C, all groups together.
-        groups: for each of the G groups the indices of its keypoints; together they are 0..K-1.
-        separate: whether each group has its own C / G channels.
-        sample_from: (level, group) -> level that is sampled.
-        aligner: False samples all groups at the location itself.
-        norm: norm of the convolution between the tower and the map that is sampled.
+        tower: maps a level of the pyramid, (N, C', H, W), to (N, C, H, W).
+        channels: C, of all groups together.
+        groups: the indices of the keypoints of each group; together they are 0..K-1.
+        separate: whether each group has C / G channels of its own.
+        sample_from: from the level of a location and a group to the level that is sampled.
+        aligner: whether a locator predicts where to sample; if not, all groups sample at the location itself.
+        norm: norm behind the convolution between the tower and the sampled map.
     """
 
     def __init__(
@@ -86,8 +89,8 @@ class KPAlign(nn.Module):
         if aligner:
             self.locator = init_conv(nn.Conv2d(channels, 2 * len(groups), 3, padding=1, groups=conv_groups))
         self.sampler = Tower(channels, channels, 1, norm, groups=conv_groups, first_groups=conv_groups)
-        # The predictors keep PyTorch's uniform initial weights, as in the official code: the keypoints
-        # must not all start at the point where their features were sampled.
+        # The predictors keep PyTorch's uniform initial weights, as in the paper's official code: the
+        # keypoints must not all start at the point where their features are sampled.
         self.predictors = nn.ModuleList(
             nn.Conv2d(channels // conv_groups, 2 * len(group), kernel_size=1) for group in groups
         )
@@ -96,17 +99,17 @@ class KPAlign(nn.Module):
 
         self._group_of = {keypoint: group for group, members in enumerate(groups) for keypoint in members}
         order = torch.tensor([keypoint for members in groups for keypoint in members])
-        # For each keypoint its group, and its place among the outputs of the predictors.
+        # The group of each keypoint, and its position among the outputs of the predictors.
         group_of = torch.tensor([self._group_of[keypoint] for keypoint in sorted(self._group_of)])
         self.register_buffer("group_of", group_of, persistent=False)
         self.register_buffer("place", order.argsort(), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, skeleton: Skeleton, in_channels: int) -> "KPAlign":
-        """Reads MODEL.DIRECTPOSE and the tower's size in MODEL.FCOS.
+        """Reads MODEL.DIRECTPOSE, and the size of the tower from MODEL.FCOS.
 
         Args:
-            in_channels: C' of the pyramid.
+            in_channels: C', channels of the pyramid.
         """
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.DIRECTPOSE
         single = tuple((keypoint,) for keypoint in range(skeleton.num_keypoints))
@@ -127,10 +130,10 @@ class KPAlign(nn.Module):
         )
 
     def forward(self, features: list[Tensor], locations: Locations, selected: SelectedLocations) -> Tensor:
-        """The keypoints at Q selected locations, in full precision also under autocast.
+        """Predicts the keypoints at Q selected locations, in full precision also under autocast.
 
         Args:
-            features: the pyramid, one (N, C', H_l, W_l) per level.
+            features: the pyramid, one (N, C', H_l, W_l) map per level.
             locations: the R locations of these levels.
             selected: Q of the N * R locations.
 
@@ -146,7 +149,10 @@ class KPAlign(nn.Module):
             return located + self._predict(projected, located, locations, selected)
 
     def _project(self, sampler_map: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 2K, H, W): x and y per keypoint in the skeleton's order, without bias."""
+        """Applies all predictors without their biases to every cell.
+
+        (N, C, H, W) -> (N, 2K, H, W), x and y of each keypoint in the order of the skeleton.
+        """
         weights = [predictor.weight[:, :, 0, 0] for predictor in self.predictors]  # type: ignore[index]
         weight = torch.block_diag(*weights) if self.separate else torch.cat(weights)
         weight = weight.unflatten(0, (-1, 2))[self.place].flatten(0, 1)
@@ -155,7 +161,7 @@ class KPAlign(nn.Module):
     def _predict(
         self, projected: list[Tensor], located: Tensor, locations: Locations, selected: SelectedLocations
     ) -> Tensor:
-        """(Q, K, 2) keypoints relative to where they were sampled, in cells of the location's level."""
+        """(Q, K, 2) keypoints relative to the sampled points, in cells of the location's level."""
         biases = [predictor.bias for predictor in self.predictors]
         bias = torch.cat(biases).unflatten(0, (-1, 2))[self.place]  # type: ignore[arg-type]
         levels = locations.levels[selected.index]
@@ -172,7 +178,7 @@ class KPAlign(nn.Module):
         return predicted
 
     def _sources(self, level: int) -> list[tuple[int, list[int]]]:
-        """The levels that the locations of ``level`` sample, each with the keypoints that do."""
+        """The levels that locations of ``level`` sample, each with the keypoints that sample it."""
         sources: dict[int, list[int]] = {}
         for keypoint, group in sorted(self._group_of.items()):
             sources.setdefault(self.sample_from(level, group), []).append(keypoint)
@@ -180,16 +186,18 @@ class KPAlign(nn.Module):
 
 
 def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
-    """The points of the sampled map at which a location samples.
+    """Converts points from cells of the location's level to cells of the sampled map.
+
+    The center of cell j goes to the center of cell s * j + floor(s / 2), as in both official codes (the
+    paper's and gluon-cv's). For s = 2 that is half a fine cell to the right of and below its true position.
+    The predictor learns this constant, and trained weights contain it.
 
     Args:
         centers: (..., 2) centers of the locations, in cells of their level.
-        offsets: (..., 2) the locator's output, in the same cells.
+        offsets: (..., 2) outputs of the locator, in the same cells.
         ratio: s, cells of the sampled map per cell of the location's level.
 
     Returns:
-        (..., 2) points in cells of the sampled map. A location's center goes to the index
-        s * j + floor(s / 2), as in both official codes; for s = 2 that is half a fine cell to the right
-        and below of where it lies, a constant that the predictor learns and that trained weights hold.
+        (..., 2) points in cells of the sampled map.
     """
     return ratio * (centers - 0.5 + offsets) + ratio // 2 + 0.5

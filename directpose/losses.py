@@ -1,4 +1,4 @@
-"""The losses of DirectPose beyond those of FCOS: keypoint regression and auxiliary heatmaps.
+"""The losses of DirectPose beyond those of FCOS: of regressed keypoints and of auxiliary heatmaps.
 
 Letters: N images, G persons of one image, P positive locations, K keypoints, H and W the size of a heatmap.
 """
@@ -13,7 +13,7 @@ from posecore.modeling.fcos.losses import focal_loss
 from posecore.modeling.losses import LossTerm
 from posecore.structures.heatmaps import keypoint_cells
 
-# Where smooth L1 turns from square to linear, in cells.
+# Error at which smooth L1 turns from quadratic to linear, in cells.
 SMOOTH_L1_BETA = 1 / 9
 
 # From (P, K, 2) offsets and targets in cells, (P, K) labeled and (P,) centerness to the loss term.
@@ -21,15 +21,16 @@ KeypointLoss = Callable[[Tensor, Tensor, Tensor, Tensor], LossTerm]
 
 
 def l1_loss(offsets: Tensor, targets: Tensor, labeled: Tensor, centerness: Tensor) -> LossTerm:
-    """L1, the mean over each location's labeled keypoints, locations weighted by their centerness.
+    """L1 loss of keypoints, as in the paper's official code.
 
-    Locations without a labeled keypoint weigh nothing. As in the official code of the paper.
+    The error of a location is the mean over its labeled keypoints. Locations are weighted by their
+    centerness; those without a labeled keypoint have weight 0.
 
     Args:
-        offsets: (P, K, 2) predictions in cells of the location's level.
-        targets: (P, K, 2) in the same cells; may be anything where not labeled.
+        offsets: (P, K, 2) predictions, in cells of the location's level.
+        targets: (P, K, 2) in the same cells, with any values where not labeled.
         labeled: (P, K) bool.
-        centerness: (P,) targets.
+        centerness: (P,) target centerness.
     """
     errors = mean_keypoint_errors(offsets, targets, labeled, beta=0.0)
     weights = centerness * labeled.any(dim=1)
@@ -37,9 +38,10 @@ def l1_loss(offsets: Tensor, targets: Tensor, labeled: Tensor, centerness: Tenso
 
 
 def smooth_l1_loss(offsets: Tensor, targets: Tensor, labeled: Tensor, centerness: Tensor) -> LossTerm:
-    """Smooth L1 where a location also weighs by its number of labeled keypoints, as in gluon-cv.
+    """Smooth L1 loss of keypoints, as in gluon-cv.
 
-    Arguments as in :func:`l1_loss`.
+    Locations are weighted by their centerness and by their number of labeled keypoints. Arguments as in
+    :func:`l1_loss`.
     """
     errors = mean_keypoint_errors(offsets, targets, labeled, beta=SMOOTH_L1_BETA)
     weights = centerness * labeled.sum(dim=1)
@@ -51,30 +53,30 @@ KEYPOINT_LOSSES: dict[str, KeypointLoss] = {"l1": l1_loss, "smooth_l1": smooth_l
 
 
 def mean_keypoint_errors(offsets: Tensor, targets: Tensor, labeled: Tensor, *, beta: float) -> Tensor:
-    """The mean (smooth) L1 error of each location over its labeled keypoints and over x and y.
+    """The smooth L1 error of each location, averaged over its labeled keypoints and over x and y.
 
     Args:
         offsets, targets, labeled: see :func:`l1_loss`.
-        beta: error below which the loss is square; 0 for L1.
+        beta: error below which the loss is quadratic; 0 for L1.
 
     Returns:
-        (P,); 0 where nothing is labeled.
+        (P,); 0 where no keypoint is labeled.
     """
-    # Targets that are not labeled may be NaN, so they are replaced, not multiplied by zero.
+    # Unlabeled targets may be NaN, so they are replaced, not multiplied by zero.
     targets = torch.where(labeled[..., None], targets, offsets.detach())
     errors = F.smooth_l1_loss(offsets, targets, reduction="none", beta=beta).mean(dim=-1)
     return errors.sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
 
 
-# From per image (G, K, 3) keypoints, (H, W) and the pixels per cell to (N, K, H, W) float32 targets.
+# From the (G, K, 3) keypoints of each image, (H, W) and the pixels per cell to (N, K, H, W) float32 targets.
 HeatmapTargets = Callable[[list[Tensor], tuple[int, int], int], Tensor]
 
 
 def heatmaps_per_type(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
-    """Binary heatmaps with a one in the cell nearest to each labeled keypoint (section 3.3).
+    """Binary heatmaps that are 1 in the cell of each labeled keypoint on the map (section 3.3).
 
     Args:
-        keypoints: per image (G, K, 3), at least (0, K, 3).
+        keypoints: (G, K, 3) of each image in pixels; G may be 0.
         size: (H, W) of the heatmaps.
         stride: pixels per cell.
 
@@ -90,9 +92,10 @@ def heatmaps_per_type(keypoints: list[Tensor], size: tuple[int, int], stride: in
 
 
 def heatmaps_one_per_cell(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
-    """The same where a cell keeps only the last type written to it, as in the official code.
+    """Binary heatmaps in which a cell is 1 for at most one keypoint type, as in the paper's official code.
 
-    Types are written person by person. Arguments as in :func:`heatmaps_per_type`.
+    Types are written person by person, and a cell keeps the last one. Arguments and result as in
+    :func:`heatmaps_per_type`.
     """
     heatmaps = keypoints[0].new_zeros(len(keypoints), keypoints[0].shape[1], *size)
     for heatmap, persons in zip(heatmaps, keypoints, strict=True):
@@ -113,11 +116,11 @@ HEATMAP_TARGETS: dict[str, HeatmapTargets] = {
 
 def _last_of_each(values: Tensor) -> Tensor:
     """Positions of the last occurrence of each value in a (n,) tensor."""
-    unique, which = values.unique(return_inverse=True)
+    unique, group = values.unique(return_inverse=True)
     position = torch.arange(len(values), device=values.device)
-    return position.new_zeros(len(unique)).scatter_reduce(0, which, position, "amax", include_self=False)
+    return position.new_zeros(len(unique)).scatter_reduce(0, group, position, "amax", include_self=False)
 
 
 def heatmap_loss(logits: Tensor, heatmaps: Tensor, *, alpha: float, gamma: float, weight: float) -> LossTerm:
-    """Focal loss of (N, K, H, W) logits, normalized by the number of ones in the heatmaps."""
+    """Focal loss of (N, K, H, W) logits, normalized by the number of ones in the target heatmaps."""
     return LossTerm(focal_loss(logits, heatmaps, alpha=alpha, gamma=gamma), heatmaps.sum(), weight)

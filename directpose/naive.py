@@ -1,4 +1,9 @@
-"""The naive keypoint branch (section 3.1): one convolution regresses all keypoints from the location itself."""
+"""The naive keypoint branch of DirectPose: one convolution regresses all keypoints at each location.
+
+Source: DirectPose (arXiv 1911.07451), section 3.1.
+
+Letters: N images, C channels, R locations, Q selected locations, K keypoints.
+"""
 
 import torch
 from detectron2.config import CfgNode
@@ -12,11 +17,11 @@ from posecore.structures.skeleton import Skeleton
 
 
 class NaiveKeypointBranch(nn.Module):
-    """A tower and a 3x3 convolution to 2K numbers.
+    """A tower and a 3x3 convolution to 2K channels, x and y of each keypoint.
 
     Args:
-        tower: from the maps of the pyramid (N, C, H, W) to (N, C', H, W).
-        channels: C'.
+        tower: maps a level of the pyramid, (N, C, H, W), to (N, C', H, W).
+        channels: C', channels of the tower.
         num_keypoints: K.
     """
 
@@ -27,7 +32,11 @@ class NaiveKeypointBranch(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, skeleton: Skeleton, in_channels: int) -> "NaiveKeypointBranch":
-        """Reads the tower's size in MODEL.FCOS; ``in_channels`` are those of the pyramid."""
+        """Reads the size of the tower from MODEL.FCOS.
+
+        Args:
+            in_channels: C, channels of the pyramid.
+        """
         fcos = cfg.MODEL.FCOS
         return cls(
             tower=Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM),
@@ -36,10 +45,10 @@ class NaiveKeypointBranch(nn.Module):
         )
 
     def forward(self, features: list[Tensor], locations: Locations, selected: SelectedLocations) -> Tensor:
-        """The keypoints at Q selected locations, in full precision also under autocast.
+        """Predicts the keypoints at Q selected locations, in full precision also under autocast.
 
         Args:
-            features: one (N, C, H_l, W_l) per level.
+            features: the pyramid, one (N, C, H_l, W_l) map per level.
             locations: the R locations of these levels.
             selected: Q of the N * R locations.
 

@@ -1,4 +1,4 @@
-"""FCPose: a keypoint head generated for every person, on one shared map (arXiv 2105.14185)."""
+"""FCPose, which applies a generated keypoint head per person to a shared map (arXiv 2105.14185)."""
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from fcpose.config import add_config

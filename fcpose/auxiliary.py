@@ -1,6 +1,9 @@
-"""Heatmaps of all persons together, at the stride of F and four times finer: the official auxiliary task.
+"""The auxiliary task of the official code: heatmaps of all persons together (:class:`AuxiliaryHeatmaps`).
 
-It only trains the features; nothing here runs at test time.
+There are heatmaps at the stride of the shared map F and at a stride four times finer. They only train the
+features; nothing in this module runs in inference.
+
+Letters: N images, G persons of one image, K keypoints, H and W the size of F.
 """
 
 from dataclasses import dataclass
@@ -13,9 +16,9 @@ from posecore.layers.tower import Tower
 from posecore.modeling.losses import LossTerm
 from posecore.structures.heatmaps import gaussian_heatmaps, keypoint_cells
 
-# Standard deviation of the predictors' initial weights.
+# Standard deviation of the initial weights of the convolutions that predict heatmaps.
 PREDICTOR_STD = 1e-4
-# The transposed convolution enlarges so many times.
+# How many times larger the transposed convolution makes its input.
 FACTOR = 4
 
 
@@ -25,7 +28,7 @@ class Gaussian:
 
     Attributes:
         sigma: standard deviation in cells.
-        reach: cells beyond which it is cut to zero.
+        reach: distance in cells, to the side or up and down, beyond which the Gaussian is cut to zero.
     """
 
     sigma: float
@@ -37,11 +40,11 @@ COARSE, FINE = Gaussian(0.9, 4), Gaussian(1.8, 6)
 
 @dataclass(frozen=True)
 class AuxiliaryMaps:
-    """Heatmap logits, or their targets.
+    """Predicted heatmaps, or their targets.
 
     Attributes:
-        coarse: (N, K, H, W).
-        fine: (N, K, 4H, 4W).
+        coarse: (N, K, H, W), at the stride of F.
+        fine: (N, K, 4H, 4W), at a fourth of that stride.
     """
 
     coarse: Tensor
@@ -49,12 +52,12 @@ class AuxiliaryMaps:
 
 
 class AuxiliaryHeatmaps(nn.Module):
-    """Heatmaps from the merged levels of F.
+    """Predicts heatmaps from the merged levels of F.
 
     Args:
-        channels: of the merged levels.
+        channels: channels of the merged levels.
         num_keypoints: K.
-        norm: behind the two 3x3 convolutions.
+        norm: norm behind each of the two 3x3 convolutions.
     """
 
     def __init__(self, channels: int, num_keypoints: int, norm: str) -> None:
@@ -68,17 +71,19 @@ class AuxiliaryHeatmaps(nn.Module):
             nn.init.zeros_(predictor.bias)  # type: ignore[arg-type]
 
     def forward(self, merged: Tensor) -> AuxiliaryMaps:
-        """(N, channels, H, W) -> logits."""
+        """Merged levels (N, channels, H, W) -> predicted heatmaps."""
         tower = self.tower(merged)
         coarse = self.coarse(tower)
         return AuxiliaryMaps(coarse, self.fine(F.relu(self.upsample(torch.cat([tower, coarse], dim=1)))))
 
 
 def auxiliary_targets(keypoints: list[Tensor], size: tuple[int, int], stride: int) -> AuxiliaryMaps:
-    """A Gaussian around the cell of every labeled keypoint; persons are merged by the maximum.
+    """Target heatmaps with a Gaussian around the cell of every labeled keypoint.
+
+    The heatmaps of the persons of an image are merged by the maximum.
 
     Args:
-        keypoints: per image (G, K, 3), at least (0, K, 3).
+        keypoints: (G, K, 3) of each image in pixels; G may be 0.
         size: (H, W) of the coarse maps.
         stride: pixels per cell of the coarse maps.
     """
@@ -90,11 +95,11 @@ def auxiliary_targets(keypoints: list[Tensor], size: tuple[int, int], stride: in
 
 
 def _gaussians(persons: Tensor, size: tuple[int, int], stride: int, shape: Gaussian) -> Tensor:
-    """(G, K, 3) -> (K, H, W)."""
+    """Keypoints (G, K, 3) of one image -> heatmaps (K, H, W)."""
     cells = keypoint_cells(persons, size, stride)
     return gaussian_heatmaps(cells, size, shape.sigma, shape.reach)
 
 
 def auxiliary_loss(logits: Tensor, heatmaps: Tensor, weight: float) -> LossTerm:
-    """Squared errors of (N, K, H, W) maps, normalized by the sum of the squared target heatmaps."""
+    """Squared errors of (N, K, H, W) heatmaps, normalized by the sum of the squared targets."""
     return LossTerm((logits - heatmaps).square().sum(), heatmaps.square().sum(), weight)

@@ -1,4 +1,4 @@
-"""The parameter names of the official code (AdelaiDet), and what they are called here."""
+"""Conversion of FCPose weights: :func:`convert` renames the parameters of the official code (AdelaiDet)."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ _DETECTOR = "proposal_generator.fcos.fcos_head"
 _BASIS = "proposal_generator.basis_module"
 _HEAD = "proposal_generator.fcpose_head"
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-# Buffers of older versions; here they come from the configuration.
+# Buffers that only older checkpoints have; here their values come from the configuration.
 _OPTIONAL = ("pixel_mean", "pixel_std")
 
 
 def _names() -> dict[str, str]:
-    """Every name of the official heads whose tensor is taken over as it is -> the name here."""
+    """Official names of the head parameters whose tensors are kept as they are -> the names here."""
     names = {}
     for theirs, ours in (("cls_tower", "cls"), ("bbox_tower", "box")):
         for layer in (0, 1, 3, 4, 6, 7, 9, 10):
@@ -44,20 +44,20 @@ _KNOWN = {*_SAME, *_SCALES, *_LAST, _GENERATOR, _RANGES}
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names, for a model of configs/fcpose/official.
+    """Renames the tensors of an official state dict, for a model of configs/fcpose/official.
 
     Args:
-        state: an official state dict. Names of the backbone are the same in both and not checked here;
-            pixel_mean and pixel_std may be there or not and are left out.
+        state: an official state dict. Names of the backbone are the same in both codes and are not checked
+            here. pixel_mean and pixel_std are left out.
 
     Raises:
-        ValueError: a tensor of the official heads is missing, or one has a name that they do not have;
-            the message shows some.
+        ValueError: tensors of the official heads are missing, or some names belong to none of them; the
+            message shows the first five.
     """
     backbone = {name: tensor for name, tensor in state.items() if name.startswith("backbone.")}
     heads = {name: state[name] for name in state if name not in backbone and name not in _OPTIONAL}
     if missing := sorted(_KNOWN - heads.keys()):
-        raise ValueError(f"no official FCPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
+        raise ValueError(f"not an official FCPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
     if unknown := sorted(heads.keys() - _KNOWN):
         raise ValueError(f"{len(unknown)} tensors have names that no FCPose checkpoint has: {unknown[:5]}")
 
@@ -66,10 +66,10 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         [heads[name].reshape(1) for name in _SCALES]
     )
     converted["keypoint_head.ranges"] = heads[_RANGES]
-    # One linear layer on 3x3 patches is a 3x3 convolution.
+    # A linear layer on 3x3 patches is a 3x3 convolution.
     channels = heads[f"{_DETECTOR}.bbox_pred.weight"].shape[1]
     converted["keypoint_head.controller.weight"] = heads[_GENERATOR].unflatten(1, (channels, 3, 3))
-    # The last convolution of the tower gives F first, then the offsets.
+    # The last convolution of the official tower gives F and then the offsets; here they are two convolutions.
     num_offsets = 2 * len(heads[f"{_BASIS}.p3_logits.bias"])
     for name in _LAST:
         leaf = name.rpartition(".")[2]

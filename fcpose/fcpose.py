@@ -1,4 +1,9 @@
-"""The model FCPose: FCOS, a keypoint head generated at every detection, and offsets that refine its peaks.
+"""The model :class:`FCPose`: an FCOS detector, keypoint heads generated for each person, and offsets.
+
+A generated head turns the map F, which all persons of an image share, into the heatmaps of its person.
+Offsets refine the peaks of these heatmaps.
+
+Source: FCPose (arXiv 2105.14185), section 3.
 
 Letters: N images, R locations, P positive locations, Q of them that train keypoints, M candidates or
 detections, K keypoints, H and W the size of the heatmaps.
@@ -56,20 +61,20 @@ class FCPose(PoseEstimator):
     """Fully convolutional multi-person pose estimation with dynamic convolutions (arXiv 2105.14185).
 
     Args:
-        backbone: from images to the named maps of the pyramid.
-        skeleton: the keypoints of a person.
+        backbone: computes the named maps of the pyramid from images.
+        skeleton: the skeleton of the keypoints.
         detector: FCOS with the towers "cls" and "box" and the predictions "cls", "ltrb" and "centerness".
-        basis_features: names of the levels that the map F is made of, finest first.
-        basis: from these levels to the tower of F.
-        bases: from that tower to F.
-        offsets: from the finest level and that tower to (N, K, 2, H, W), pixels.
-        offset_reader: from shared maps, predictions, selected locations and (Q, K, n) cells to (Q, K, n, 2).
+        basis_features: names of the levels that the map F is computed from, finest first.
+        basis: computes the tower of F from these levels.
+        bases: computes F from that tower.
+        offsets: computes (N, K, 2, H, W) shared offsets in pixels from the finest level and that tower.
+        offset_reader: reads the offsets of Q persons at (Q, K, n) cells, as (Q, K, n, 2).
         keypoint_head: generates keypoint heads at locations and applies them to F.
         keypoint_losses: name -> the loss and its weight.
-        keypoint_score: confidence of keypoints, their third value.
-        max_positives: locations of a batch that train keypoints.
-        auxiliary: heatmaps of all persons together, in training; or None.
-        auxiliary_weight: weight of each of their two losses.
+        keypoint_score: confidence of the keypoints, their third value.
+        max_positives: largest number of positive locations of a batch that train keypoints.
+        auxiliary: predicts heatmaps of all persons together in training, or None.
+        auxiliary_weight: weight of each of the two auxiliary losses.
         pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
@@ -164,7 +169,7 @@ class FCPose(PoseEstimator):
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls, loss_centerness, loss_box, loss_heatmap; loss_offset and the auxiliary ones if any."""
+        """loss_cls, loss_centerness, loss_box, loss_heatmap; also loss_offset and auxiliary ones if any."""
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
         shared = self._shared_maps(features)
@@ -179,9 +184,9 @@ class FCPose(PoseEstimator):
         return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by score, the root of class probability times centerness.
+        """The poses of each image, with the root of class probability times centerness as score.
 
-        Duplicates are suppressed by their boxes before any keypoint is computed.
+        Non-maximum suppression acts on the boxes, before any keypoint is computed.
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
@@ -194,7 +199,7 @@ class FCPose(PoseEstimator):
         rows = candidates.locations.by_image(len(images))
         for image, (size, own) in enumerate(zip(images.image_sizes, rows, strict=True)):
             kept = self.detector.suppress(boxes[own], candidates.scores[own])
-            # A box beside the image, in its padding, is no person of it.
+            # A box that lies in the padding beside the image is not a person of the image.
             kept = kept[clip_boxes(boxes[own][kept], size).nonempty()]
             results.append(
                 make_detections(
@@ -207,6 +212,7 @@ class FCPose(PoseEstimator):
         return results
 
     def _shared_maps(self, features: dict[str, Tensor]) -> SharedMaps:
+        """F and the shared offsets, in full precision also under autocast."""
         levels = [features[name] for name in self.basis_features]
         merged = self.basis.merge(levels)
         tower = self.basis.tower(merged)
@@ -217,13 +223,13 @@ class FCPose(PoseEstimator):
     def _keypoint_batch(
         self, predictions: DensePredictions, shared: SharedMaps, positives: Positives, people: list[Tensor]
     ) -> KeypointBatch:
-        """The heatmaps of the positives that train keypoints, and their ground truth."""
+        """The predictions and the ground truth of the positive locations that train keypoints."""
         at = positives.locations.images, positives.locations.index
         confidence = predictions.probability("cls")[at] * predictions.probability("centerness")[at]
         sample = sample_positives(positives.persons, confidence.detach(), limit=self.max_positives)
         selected = positives.locations[sample.index]
         heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
-        heatmaps = [  # positives, and so the selected ones, are sorted by image
+        heatmaps = [  # the positives are sorted by image, and so are the selected ones
             self.keypoint_head(bases, heads[own])
             for bases, own in zip(shared.bases, selected.by_image(len(shared.bases)), strict=True)
         ]
@@ -255,7 +261,7 @@ class FCPose(PoseEstimator):
     def _keypoints(
         self, predictions: DensePredictions, shared: SharedMaps, selected: SelectedLocations, image: int
     ) -> Tensor:
-        """(M, K, 3) keypoints of one image's M detections: x and y in pixels, confidence."""
+        """(M, K, 3) keypoints of the M detections of one image: x and y in pixels, and confidence."""
         heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
         centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)

@@ -1,8 +1,9 @@
-"""The losses of FCPose beyond FCOS's own: of the heatmaps, and of the offsets that refine their peaks.
+"""The losses of FCPose beyond those of FCOS: of the heatmaps, and of the offsets that refine their peaks.
 
-Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, H and W the size of the
-heatmaps, which is that of F unless they are enlarged.
+Each loss is a function of a :class:`KeypointBatch`.
 
+Letters: N images, G persons of one image, Q sampled positive locations, K keypoints, n cells per keypoint, H
+and W the size of the heatmaps, which is that of F unless they are enlarged.
 """
 
 from collections.abc import Callable
@@ -22,29 +23,29 @@ from posecore.structures.heatmaps import (
     keypoint_cells,
 )
 
-# The heatmaps of the official code are enlarged so many times before the softmax.
+# How many times the official code enlarges the heatmaps before the softmax.
 UPSAMPLING = 4
-# The official expected distance: how fast it saturates, and what it is divided by.
+# The official expected distance: slope of its tanh, and the number that it is divided by.
 DISTANCE_SLOPE, DISTANCE_NORMALIZER = 6.0, 12.0
-# Square pixels below the root of a distance, whose gradient would not be finite at zero.
+# Square pixels added below the root of a distance, so that its gradient is finite at a distance of zero.
 DISTANCE_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
 class KeypointBatch:
-    """What is predicted and what is true.
+    """The predictions and the ground truth of the sampled positive locations of a batch.
 
     Attributes:
         logits: (Q, K, H, W) heatmaps of the sampled positives.
-        weights: (Q,); those of a person's positives sum to one.
-        images: (Q,) int64.
-        boxes: (Q, 4) of their persons, corners in pixels.
-        keypoints: (Q, K, 3) of their persons, in pixels.
-        offsets: (N, K, 2, H, W), in pixels, from a cell's center.
+        weights: (Q,) weights; those of the positives of one person sum to one.
+        images: (Q,) int64 index of the image.
+        boxes: (Q, 4) boxes of the positives' persons, corners in pixels.
+        keypoints: (Q, K, 3) keypoints of the positives' persons, in pixels.
+        offsets: (N, K, 2, H, W) shared offsets from the center of each cell, in pixels.
         read_offsets: from (Q, K, n) cells, row * W + column, to the (Q, K, n, 2) offsets of the sampled
-            positives there, which may be each person's own.
-        people: per image the keypoints of all persons, (G, K, 3).
-        stride: pixels per cell.
+            positives in these cells, which may be generated for each person.
+        people: (G, K, 3) keypoints of all persons of each image.
+        stride: pixels per cell of the heatmaps.
     """
 
     logits: Tensor
@@ -59,7 +60,7 @@ class KeypointBatch:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
+        """(H, W) of the heatmaps."""
         return self.logits.shape[2], self.logits.shape[3]
 
 
@@ -67,9 +68,10 @@ KeypointLoss = Callable[[KeypointBatch], LossTerm]
 
 
 def heatmap_cross_entropy(batch: KeypointBatch) -> LossTerm:
-    """Cross-entropy of the softmax over cells with each labeled keypoint's cell (equation 3).
+    """Cross-entropy of the softmax over cells with the cell of each labeled keypoint (equation 3).
 
-    The mean is over labeled keypoints; the positives of a person share its weight.
+    The loss is the mean over the labeled keypoints of all persons. The positives of a person share its
+    weight.
     """
     weights = (batch.keypoints[..., 2] > 0) * batch.weights[:, None]
     losses = cell_cross_entropy(batch.logits, batch.keypoints, batch.stride)
@@ -77,9 +79,10 @@ def heatmap_cross_entropy(batch: KeypointBatch) -> LossTerm:
 
 
 def upsampled_cross_entropy(batch: KeypointBatch) -> LossTerm:
-    """As in the official code: over cells four times finer; keypoints without a cell there do not count.
+    """Cross-entropy over cells four times finer, as in the official code.
 
-    The sum over a person's keypoints is divided by K, whatever is labeled, and the mean is over persons.
+    Keypoints that are not labeled or lie beside the map do not count. The sum over the keypoints of a person
+    is divided by K, however many are labeled, and the loss is the mean over persons.
     """
     logits = F.interpolate(batch.logits, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
     cells = _fine_cells(batch)
@@ -89,46 +92,46 @@ def upsampled_cross_entropy(batch: KeypointBatch) -> LossTerm:
 
 
 def squared_offset_error(batch: KeypointBatch) -> LossTerm:
-    """Mean squared error of the offsets around each labeled keypoint, in cells.
+    """Mean squared error of the shared offsets around each labeled keypoint, in cells.
 
-    The nine cells within one of the keypoint's own, as far as they are on the map, are to point at it.
-    The offsets do not know persons, so all persons of an image count.
+    The keypoint's cell and its eight neighbors, as far as they are on the map, are trained to point at the
+    keypoint. The offsets are shared by all persons of an image, so all persons count.
     """
     total, count = batch.offsets.new_zeros(()), batch.weights.new_zeros(())
     for offsets, persons in zip(batch.offsets, batch.people, strict=True):
         cells, supervised = _cells_around(persons, batch.size, batch.stride)
-        who, keypoints, _ = supervised.nonzero(as_tuple=True)
+        owners, keypoints, _ = supervised.nonzero(as_tuple=True)
         chosen = cells[supervised]
-        found = offsets.flatten(2)[keypoints, :, chosen]
-        ground_truth = persons[who, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
-        total = total + ((found - ground_truth) / batch.stride).square().mean(dim=1).sum()
-        count = count + len(who)
+        predicted = offsets.flatten(2)[keypoints, :, chosen]
+        targets = persons[owners, keypoints, :2] - cell_centers(chosen, batch.size[1], batch.stride)
+        total = total + ((predicted - targets) / batch.stride).square().mean(dim=1).sum()
+        count = count + len(owners)
     return LossTerm(total, count)
 
 
 def squared_own_offset_error(batch: KeypointBatch) -> LossTerm:
-    """As :func:`squared_offset_error`, of the offsets that each sampled positive has for its own person.
+    """Mean squared error of the offsets that are generated for each sampled positive, in cells.
 
-    The positives of a person share its weight.
+    The cells are those of :func:`squared_offset_error`. The positives of a person share its weight.
     """
     cells, supervised = _cells_around(batch.keypoints, batch.size, batch.stride)
-    ground_truth = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
-    errors = ((batch.read_offsets(cells) - ground_truth) / batch.stride).square().mean(dim=-1)
+    targets = batch.keypoints[:, :, None, :2] - cell_centers(cells, batch.size[1], batch.stride)
+    errors = ((batch.read_offsets(cells) - targets) / batch.stride).square().mean(dim=-1)
     weights = supervised * batch.weights[:, None, None]
     return LossTerm((errors * weights).sum(), weights.sum())
 
 
 def expected_distance(batch: KeypointBatch) -> LossTerm:
-    """As in the official code: how far the cells' refined positions are from the ground truth, averaged by the heatmap.
+    """Distance from the cells' refined points to the keypoint, averaged by the heatmap (the official code).
 
-    A distance d counts tanh(6 d / s) with s half the sum of the box's sides. The heatmap's softmax gets
-    gradient too. The sum over labeled keypoints is weighed as in :func:`upsampled_cross_entropy`, but not
-    divided by K.
+    A distance d contributes tanh(6 d / s), with s half the sum of the sides of the box. The average weighs a
+    cell by the softmax of the heatmap, which gets a gradient too. Keypoints and persons are weighted as in
+    :func:`upsampled_cross_entropy`, but the sum over keypoints is not divided by K.
     """
     probability = batch.logits.flatten(2).softmax(dim=2)
     centers = make_locations([batch.size], [batch.stride], batch.offsets.device).points
-    where = batch.offsets.flatten(3) + centers.T  # (N, K, 2, H * W)
-    errors = where[batch.images] - batch.keypoints[..., :2, None]
+    points = batch.offsets.flatten(3) + centers.T  # (N, K, 2, H * W)
+    errors = points[batch.images] - batch.keypoints[..., :2, None]
     distance = (errors.square().sum(dim=2) + DISTANCE_EPSILON).sqrt()
     sides = (batch.boxes[:, 2:] - batch.boxes[:, :2]).sum(dim=1).clamp(min=1) / 2
     saturated = torch.tanh(DISTANCE_SLOPE * distance / sides[:, None, None])
@@ -149,7 +152,7 @@ OFFSET_LOSSES: dict[str, KeypointLoss] = {
 
 
 def _cells_around(keypoints: Tensor, size: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
-    """The nine cells within one of each keypoint's own, moved onto the map, and which of them count.
+    """The cell of each keypoint and its eight neighbors, moved onto the map, and which of them count.
 
     Args:
         keypoints: (G, K, 3).
@@ -171,7 +174,7 @@ def _cells_around(keypoints: Tensor, size: tuple[int, int], stride: int) -> tupl
 
 
 def _fine_cells(batch: KeypointBatch) -> Cells:
-    """Where keypoints lie on the enlarged heatmaps."""
+    """The cells of the keypoints on the enlarged heatmaps."""
     height, width = batch.size
     return keypoint_cells(
         batch.keypoints, (UPSAMPLING * height, UPSAMPLING * width), batch.stride // UPSAMPLING

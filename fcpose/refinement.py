@@ -1,6 +1,8 @@
-"""The refinement of peaks: offsets from the centers of cells, shared by all persons or generated for each.
+"""The refinement of peaks by offsets from the centers of cells, shared by all persons or generated for each.
 
 MODEL.FCPOSE.REFINEMENT names one of :data:`REFINEMENTS`, a function that builds the :class:`Refinement`.
+
+Source: FCPose (arXiv 2105.14185), section 3.2 and Tables 4 and 5.
 
 Letters: N images, Q selected locations, K keypoints, n cells per keypoint, C channels of F, H and W the size
 of the heatmaps.
@@ -21,7 +23,7 @@ from posecore.modeling.fcos.locations import SelectedLocations
 from posecore.modeling.keypoint_network import KeypointNetworks
 from posecore.structures.heatmaps import cell_centers
 
-# How many times larger a deconvolution makes the heatmaps (Table 4): from 1/8 of the image to 1/2.
+# How many times larger the deconvolution makes the heatmaps (Table 4): from 1/8 of the image to 1/2.
 DECONVOLUTION = 4
 
 
@@ -31,16 +33,16 @@ class SharedOffsetReader(nn.Module):
     def forward(
         self, shared: SharedMaps, predictions: DensePredictions, selected: SelectedLocations, cells: Tensor
     ) -> Tensor:
-        """The offsets at cells of the heatmaps.
+        """Reads the offsets at cells of the heatmaps.
 
         Args:
-            shared: of the batch.
-            predictions: of the detector.
+            shared: the shared maps of the batch.
+            predictions: the predictions of the detector.
             selected: the Q locations of the persons.
-            cells: (Q, K, n) int64, row * W + column.
+            cells: (Q, K, n) int64 cells, row * W + column.
 
         Returns:
-            (Q, K, n, 2) from the center of the cell to the keypoint, pixels.
+            (Q, K, n, 2) offsets from the center of the cell to the keypoint, in pixels.
         """
         width = shared.offsets.shape[4]
         images = selected.images[:, None, None]
@@ -49,10 +51,10 @@ class SharedOffsetReader(nn.Module):
 
 
 class GeneratedOffsetReader(nn.Module):
-    """Generates a 1x1 convolution on F for every person (Table 5) and applies it at the cells only.
+    """Generates a 1x1 convolution on F for every person (Table 5) and applies it at the given cells only.
 
     Args:
-        networks: from F to 2K channels, x and y of each keypoint, in cells.
+        networks: generates the convolution from F to 2K channels, x and y of each keypoint in cells.
     """
 
     def __init__(self, networks: KeypointNetworks) -> None:
@@ -62,7 +64,7 @@ class GeneratedOffsetReader(nn.Module):
     def forward(
         self, shared: SharedMaps, predictions: DensePredictions, selected: SelectedLocations, cells: Tensor
     ) -> Tensor:
-        """As :meth:`SharedOffsetReader.forward`."""
+        """Computes the offsets at cells of the heatmaps; see :meth:`SharedOffsetReader.forward`."""
         own = self.networks.generate(predictions.towers["box"], predictions.locations, selected)
         width, stride = shared.bases.shape[3], self.networks.stride
         (layer,) = self.networks.layers.split(own.parameters)
@@ -81,11 +83,11 @@ class Refinement:
     """The parts of the model that depend on how peaks are refined.
 
     Attributes:
-        offsets: from the finest level and the tower of F to (N, K, 2, H, W), pixels.
-        offset_reader: from shared maps, the detector's predictions, selected locations and cells to offsets.
+        offsets: computes (N, K, 2, H, W) offsets in pixels from the finest level and the tower of F.
+        offset_reader: reads or generates the offsets of selected locations at given cells.
         heatmap_stride: pixels per cell of the heatmaps.
-        offset_loss: of the offsets; None where there are none.
-        resize: from heatmaps at the stride of F to those at ``heatmap_stride``; None for the same.
+        offset_loss: loss of the offsets; None where offsets are not trained.
+        resize: resizes heatmaps from the stride of F to ``heatmap_stride``; None if the strides are equal.
     """
 
     offsets: nn.Module
@@ -99,6 +101,7 @@ def offsets_from_finest_level(cfg: CfgNode, in_channels: int, num_keypoints: int
     """Offsets from one convolution on the first level, as in the paper.
 
     Args:
+        cfg: the configuration.
         in_channels: channels of the pyramid.
         num_keypoints: K.
         stride: pixels per cell of F.
@@ -112,7 +115,7 @@ def offsets_from_finest_level(cfg: CfgNode, in_channels: int, num_keypoints: int
 
 
 def offsets_from_tower(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) -> Refinement:
-    """Offsets from the convolutions of F, as in the official code."""
+    """Offsets from the tower of F, as in the official code; see :func:`offsets_from_finest_level`."""
     return Refinement(
         offsets=TowerOffsets(cfg.MODEL.FCPOSE.CONVS_DIM, num_keypoints),
         offset_reader=SharedOffsetReader(),
@@ -122,7 +125,11 @@ def offsets_from_tower(cfg: CfgNode, in_channels: int, num_keypoints: int, strid
 
 
 def generated_offsets(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) -> Refinement:
-    """Offsets from a layer that is generated for every person (Table 5)."""
+    """Offsets from a layer that is generated for every person (Table 5).
+
+    Raises:
+        ValueError: MODEL.FCPOSE.OFFSET_LOSS is not "squared".
+    """
     _require(cfg, "OFFSET_LOSS", "squared")
     networks = KeypointNetworks(
         cfg.MODEL.FCOS.CHANNELS,
@@ -140,7 +147,11 @@ def generated_offsets(cfg: CfgNode, in_channels: int, num_keypoints: int, stride
 
 
 def deconvolution(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) -> Refinement:
-    """Heatmaps four times finer instead of offsets (Table 4)."""
+    """Heatmaps four times finer instead of offsets (Table 4).
+
+    Raises:
+        ValueError: MODEL.FCPOSE.HEATMAP_LOSS is not "cells".
+    """
     _require(cfg, "HEATMAP_LOSS", "cells")
     return Refinement(
         offsets=NoOffsets(num_keypoints, DECONVOLUTION),
@@ -158,7 +169,7 @@ def deconvolution(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: in
 
 
 def no_refinement(cfg: CfgNode, in_channels: int, num_keypoints: int, stride: int) -> Refinement:
-    """A keypoint is the center of its cell (Table 4)."""
+    """No refinement: a keypoint is the center of its cell (Table 4)."""
     return Refinement(
         offsets=NoOffsets(num_keypoints, 1),
         offset_reader=SharedOffsetReader(),
@@ -178,14 +189,15 @@ REFINEMENTS: dict[str, Callable[[CfgNode, int, int, int], Refinement]] = {
 
 
 def coordinate_ranges(cfg: CfgNode) -> tuple[float, ...]:
-    """Per level the pixels that one unit of the relative coordinates stands for.
+    """The number of pixels in one unit of the relative coordinates, for each level.
 
-    They are the largest sizes of the levels' persons, which for the last level is that of the image.
+    It is the largest size of the persons of the level; for the last level, that of the image.
     """
     return (*cfg.MODEL.FCOS.SIZE_RANGES, cfg.INPUT.MAX_SIZE_TRAIN)
 
 
 def _require(cfg: CfgNode, key: str, value: str) -> None:
+    """Raises an error unless MODEL.FCPOSE has the value at that key."""
     node = cfg.MODEL.FCPOSE
     if node[key] != value:
         raise ValueError(

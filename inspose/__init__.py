@@ -1,4 +1,4 @@
-"""InsPose: a keypoint network of its own for every person (arXiv 2107.08982)."""
+"""InsPose, which generates a keypoint network for every person (arXiv 2107.08982)."""
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from inspose.config import add_config

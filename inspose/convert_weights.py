@@ -1,20 +1,20 @@
-"""The parameter names of the official code (opera), and what they are called here."""
+"""Conversion of InsPose weights: :func:`convert` renames the parameters of the official code (opera)."""
 
 import torch
 from torch import Tensor
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 _HEAD = "bbox_head"
-# Blocks of each of ResNet-50's stages.
+# Number of blocks of each stage of ResNet-50.
 _BLOCKS = (3, 4, 6, 3)
-# Outputs of a KP-Net's first layer.
+# Output channels of the first layer of a KP-Net.
 _WIDTH = 8
-# Pixels that one unit of the relative coordinates stands for, per level; constants there.
+# Number of pixels in one unit of the relative coordinates, per level; constants of the official code.
 _RANGES = (64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
 def _batch_norm(theirs: str, ours: str, frozen: bool) -> dict[str, str]:
-    # A frozen norm has no count; theirs is dropped.
+    # A frozen norm has no batch count here, so the official one is dropped (mapped to "").
     return {f"{theirs}.{leaf}": "" if frozen and leaf == _NORM[-1] else f"{ours}.{leaf}" for leaf in _NORM}
 
 
@@ -75,23 +75,25 @@ def _heads() -> dict[str, str]:
 
 _SAME = _backbone() | _pyramid() | _heads()
 _CONTROLLER = (f"{_HEAD}.controller.weight", f"{_HEAD}.controller.bias")
-# Its length is the number of channels of the shared map.
+# The length of this tensor is the number of channels of the shared map.
 _SHARED = f"{_HEAD}.shared_convs.4.gn.bias"
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under this project's names, for a model of configs/inspose/official.
+    """Renames the tensors of an official state dict, for a model of configs/inspose/official.
 
     Args:
         state: an official state dict.
 
     Raises:
-        ValueError: a tensor of the official model is missing, or one has a name that it does not have; the
-            message shows some.
+        ValueError: tensors of the official model are missing, or some names do not belong to it; the message
+            shows the first five.
     """
     known = {*_SAME, *_CONTROLLER}
     if missing := sorted(known - state.keys()):
-        raise ValueError(f"no official InsPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}")
+        raise ValueError(
+            f"not an official InsPose checkpoint: it lacks {len(missing)} tensors: {missing[:5]}"
+        )
     if unknown := sorted(state.keys() - known):
         raise ValueError(f"{len(unknown)} tensors have names that no InsPose checkpoint has: {unknown[:5]}")
     converted = {ours: state[theirs] for theirs, ours in _SAME.items() if ours}
@@ -104,14 +106,14 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def coordinates_first(parameters: Tensor, channels: int) -> Tensor:
-    """Reorders what generates, or what makes up, KP-Nets.
+    """Reorders the parameters of KP-Nets, or of the controller that generates them, from official to ours.
 
-    There the relative coordinates follow the channels of the shared map and point from the location to the
-    cell; here they come first and point from the cell to the location.
+    In the official code the relative coordinates follow the channels of the shared map and point from the
+    location to the cell. Here they come first and point from the cell to the location.
 
     Args:
-        parameters: (number of a network's parameters, ...).
-        channels: of the shared map.
+        parameters: (number of parameters of a network, ...).
+        channels: number of channels of the shared map.
     """
     end = _WIDTH * (channels + 2)
     shared, coordinates = parameters[:end].unflatten(0, (_WIDTH, channels + 2)).split([channels, 2], dim=1)

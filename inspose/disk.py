@@ -1,4 +1,6 @@
-"""Disk offsets of InsPose: the branch that refines peaks, and its targets in disks around the keypoints.
+"""The disk offsets of InsPose: the branch :class:`DiskOffsets`, which refines peaks, and its targets.
+
+Source: InsPose (arXiv 2107.08982), section 3.3.
 
 Letters: N images, C channels, G persons of one image, K keypoint types, S supervised (image, type, cell)
 triples, H and W the size of the offset map.
@@ -15,14 +17,14 @@ from posecore.structures.heatmaps import cell_centers, nearest_cells
 
 
 class DiskOffsets(nn.Module):
-    """Three 3x3 convolutions to an offset per cell and keypoint type (section 3.3).
+    """Predicts an offset per cell and keypoint type by three 3x3 convolutions (section 3.3).
 
     Args:
-        in_channels: channels of the level.
+        in_channels: channels of the level that it reads.
         channels: channels of the first two convolutions.
         num_keypoints: K.
-        norm: norm behind each of these two.
-        resize: from (N, 2K, H', W') at the size of the level to (N, 2K, H, W).
+        norm: norm behind each of the first two convolutions.
+        resize: resizes (N, 2K, H', W'), of the size of the level, to (N, 2K, H, W).
         stride: pixels per cell of the offset map.
     """
 
@@ -43,7 +45,7 @@ class DiskOffsets(nn.Module):
         self.resize = resize
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(N, C, H', W') -> (N, K, 2, H, W) from the center of each cell to the keypoint, in pixels."""
+        """A level (N, C, H', W') -> (N, K, 2, H, W) from the centers of cells to the keypoint, in pixels."""
         cells = self.resize(self.predictor(self.tower(feature)))
         return cells.unflatten(1, (-1, 2)) * self.stride
 
@@ -53,10 +55,10 @@ class SupervisedCells:
     """The targets of the offset map, at the cells where it is trained.
 
     Attributes:
-        images: (S,) int64.
-        types: (S,) int64, which keypoint.
-        cells: (S,) int64, row * W + column.
-        offsets: (S, 2), pixels.
+        images: (S,) int64 index of the image.
+        types: (S,) int64 index of the keypoint type.
+        cells: (S,) int64 cell, row * W + column.
+        offsets: (S, 2) offset from the center of the cell to the keypoint, in pixels.
     """
 
     images: Tensor
@@ -69,16 +71,19 @@ class SupervisedCells:
 
 
 def disk_targets(people: list[Tensor], size: tuple[int, int], stride: int, radius: float) -> SupervisedCells:
-    """The cells whose centers are within a disk around each labeled keypoint (section 3.3).
+    """The targets at all cells whose centers lie in a disk around a labeled keypoint (section 3.3).
+
+    A cell in the disks of several persons' keypoints of one type has the nearest one as its target.
 
     Args:
-        people: per image (G, K, 3) in pixels, finite.
-        size: (H, W).
+        people: (G, K, 3) keypoints of each image, in pixels, finite.
+        size: (H, W) of the offset map.
         stride: pixels per cell.
-        radius: of the disk, in cells; from sqrt(1/2) on it holds a cell's center wherever the keypoint is.
+        radius: radius of the disk in cells, at least sqrt(1/2), so that every disk contains the center of a
+            cell.
 
     Raises:
-        ValueError: a smaller radius.
+        ValueError: the radius is smaller.
     """
     if radius < math.sqrt(0.5):
         raise ValueError(
@@ -94,22 +99,22 @@ def disk_targets(people: list[Tensor], size: tuple[int, int], stride: int, radiu
 
 
 def join_people(people: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Per image (G, K, 3) -> the persons of all images one after the other, and the image of each."""
+    """(G, K, 3) of each image -> the persons of all images in one tensor, and the image index of each."""
     counts = torch.tensor([len(persons) for persons in people], device=people[0].device)
     return torch.cat(people), torch.arange(len(people), device=counts.device).repeat_interleave(counts)
 
 
 def window(keypoints: Tensor, size: tuple[int, int], stride: int, reach: int) -> tuple[Tensor, Tensor]:
-    """The square of cells around each keypoint's own.
+    """The square of cells around the cell of each keypoint.
 
     Args:
-        keypoints: (G, K, 3), finite.
-        size: (H, W).
+        keypoints: (G, K, 3) in pixels, finite.
+        size: (H, W) of the map.
         stride: pixels per cell.
-        reach: cells to each side.
+        reach: number of cells to each side.
 
     Returns:
-        (G, K, (2 * reach + 1)^2) int64 cells, row * W + column, row by row; and whether they are on the map.
+        (G, K, (2 * reach + 1)^2) int64 cells, row * W + column, row by row; and whether each is on the map.
     """
     height, width = size
     own = nearest_cells(keypoints, size, stride)
@@ -123,30 +128,31 @@ def window(keypoints: Tensor, size: tuple[int, int], stride: int, reach: int) ->
 def keep_nearest(
     images: Tensor, cells: Tensor, offsets: Tensor, distances: Tensor, supervised: Tensor
 ) -> SupervisedCells:
-    """Gives a cell that keypoints of one type of several persons claim to the nearest one.
+    """Makes the targets of cells that may be near the keypoints of several persons.
 
-    Of equally near ones the first is taken.
+    A cell keeps, for each keypoint type, the target of the nearest keypoint, and of equally near ones the
+    first.
 
     Args:
-        images: (G,) the image of each person.
-        cells: (G, K, n) that its keypoints claim.
-        offsets: (G, K, n, 2) their targets there.
-        distances: (G, K, n) by which the nearest is found.
-        supervised: (G, K, n) bool, which of them count.
+        images: (G,) int64 index of the image of each person.
+        cells: (G, K, n) cells around each keypoint.
+        offsets: (G, K, n, 2) target offsets in these cells.
+        distances: (G, K, n) distances that decide which keypoint is nearest.
+        supervised: (G, K, n) bool, which of the cells are trained.
     """
     persons, types, _ = supervised.nonzero(as_tuple=True)
-    owners, cells, offsets = images[persons], cells[supervised], offsets[supervised]
+    images, cells, offsets = images[persons], cells[supervised], offsets[supervised]
     order = distances[supervised].argsort(stable=True)
-    for key in (cells, types, owners):  # the last key of stable sorts is the first of the order
+    for key in (cells, types, images):  # stable sorts, so the last key decides first
         order = order[key[order].argsort(stable=True)]
-    places = torch.stack([owners, types, cells], dim=1)[order]
+    positions = torch.stack([images, types, cells], dim=1)[order]
     first = torch.ones(len(order), dtype=torch.bool, device=order.device)
-    first[1:] = (places[1:] != places[:-1]).any(dim=1)
+    first[1:] = (positions[1:] != positions[:-1]).any(dim=1)
     kept = order[first]
-    return SupervisedCells(owners[kept], types[kept], cells[kept], offsets[kept])
+    return SupervisedCells(images[kept], types[kept], cells[kept], offsets[kept])
 
 
 def offset_errors(offsets: Tensor, targets: SupervisedCells, stride: int) -> Tensor:
-    """(S,) absolute error in cells, the mean of x and y, of (N, K, 2, H, W) offsets in pixels."""
-    found = offsets.flatten(3)[targets.images, targets.types, :, targets.cells]
-    return ((found - targets.offsets) / stride).abs().mean(dim=1)
+    """(S,) absolute errors in cells, averaged over x and y, of (N, K, 2, H, W) offsets in pixels."""
+    predicted = offsets.flatten(3)[targets.images, targets.types, :, targets.cells]
+    return ((predicted - targets.offsets) / stride).abs().mean(dim=1)

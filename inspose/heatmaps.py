@@ -1,4 +1,6 @@
-"""Heatmaps of all persons together: their targets and loss, CornerNet's.
+"""The targets and the loss of the auxiliary heatmaps, which show all persons of an image together.
+
+Both are those of CornerNet (arXiv 1808.01244). InsPose (arXiv 2107.08982), section 3.4, trains with them.
 
 Letters: N images, G persons of one image, K keypoint types, H and W the size of the maps.
 """
@@ -9,21 +11,22 @@ from torch import Tensor
 
 from posecore.structures.heatmaps import gaussian_heatmaps, nearest_cells
 
-# Overlap (IoU) that a box moved by the radius keeps at least, by CornerNet's rule.
+# The least IoU with itself of a box whose corners are moved by the radius (CornerNet's rule).
 OVERLAP = 0.9
 # The largest radius, in cells.
 MAX_RADIUS = 3
-# Exponents of the loss: how easy cells are discounted, and cells near a keypoint.
+# Exponents of the loss, alpha and beta in CornerNet: they reduce the weight of easy cells, and of cells near
+# a keypoint.
 FOCUS, NEARNESS = 2, 4
 
 
 def heatmap_targets(people: list[Tensor], boxes: list[Tensor], size: tuple[int, int], stride: int) -> Tensor:
-    """A Gaussian around every labeled keypoint, wider for larger persons.
+    """Target heatmaps with a Gaussian around every labeled keypoint, wider for larger persons.
 
     Args:
-        people: per image (G, K, 3) in pixels, finite.
-        boxes: per image (G, 4) corners.
-        size: (H, W).
+        people: (G, K, 3) keypoints of each image, in pixels, finite.
+        boxes: (G, 4) boxes of each image, corners in pixels.
+        size: (H, W) of the heatmaps.
         stride: pixels per cell.
 
     Returns:
@@ -38,11 +41,11 @@ def heatmap_targets(people: list[Tensor], boxes: list[Tensor], size: tuple[int, 
 
 
 def radius_of(boxes: Tensor) -> Tensor:
-    """The radius of each box's keypoints, in whole cells.
+    """The radius of the Gaussians of each person, in whole cells, by CornerNet's rule.
 
-    CornerNet's rule, with the larger root of the third of its equations, which is not divided by twice the
-    leading coefficient, as its published code and many others have it. The true roots would be below one cell
-    for nearly everybody. The other two equations never give less.
+    The rule takes the least of the roots of three quadratic equations. As in CornerNet's code, the root of
+    the third equation is not divided by the leading coefficient; the true root would be below one cell for
+    nearly all persons. The other two equations never give less and are left out.
 
     Args:
         boxes: (G, 4) corners in cells.
@@ -60,11 +63,16 @@ def radius_of(boxes: Tensor) -> Tensor:
 
 
 def heatmap_errors(logits: Tensor, targets: Tensor) -> Tensor:
-    """The variant of focal loss that CornerNet has, of each cell; its equation 1.
+    """CornerNet's variant of focal loss, of each cell.
 
     Args:
         logits: (N, K, H, W).
-        targets: (N, K, H, W); exactly 1 where a keypoint is.
+        targets: (N, K, H, W), exactly 1 in the cells of keypoints.
+
+    Returns:
+        (N, K, H, W).
+
+    Source: CornerNet (arXiv 1808.01244), equation 1.
     """
     probability = logits.sigmoid()
     at_keypoint = -F.logsigmoid(logits) * (1 - probability) ** FOCUS

@@ -1,4 +1,9 @@
-"""The model InsPose: FCOS, a keypoint network generated at every location, and offsets that refine its peaks.
+"""The model :class:`InsPose`: an FCOS detector, keypoint networks generated for each person, and offsets.
+
+A generated network (KP-Net) turns the keypoint features, which all persons of an image share, into the
+heatmaps of its person. Offsets refine the peaks of these heatmaps.
+
+Source: InsPose (arXiv 2107.08982), section 3.
 
 Letters: N images, R locations over all levels, P positive locations, M candidates, K keypoints, H and W the
 size of the keypoint features.
@@ -33,11 +38,11 @@ from posecore.structures.heatmaps import cell_centers, only_labeled, refined_poi
 from posecore.structures.instances import keypoint_tensors
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
-# Side of the convolution that generates KP-Nets.
+# Kernel size of the controller, the convolution that generates KP-Nets.
 CONTROLLER_KERNEL = 3
-# One unit of the relative coordinates, in cells of the location's level.
+# Number of cells of the location's level in one unit of the relative coordinates.
 RANGE = 8
-# Initial value of the sigmoid of auxiliary heatmaps.
+# Initial value of the sigmoid of the auxiliary heatmaps.
 HEATMAP_PRIOR = 0.1
 
 
@@ -46,16 +51,16 @@ class InsPose(PoseEstimator):
     """Instance-aware networks for single-stage multi-person pose estimation (arXiv 2107.08982).
 
     Args:
-        backbone: from images to the named maps of the pyramid.
-        skeleton: the keypoints of a person.
+        backbone: computes the named maps of the pyramid from images.
+        skeleton: the skeleton of the keypoints.
         detector: FCOS with the towers "cls" and "controller" and the prediction "cls"; a prediction "ltrb"
             adds boxes, which non-maximum suppression then acts on.
         level: name of the level that the other branches read.
-        keypoint_features: from that level to the map that the networks read.
+        keypoint_features: computes the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
-        disk_offsets: from that level to offsets of all cells; None takes the centers of cells as keypoints.
-        disk_radius: cells around a keypoint that train offsets.
-        heatmap_branch: heatmaps of all persons together, in training; or None.
+        disk_offsets: computes the offsets of all cells; None if keypoints are the centers of cells.
+        disk_radius: radius in cells of the disk around a keypoint where offsets are trained.
+        heatmap_branch: predicts heatmaps of all persons together in training, or None.
         pixel_mean, pixel_std: see :class:`PoseEstimator`.
     """
 
@@ -150,7 +155,7 @@ class InsPose(PoseEstimator):
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls and loss_keypoint; loss_box, loss_disk_offset and loss_heatmap with these branches.
+        """loss_cls and loss_keypoint; also loss_box, loss_disk_offset and loss_heatmap with these branches.
 
         Their sum is equation 5.
         """
@@ -171,11 +176,11 @@ class InsPose(PoseEstimator):
         return reduce_losses(terms)
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by score, the class probability.
+        """The poses of each image, with the class probability as score.
 
-        Suppression follows when all candidates are decoded, and acts on the rectangles around their
-        keypoints, or on their boxes if these are predicted. A keypoint's third value is the probability of
-        its cell.
+        Non-maximum suppression acts on the decoded candidates: on the boxes that enclose their keypoints, or
+        on their predicted boxes if there are any. The third value of a keypoint is the probability of its
+        cell.
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
@@ -198,7 +203,8 @@ class InsPose(PoseEstimator):
             else:
                 boxes = clip_boxes(enclosing_boxes(points), size)
             kept = self.detector.suppress(boxes.tensor, scores)
-            # Peaks once more for the few that are kept: probabilities take longer than cells.
+            # The peaks of the few kept candidates are computed again, with their probabilities, which take
+            # longer than cells.
             peaks = self.keypoint_networks.peaks(shared[image], networks[own][kept])
             keypoints = torch.cat([points[kept], peaks.probability[..., None]], dim=-1)
             results.append(make_detections(size, boxes[kept], scores[kept], keypoints))
@@ -207,7 +213,7 @@ class InsPose(PoseEstimator):
     def _keypoint_term(
         self, predictions: DensePredictions, feature: Tensor, positives: Positives
     ) -> LossTerm:
-        """Cross-entropy of the keypoints' cells, the mean over each positive's labeled ones (equation 4)."""
+        """Cross-entropy of the keypoints' cells, averaged over the labeled keypoints (equation 4)."""
         networks = self.keypoint_networks.generate(
             predictions.towers["controller"], predictions.locations, positives.locations
         )
@@ -224,25 +230,25 @@ class InsPose(PoseEstimator):
         return LossTerm(means.sum(), len(positives))
 
     def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> LossTerm:
-        """Absolute errors of (N, K, 2, H, W) offsets in the disks around all persons' keypoints, in cells."""
+        """Absolute errors in cells of (N, K, 2, H, W) offsets, in the disks around all persons' keypoints."""
         stride = self.keypoint_networks.heatmap_stride
         targets = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
         return LossTerm(offset_errors(offsets, targets, stride).sum(), len(targets))
 
     def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> LossTerm:
-        """Errors of (N, K, H, W) heatmaps of all persons together, normalized by the number of peaks."""
+        """Errors of (N, K, H, W) auxiliary heatmaps, normalized by the number of peaks of the targets."""
         size = (logits.shape[2], logits.shape[3])
         targets = heatmap_targets(people, boxes, size, self.keypoint_networks.stride)
         return LossTerm(heatmap_errors(logits, targets).sum(), (targets == 1).sum())
 
     def _offsets(self, feature: Tensor) -> list[Tensor | None]:
-        """Per image (K, 2, H, W) in pixels; None without that branch."""
+        """(K, 2, H, W) offsets of each image, in pixels; None if there is no branch of offsets."""
         if self.disk_offsets is None:
             return [None] * len(feature)
         return list(full_precision(self.disk_offsets(feature)))
 
     def _points(self, peaks: PeakCells, offsets: Tensor | None) -> Tensor:
-        """(M, K, 2) keypoints in pixels."""
+        """(M, K, 2) keypoints in pixels, from their peaks and the offsets of their image."""
         stride = self.keypoint_networks.heatmap_stride
         if offsets is None:
             return cell_centers(peaks.cells, peaks.width, stride)
@@ -250,7 +256,7 @@ class InsPose(PoseEstimator):
 
 
 def network_widths(cfg: CfgNode, num_keypoints: int) -> tuple[int, ...]:
-    """Channels of the shared map, of the hidden layers of a KP-Net, and K."""
+    """The channels of the shared map, of the hidden layers of a KP-Net, and of its output (K)."""
     node = cfg.MODEL.INSPOSE
     return (node.CHANNELS, *[node.WIDTH] * (node.DEPTH - 1), num_keypoints)
 
@@ -266,10 +272,10 @@ def batch_cross_entropy(
 
     Args:
         keypoint_networks: applies the networks.
-        shared: (N, C, H, W).
-        networks: P of them, sorted by image.
+        shared: (N, C, H, W) shared maps.
+        networks: P networks, sorted by image.
         keypoints: (P, K, 3) in pixels, finite.
-        rows: the rows of each image among the P.
+        rows: the rows of each image among the P networks.
 
     Returns:
         (P, K), see :meth:`KeypointNetworks.cross_entropy`.
@@ -283,7 +289,7 @@ def batch_cross_entropy(
 
 
 def _resize(cfg: CfgNode, stride: int) -> nn.Module:
-    """From maps at the level's stride to those at MODEL.INSPOSE.STRIDE."""
+    """A module that resizes maps from the stride of the level to MODEL.INSPOSE.STRIDE."""
     strides = (2 * stride, stride, stride // 2, stride // 4)
     factor = choice(cfg, "MODEL.INSPOSE.STRIDE", {other: stride / other for other in strides})
     if factor == 1:

@@ -1,4 +1,4 @@
-"""The keypoint features of InsPose: the map that the KP-Nets of all persons of an image read."""
+"""The keypoint features of InsPose: :class:`KeypointFeatures` computes the map that all KP-Nets read."""
 
 from torch import nn
 
@@ -6,18 +6,18 @@ from posecore.layers.tower import Tower
 
 
 class KeypointFeatures(nn.Sequential):
-    """3x3 convolutions, and one more to few channels (section 3.2).
+    """A tower of 3x3 convolutions and one more to few channels (arXiv 2107.08982, section 3.2).
 
-    (N, in_channels, H, W) -> (N, channels, H, W). The last one has norm and ReLU too, as in the official
-    code.
+    It maps a level (N, in_channels, H, W) to (N, channels, H, W). The last convolution is followed by a norm
+    and a ReLU too, as in the official code.
 
     Args:
         in_channels: channels of the level.
-        convs_dim: width of the convolutions.
-        num_convs: number of the convolutions before the last one.
-        channels: channels of the map.
-        norm: norm behind each.
-        bias: whether the convolutions have one; None for what fits the norm.
+        convs_dim: channels of the tower.
+        num_convs: number of convolutions of the tower.
+        channels: channels of the computed map.
+        norm: norm behind each convolution.
+        bias: whether the convolutions have a bias; None if the norm decides (see :class:`Tower`).
     """
 
     def __init__(

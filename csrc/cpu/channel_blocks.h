@@ -1,4 +1,4 @@
-// Blocks of channels, as the CPU kernels of keypoint_sample share them out among threads and copy them.
+// Blocks of channels, which the CPU kernels of keypoint_sample distribute over threads and copy.
 //
 // Letters as in ../keypoint_sample.h.
 
@@ -19,23 +19,23 @@
 
 namespace posecore {
 
-// Neighboring channels of one group on one image.
+// Neighboring channels of one group of one image.
 struct Block {
   int64_t image;
   int64_t group;
-  int64_t part; // of the group's blocks
-  int64_t first, count; // its channels; the first counts from the start of the image
+  int64_t part; // index of the block within the group
+  int64_t first, count; // first channel, counted from the start of the image, and number of channels
 };
 
-// A block and where it lies in memory.
+// A block and its position in memory.
 template <typename scalar_t, typename Step>
 struct Channels {
   Block block;
   Map<scalar_t, Step> map;
 };
 
-// All blocks, image by image, which threads share out where they do not share out rows. Their size is the
-// same for any number of threads.
+// All blocks, image by image. Threads work on blocks where they cannot work on rows. The blocks do not depend
+// on the number of threads.
 class Blocks {
  public:
   Blocks(const at::Tensor& maps, const at::Tensor& points, const at::Tensor& images)
@@ -63,7 +63,7 @@ class Blocks {
     return rows_[block.image];
   }
 
-  // Calls body(begin, end) with ranges of blocks.
+  // Calls body(begin, end) for ranges of blocks, on several threads.
   template <typename Body>
   void share_out(const Body& body) const {
     int64_t numbers = 0;
@@ -74,8 +74,8 @@ class Blocks {
     at::parallel_for(0, size, least_pieces(numbers / std::max<int64_t>(size, 1)), body);
   }
 
-  // Calls body(q) for the rows of a block. What they have in numbers (Q, C) lies too far apart for the
-  // processor to foresee, so it is told ahead.
+  // Calls body(q) for the rows of a block. Their numbers in numbers (Q, C) are too far apart for the
+  // prefetcher of the processor, so they are prefetched explicitly.
   template <typename scalar_t, typename Body>
   void for_each_row(const Block& block, const scalar_t* numbers, const Body& body) const {
     constexpr size_t ahead = 32, cache_line = 64 / sizeof(scalar_t);
@@ -99,8 +99,8 @@ class Blocks {
   std::vector<std::vector<int64_t>> rows_;
 };
 
-// A thread's memory for one block of maps at a time, channels_last. The maps are contiguous but for the
-// distances between channels and between images.
+// The memory of a thread for a channels_last copy of one block of maps at a time. The cells of a channel of
+// the maps must be contiguous; channels and images may lie at any distance.
 template <typename scalar_t>
 class BlockCopy {
  public:
@@ -110,19 +110,20 @@ class BlockCopy {
         memory_(c10::GetCPUAllocator()->allocate(cells_ * Blocks::most_channels * sizeof(scalar_t))),
         data_(static_cast<scalar_t*>(memory_.get())) {}
 
-  // What maps have in the block.
+  // A copy of the channels of the block.
   Channels<const scalar_t, One> read(const Block& block, const at::Tensor& maps) const {
     const scalar_t* from = maps.const_data_ptr<scalar_t>() + offset(block, maps);
     transpose(from, maps.stride(1), block.count, cells_, data_, block.count);
     return {block, {data_, width_ * block.count, block.count, One()}};
   }
 
+  // Zeros for the channels of the block.
   Channels<scalar_t, One> zeros(const Block& block) const {
     std::fill_n(data_, cells_ * block.count, scalar_t(0));
     return {block, {data_, width_ * block.count, block.count, One()}};
   }
 
-  // Replaces what maps have in the block.
+  // Writes the copy to the channels of the block.
   template <typename to_t>
   void write(const Block& block, const at::Tensor& maps) const {
     to_t* to = maps.mutable_data_ptr<to_t>() + offset(block, maps);

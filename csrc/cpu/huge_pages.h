@@ -9,10 +9,11 @@
 
 namespace posecore {
 
-// Asks for huge pages behind a large new tensor; to be called before it is written for the first time.
+// Asks the system for huge pages for a large new tensor. It must be called before the tensor is first
+// written.
 //
-// Large tensors get fresh memory from the system each time, and their first writes fault once per page: with
-// pages of 4 KiB that takes longer than sampling. No more than a hint, so a refusal changes nothing.
+// Large tensors get new memory from the system each time, and the first write to each page faults. With pages
+// of 4 KiB these faults take longer than sampling. The request is only a hint, so its failure is ignored.
 inline const at::Tensor& with_huge_pages(const at::Tensor& tensor) {
 #ifdef __linux__
   constexpr size_t large = 8 << 20;

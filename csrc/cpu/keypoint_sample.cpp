@@ -21,11 +21,12 @@
 namespace posecore {
 namespace {
 
-// In all kernels: N images, C channels, H x W cells, Q rows of G points. Maps (N, C, H, W) have any
-// strides; points (Q, G, 2), images (Q,) and grad (Q, C) are contiguous, and so are results of these shapes.
+// Letters in all kernels: N images, C channels, H x W cells, Q rows of G points. Maps (N, C, H, W) may have
+// any strides. points (Q, G, 2), images (Q,) and grad (Q, C) are contiguous, and so are results of these
+// shapes.
 
-// Contiguous maps scatter the channels of a cell over memory. Unless few cells are read, it is faster to work
-// on a copy of a block, where they are neighbors and which stays in the cache.
+// In contiguous maps the channels of a cell are far apart in memory. Unless few cells are read, it is faster
+// to work on a copy of a block in which they are neighbors; the copy stays in the cache.
 bool worth_copying(const at::Tensor& maps, const at::Tensor& points) {
   const int64_t height = maps.size(2), width = maps.size(3), cells = maps.size(0) * height * width;
   const int64_t group_channels = maps.size(1) / points.size(1);
@@ -33,8 +34,8 @@ bool worth_copying(const at::Tensor& maps, const at::Tensor& points) {
   return contiguous && !channels_are_neighbors(maps) && group_channels >= 8 && 8 * points.size(0) >= cells;
 }
 
-// Calls body(channels, q, cell) for the point of every row q and group; where it is worth copying once for
-// every block of the group. Body reads or writes row q of numbers (Q, C).
+// Calls body(channels, q, cell) for the point of every row q and every group, or for every block of the group
+// if blocks are copied. The body reads or writes row q of numbers (Q, C).
 template <typename scalar_t, typename Body>
 void for_each_point(
     const at::Tensor& value,
@@ -81,7 +82,7 @@ void for_each_point(
   });
 }
 
-// result (Q, C).
+// Samples value at the points into result (Q, C).
 template <typename scalar_t>
 void sample(
     const at::Tensor& value,
@@ -101,7 +102,7 @@ void sample(
   for_each_point<scalar_t>(value, points, images, results, write);
 }
 
-// The gradient (Q, G, 2).
+// The gradient of the points, (Q, G, 2).
 template <typename scalar_t>
 at::Tensor grad_points(
     const at::Tensor& grad,
@@ -111,7 +112,8 @@ at::Tensor grad_points(
   using acc_t = at::opmath_type<scalar_t>;
   const scalar_t* grads = grad.const_data_ptr<scalar_t>();
   const int64_t groups = points.size(1), all_channels = value.size(1), rows = points.size(0);
-  // Blocks of a group may be on several threads, so each has a result of its own; they are added at the end.
+  // Several threads may work on the blocks of a group, so each block has its own result. The results are
+  // added at the end.
   const int64_t parts =
       worth_copying(value, points) ? (all_channels / groups - 1) / Blocks::most_channels + 1 : 1;
   const at::Tensor results = at::empty({parts, rows, groups, 2}, points.options());
@@ -134,8 +136,8 @@ at::Tensor grad_points(
   return result;
 }
 
-// The gradient (N, C, H, W), in the layout and the type of value. Threads share out blocks, not rows: none
-// then writes where another does, and a cell sums its rows in the same order whatever the number of threads.
+// The gradient of value, (N, C, H, W), in its layout and type. Threads work on blocks, not on rows. So no two
+// threads write to the same cell, and a cell sums its rows in the same order for any number of threads.
 template <typename scalar_t>
 at::Tensor grad_value(
     const at::Tensor& grad,
@@ -173,7 +175,7 @@ at::Tensor grad_value(
   with_channel_step(sums, [&](auto step) {
     const Maps<acc_t, decltype(step)> maps(sums.mutable_data_ptr<acc_t>(), sums, step);
     blocks.share_out([&](int64_t begin, int64_t end) {
-      // Row by row, because the blocks of a row are neighbors.
+      // Row by row, because the blocks of a row are neighbors in memory.
       for (int64_t i = begin, next = begin; i < end; i = next) {
         while (next < end && blocks[next].image == blocks[i].image) {
           ++next;

@@ -20,7 +20,7 @@
 namespace posecore {
 namespace {
 
-// result (N, Q, H, C).
+// Computes result (N, Q, H, C).
 template <typename scalar_t, typename acc_t>
 void attend(const at::Tensor& value, const Attention<acc_t>& attention, const at::Tensor& result) {
   const int64_t channels = value.size(3);
@@ -42,21 +42,22 @@ void attend(const at::Tensor& value, const Attention<acc_t>& attention, const at
   });
 }
 
-// Adds to sums (N, R, G, C). Threads share out groups of images and, in these, channels: none then writes
-// where another does, and a cell sums its rows in the same order whatever the number of threads.
+// Adds the gradient of value to sums (N, R, G, C). Threads work on groups of images and on blocks of their
+// channels. So no two threads write to the same number, and a cell sums its rows in the same order for any
+// number of threads.
 template <typename scalar_t, typename acc_t>
 void add_grad_value(const at::Tensor& grad, const Attention<acc_t>& attention, const at::Tensor& sums) {
-  constexpr int64_t most_channels = 64 / sizeof(acc_t); // of a block: a cache line
+  constexpr int64_t most_channels = 64 / sizeof(acc_t); // channels of a block: one cache line
   const int64_t channels = sums.size(3), groups = sums.size(2);
   const int64_t blocks = (channels + most_channels - 1) / most_channels;
-  const int64_t rows = attention.queries * attention.heads_per_group; // of a group
+  const int64_t rows = attention.queries * attention.heads_per_group; // rows of a group
   const scalar_t* grads = grad.const_data_ptr<scalar_t>();
   const Values<acc_t> values(sums.mutable_data_ptr<acc_t>(), sums);
   const int64_t grain = least_pieces(rows * attention.points_per_row() * most_channels);
   at::parallel_for(0, attention.num_images * groups * blocks, grain, [&](int64_t begin, int64_t end) {
     std::vector<acc_t> row_grad(channels);
     for (int64_t block = begin, next; block < end; block = next) {
-      // All blocks of the group that are this thread's at once.
+      // All blocks of one group that this thread works on are computed at once.
       next = std::min(end, (block / blocks + 1) * blocks);
       const int64_t image = block / blocks / groups, group = block / blocks % groups;
       const int64_t first = block % blocks * most_channels;
@@ -76,7 +77,7 @@ void add_grad_value(const at::Tensor& grad, const Attention<acc_t>& attention, c
   });
 }
 
-// The gradients (N, Q, H, L, P, 2) and (N, Q, H, L, P).
+// Computes the gradients of locations (N, Q, H, L, P, 2) and of weights (N, Q, H, L, P).
 template <typename scalar_t, typename acc_t>
 void grad_points(
     const at::Tensor& grad,
@@ -132,7 +133,7 @@ at::Tensor ms_deform_attn_grad_value(
   check_ms_deform_attn_grad(grad, value, locations);
   const at::Tensor all_locations = locations.contiguous(), all_weights = weights.contiguous();
   const at::Tensor all_grads = grad.contiguous();
-  // In the type of the locations: sums of half-precision numbers are collected in single precision.
+  // The sums have the type of the locations, so half-precision gradients are summed in single precision.
   const at::Tensor sums = with_huge_pages(at::empty(value.sizes(), locations.options())).zero_();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {
     const Attention<at::opmath_type<scalar_t>> attention(value, shapes, all_locations, all_weights);

@@ -1,7 +1,7 @@
-// Bilinear reads of all channels of a map at one point, and their gradients: the CPU's loops over channels.
+// Bilinear samples of all channels of a map at one point, and their gradients, on the CPU.
 //
-// Most cells have all four corners inside. These are taken together, so that what belongs to the result or to
-// its gradient moves once instead of four times.
+// Most points have all four corners inside the map. A loop over channels then handles all corners together,
+// so the result or its gradient is moved through memory once instead of four times.
 
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace posecore {
 
-// Calls body(c, number) with what each channel reads.
+// Calls body(c, number) with the sample of each channel.
 template <typename scalar_t, typename Step, typename acc_t, typename Body>
 void read(
     const Map<const scalar_t, Step>& map,
@@ -29,7 +29,7 @@ void read(
       weights[count++] = cell.weight(k);
     }
   }
-  // All corners, two of a side, one, or none: with their number known the compiler can use vectors.
+  // Four, two, one or no corners are inside. As their number is a constant, the compiler can use vectors.
   const auto over_channels = [&](auto size) {
     const scalar_t *in0 = in[0], *in1 = in[1], *in2 = in[2], *in3 = in[3];
     const acc_t w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3];
@@ -61,7 +61,7 @@ void read(
   }
 }
 
-// Adds the gradient of a read, given that of its result: weight * grad[c] for channel c.
+// Adds the gradient of the map to it, for the gradient weight * grad[c] of the sample of channel c.
 template <typename scalar_t, typename Step, typename acc_t>
 void add_grad(
     const Map<acc_t, Step>& map,
@@ -95,8 +95,8 @@ void add_grad(
   }
 }
 
-// sums[k] = sum over channels of corner k times grad; 0 for corners outside. With these Bilinear gives the
-// gradients of the point.
+// sums[k] = sum over channels of corner k times grad; 0 for corners outside the map. Bilinear computes the
+// gradient of the point from these sums.
 template <typename scalar_t, typename Step, typename grad_t, typename acc_t>
 void dot_grad(
     const Map<const scalar_t, Step>& map,

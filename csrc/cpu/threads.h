@@ -5,8 +5,8 @@
 
 namespace posecore {
 
-// How many pieces of work a thread has to get to be worth waiting for, given how many numbers a piece reads
-// at points.
+// The least number of pieces of work for which a thread is worth starting, where a piece samples that many
+// numbers.
 inline int64_t least_pieces(int64_t numbers) {
   constexpr int64_t numbers_per_thread = 1 << 17;
   return numbers_per_thread / std::max<int64_t>(numbers, 1) + 1;

@@ -4,10 +4,10 @@
 
 namespace posecore {
 
-// to[j * to_step + i] = from[i * from_step + j] for i < rows and j < columns.
+// Sets to[j * to_step + i] = from[i * from_step + j] for i < rows and j < columns.
 //
-// Tile by tile: all of a tile's memory stays in the nearest cache, and with sides known to the compiler a
-// tile is moved by vectors.
+// It works tile by tile: the memory of a tile stays in the nearest cache, and as its sides are constants, the
+// compiler can use vectors.
 template <typename from_t, typename to_t>
 void transpose(
     const from_t* __restrict__ from,

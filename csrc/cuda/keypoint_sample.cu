@@ -17,8 +17,8 @@
 #include "../bilinear.h"
 #include "pieces.h"
 
-// Where channels are neighbors in memory (channels_last) neighboring threads take the pieces of one row.
-// Otherwise they take the same piece of neighboring rows, whose points are neighbors too when every location
+// If channels are neighbors in memory (channels_last), neighboring threads work on the pieces of one row.
+// Otherwise they work on the same piece of neighboring rows, whose points are neighbors too if every location
 // of a map has a row.
 
 namespace posecore {
@@ -37,7 +37,7 @@ __device__ Piece<scalar_t, size> load(const scalar_t* data, int64_t step) {
   return piece;
 }
 
-// points (Q, G, 2) and images (Q,) with the sizes of the maps they belong to.
+// points (Q, G, 2) and images (Q,), with the sizes of the maps that they sample.
 template <typename point_t>
 struct Points {
   const point_t* data;
@@ -66,19 +66,19 @@ struct Points {
     return image;
   }
 
-  // Where a group's channels begin in a row of the result.
+  // The position in the result at which the channels of a group begin in a row.
   __device__ int64_t offset(int64_t row, int group) const {
     return (row * groups + group) * group_channels;
   }
 };
 
-// The row, group and first channel in the group that a thread works on, one piece per thread.
+// The row, the group and the first channel in the group of the piece that a thread works on.
 struct Place {
   int64_t row;
   int group, channel;
 };
 
-// False for the threads of the last blocks that have nothing to do.
+// Finds the place of this thread; false if it has nothing to do, as some threads of the last blocks.
 template <typename Step, int size, typename point_t>
 __device__ bool find(const Points<point_t>& points, Place& place) {
   const int pieces = points.group_channels / size;
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(threads_per_block) add_grad_value(
   }
 }
 
-// blockDim.x threads (a power of two within a warp) share the channels of a point; blockIdx.y is the group.
+// blockDim.x threads (a power of two, in one warp) share the channels of a point; blockIdx.y is the group.
 template <typename scalar_t, int size, typename Step>
 __global__ void __launch_bounds__(threads_per_block) grad_points(
     const scalar_t* grad,
@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
     at::opmath_type<scalar_t>* result) {
   using acc_t = at::opmath_type<scalar_t>;
   const int64_t own_row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
-  // Threads beyond the last row do it once more, because whole warps have to reach the sums below.
+  // Threads beyond the last row repeat the last row, because whole warps have to reach the sums below.
   const int64_t row = std::min(own_row, points.rows - 1);
   const int group = blockIdx.y;
   const auto cell = points.cell(row, group);
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
   }
 }
 
-// For the kernels with one piece per thread.
+// The launch of kernels in which each thread works on one piece.
 template <typename Step>
 Launch one_piece_per_thread(int64_t rows, int64_t pieces) {
   const int across = neighbors<Step> ? power_of_two(pieces, 16) : 8;
@@ -207,6 +207,7 @@ Launch one_piece_per_thread(int64_t rows, int64_t pieces) {
   return {grid, neighbors<Step> ? dim3(across, down) : dim3(down, across)};
 }
 
+// The launch of kernels in which several threads share the pieces of a point.
 template <typename Step>
 Launch threads_share_a_point(int64_t rows, int64_t groups, int64_t pieces_per_group) {
   const int across = neighbors<Step> ? power_of_two(pieces_per_group, 32) : 1;
@@ -214,18 +215,19 @@ Launch threads_share_a_point(int64_t rows, int64_t groups, int64_t pieces_per_gr
   return {dim3(divide_up(rows, down), groups), dim3(across, down)};
 }
 
-// Whether the groups of rows (Q, C) can be taken in wide pieces.
+// Whether the groups of rows (Q, C) can be read in wide pieces.
 bool wide_rows(const at::Tensor& rows, int64_t groups) {
   return holds_wide_pieces(rows, {rows.size(1) / groups});
 }
 
-// The same for maps (N, C, H, W). Where channels are no neighbors they are read one by one anyway.
+// Whether maps (N, C, H, W) can be read in wide pieces. If channels are not neighbors, they are read one by
+// one anyway.
 bool wide_maps(const at::Tensor& maps) {
   return !channels_are_neighbors(maps) ||
       holds_wide_pieces(maps, {maps.stride(0), maps.stride(2), maps.stride(3)});
 }
 
-// Calls body(size, step): the channels per piece and the distance between channels, as types.
+// Calls body(size, step) with the number of channels per piece and the distance between channels.
 template <typename scalar_t, typename Body>
 void with_piece_and_step(bool wide, const at::Tensor& maps, const Body& body) {
   with_channel_step(maps, [&](auto step) {
@@ -265,11 +267,11 @@ at::Tensor keypoint_sample_grad_value(
     const at::Tensor& images) {
   check_keypoint_sample(value, points, images);
   check_keypoint_sample_grad(grad, value, points);
-  // Rows that meet in a cell are added in any order.
+  // Rows that sample the same cell are added in any order.
   at::globalContext().alertNotDeterministic("keypoint_sample_grad_value");
   const c10::cuda::CUDAGuard guard(value.device());
   const int64_t rows = points.size(0), groups = points.size(1), channels = value.size(1);
-  // In the points' type: sums of half-precision numbers are collected in single precision.
+  // The result has the type of the points, so half-precision gradients are summed in single precision.
   const at::Tensor result = at::zeros_like(value, value.options().dtype(points.scalar_type()));
   if (grad.numel() == 0) {
     return result.to(value.scalar_type());

@@ -18,13 +18,13 @@
 #include "../bilinear.h"
 #include "pieces.h"
 
-// Neighboring threads take neighboring pieces of a row's channels: what they read of a cell is contiguous,
-// and where it lies they compute once for a piece, not for every channel.
+// Neighboring threads work on neighboring pieces of the channels of a row. So their reads of a cell are
+// contiguous, and the position of the cell is computed once per piece, not once per channel.
 
 namespace posecore {
 namespace {
 
-// One piece of the result (N, Q, H, C) per thread.
+// Computes the result (N, Q, H, C), one piece per thread.
 template <typename scalar_t, int size>
 __global__ void __launch_bounds__(threads_per_block) attend(
     const __grid_constant__ Attention<at::opmath_type<scalar_t>> attention,
@@ -62,8 +62,8 @@ __global__ void __launch_bounds__(threads_per_block) attend(
   *reinterpret_cast<Piece<scalar_t, size>*>(result + row * channels + channel) = out;
 }
 
-// Adds share * in to sums, four channels at once where the card can. A piece of more than one channel lies at
-// a multiple of 16 bytes.
+// Adds share * in to sums, four channels at once if the GPU supports it. A piece of more than one channel
+// lies at a multiple of 16 bytes.
 template <int size, typename scalar_t, typename acc_t>
 __device__ void add(acc_t* sums, acc_t share, const Piece<scalar_t, size>& in) {
 #if __CUDA_ARCH__ >= 900
@@ -88,7 +88,7 @@ __device__ void add(acc_t* sums, acc_t share, const Piece<scalar_t, size>& in) {
   }
 }
 
-// One piece of grad (N, Q, H, C) per thread.
+// Adds the gradient of value to sums; each thread reads one piece of grad (N, Q, H, C).
 template <typename scalar_t, int size>
 __global__ void __launch_bounds__(threads_per_block) add_grad_value(
     const __grid_constant__ Attention<at::opmath_type<scalar_t>> attention,
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(threads_per_block) add_grad_value(
       });
 }
 
-// blockDim.x threads (a power of two within a warp) share the channels of a row.
+// blockDim.x threads (a power of two, in one warp) share the channels of a row.
 template <typename scalar_t, int size>
 __global__ void __launch_bounds__(threads_per_block) grad_points(
     const __grid_constant__ Attention<at::opmath_type<scalar_t>> attention,
@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
     at::opmath_type<scalar_t>* grad_weights) {
   using acc_t = at::opmath_type<scalar_t>;
   const int64_t own_row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
-  // Threads beyond the last row do it once more, because whole warps have to reach the sums below.
+  // Threads beyond the last row repeat the last row, because whole warps have to reach the sums below.
   const int64_t row = std::min(own_row, rows - 1);
   attention.for_each_point(
       row, values, 0, [&](int64_t i, const auto& level, const auto& map, const Bilinear<acc_t>& cell) {
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
             }
           }
         }
-        // All three are linear in the sums, so the threads' shares of them add up.
+        // All three are linear in the sums, so the values of the threads can be added.
         acc_t read = cell.read(sums), by_x = cell.gradient_x(sums), by_y = cell.gradient_y(sums);
         for (int distance = blockDim.x / 2; distance > 0; distance /= 2) {
           read += __shfl_down_sync(0xffffffff, read, distance, blockDim.x);
@@ -161,14 +161,15 @@ __global__ void __launch_bounds__(threads_per_block) grad_points(
       });
 }
 
-// For the kernels with one piece per thread; or for a row's threads to share its pieces.
+// The launch of kernels in which each thread works on one piece, or several threads share the pieces of a
+// row.
 Launch launch(int64_t rows, int64_t pieces, bool one_piece_per_thread) {
   const int across = power_of_two(pieces, 32), down = threads_per_block / across;
   const int64_t columns = one_piece_per_thread ? divide_up(pieces, across) : 1;
   return {dim3(divide_up(rows, down), columns), dim3(across, down)};
 }
 
-// Whether the channels of (N, R, G, C) or (N, Q, H, C) can be taken in wide pieces.
+// Whether the channels of (N, R, G, C) or (N, Q, H, C) can be read in wide pieces.
 bool wide_channels(const at::Tensor& values) {
   return holds_wide_pieces(
       values, {values.stride(0), values.stride(1), values.stride(2), values.size(3)});
@@ -213,11 +214,11 @@ at::Tensor ms_deform_attn_grad_value(
     const at::Tensor& weights) {
   check_ms_deform_attn(value, shapes, locations, weights);
   check_ms_deform_attn_grad(grad, value, locations);
-  // Rows that meet in a cell are added in any order.
+  // Rows that sample the same cell are added in any order.
   at::globalContext().alertNotDeterministic("ms_deform_attn_grad_value");
   const c10::cuda::CUDAGuard guard(value.device());
   const int64_t channels = value.size(3);
-  // In the locations' type: sums of half-precision numbers are collected in single precision.
+  // The sums have the type of the locations, so half-precision gradients are summed in single precision.
   const at::Tensor sums = at::zeros(value.sizes(), locations.options());
   if (grad.numel() == 0) {
     return sums.to(value.scalar_type());
@@ -227,7 +228,8 @@ at::Tensor ms_deform_attn_grad_value(
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, value.scalar_type(), "ms_deform_attn", [&] {
     using acc_t = at::opmath_type<scalar_t>;
     const Attention<acc_t> attention(value, shapes, all_locations, all_weights);
-    // What suits the gradients, whose numbers are at most as large, suits the sums too.
+    // If the gradients can be read in wide pieces, the sums can be too, as their numbers are at least as
+    // large.
     with_piece<scalar_t>(wide_channels(all_grads), [&](auto size) {
       const auto [grid, block] = launch(attention.rows(), channels / size, true);
       add_grad_value<scalar_t, decltype(size)::value>

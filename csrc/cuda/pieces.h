@@ -1,5 +1,5 @@
-// Channels are read and written in pieces: as many as 16 bytes hold where the memory allows it, else single
-// ones.
+// Pieces of channels, the units in which the CUDA kernels read and write. A wide piece has 16 bytes; where
+// the positions in memory do not allow it, a piece is one channel.
 
 #pragma once
 
@@ -27,7 +27,7 @@ __device__ Piece<scalar_t, size> load(const scalar_t* data, One) {
   return *reinterpret_cast<const Piece<scalar_t, size>*>(data);
 }
 
-// Whether pieces of 16 bytes lie at multiples of 16 bytes, given the distances that lead to them.
+// Whether all wide pieces lie at multiples of 16 bytes, given the distances in memory between them.
 inline bool holds_wide_pieces(const at::Tensor& numbers, at::IntArrayRef distances) {
   const int64_t size = 16 / numbers.element_size();
   for (const int64_t distance : distances) {
@@ -38,7 +38,7 @@ inline bool holds_wide_pieces(const at::Tensor& numbers, at::IntArrayRef distanc
   return reinterpret_cast<uintptr_t>(numbers.const_data_ptr()) % 16 == 0;
 }
 
-// Calls body(size) with the channels per piece, as a type.
+// Calls body(size) with the number of channels per piece, as an integral_constant.
 template <typename scalar_t, typename Body>
 void with_piece(bool wide, const Body& body) {
   if (wide) {
@@ -48,7 +48,7 @@ void with_piece(bool wide, const Body& body) {
   }
 }
 
-// The least power of two that is not below number, but at most limit.
+// The smallest power of two that is at least number, but at most limit.
 inline int power_of_two(int64_t number, int limit) {
   int power = 1;
   while (power < number && power < limit) {

@@ -1,1 +1,1 @@
-"""The official model of InsPose; docs/inspose.md says how it differs from that of the paper."""
+"""The model of the official code of InsPose; docs/inspose.md lists its differences from the paper."""

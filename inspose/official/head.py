@@ -1,4 +1,10 @@
-"""The dense head of the official model: regressed keypoints steer the classifier and the controller."""
+"""The dense head of the official model: :class:`StarHead`.
+
+Keypoints are regressed at every location, and the classifier and the tower of the controller sample features
+at these keypoints by deformable convolutions.
+
+Letters: N images, C channels, R locations over all levels, K keypoints.
+"""
 
 from torch import Tensor, nn
 
@@ -14,11 +20,11 @@ class StarHead(nn.Module):
 
     Args:
         in_channels: channels of the pyramid.
-        channels: channels of the towers of classifier and controller.
+        channels: channels of the towers of the classifier and the controller.
         keypoint_channels: channels of the tower of regressed keypoints.
-        num_convs: convolutions of each tower.
+        num_convs: number of convolutions of each tower.
         num_keypoints: K.
-        steering: from regressed keypoints to offsets of the taps.
+        steering: converts regressed keypoints to the offsets of the deformable convolutions.
         norm: norm behind each convolution.
         prior_prob: initial value of the classifier's sigmoid.
     """
@@ -44,7 +50,7 @@ class StarHead(nn.Module):
         self.controller = StarBranch(in_channels, channels, num_convs, norm)
 
     def forward(self, features: list[Tensor]) -> HeadOutput:
-        """One (N, C, H_l, W_l) map per level, finest first."""
+        """One (N, C, H_l, W_l) map per level, finest first -> predictions and the tower "controller"."""
         keypoints = [self.keypoints(self.keypoint_tower(feature)) for feature in features]
         steering = [self.steering(level) for level in keypoints]
         logits, controller = [], []

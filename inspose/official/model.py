@@ -1,4 +1,7 @@
-"""The official model of InsPose: the paper's, steered by regressed keypoints, which suppression also uses.
+"""The model of the official code of InsPose: :class:`InsPoseOfficial`.
+
+Beyond the model of the paper, it regresses keypoints at every location. Deformable convolutions sample
+features at them, and non-maximum suppression acts on their boxes.
 
 Letters: N images, R locations over all levels, P positive locations, Q selected locations, M candidates, K
 keypoints, H and W the size of the keypoint features.
@@ -47,16 +50,16 @@ MIN_SCORE = 0.001
 
 @META_ARCH_REGISTRY.register()
 class InsPoseOfficial(PoseEstimator):
-    """InsPose as its official code in opera has it, for its checkpoints.
+    """InsPose as in its official code (opera), for the official checkpoint.
 
     Args:
-        backbone: from images to the named maps of the pyramid.
-        skeleton: the keypoints of a person.
+        backbone: computes the named maps of the pyramid from images.
+        skeleton: the skeleton of the keypoints.
         detector: FCOS with the predictions "cls" and "keypoints" and the tower "controller".
         level: name of the level that the other branches read.
-        keypoint_features: from that level to the map that the networks read.
+        keypoint_features: computes the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
-        trunk: from that level to offsets, heatmaps and tags.
+        trunk: predicts offsets, heatmaps and tags.
         pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
     """
 
@@ -115,7 +118,7 @@ class InsPoseOfficial(PoseEstimator):
                 in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM, bias=False
             ),
             "keypoint_networks": KeypointNetworks(
-                2 * fcos.CHANNELS,  # the tower "controller" has a tower's channels and as many steered ones
+                2 * fcos.CHANNELS,  # those of the tower "controller", see StarBranch
                 network_widths(cfg, skeleton.num_keypoints),
                 kernel_size=CONTROLLER_KERNEL,
                 ranges=[RANGE * shapes[name].stride for name in fcos.IN_FEATURES],
@@ -135,10 +138,10 @@ class InsPoseOfficial(PoseEstimator):
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
-        """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of tags.
+        """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of the tags.
 
-        Targets have gt_areas (G,), the persons' areas in square pixels, as the loader's do; a share of the
-        box stands for them where they are missing.
+        Targets have gt_areas (G,), the areas of the persons in square pixels, as those of the loader do. If
+        they are missing, a share of the area of the box is used.
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
@@ -151,10 +154,10 @@ class InsPoseOfficial(PoseEstimator):
         return reduce_losses(terms | self._pixel_terms(self._pixel_maps(feature), people, boxes))
 
     def predict(self, images: ImageList) -> list[Instances]:
-        """Poses by the score that Soft-NMS leaves; it acts on the boxes of the regressed keypoints.
+        """The poses of each image, with the class probability reduced by Soft-NMS as score.
 
-        These are also the boxes of the poses. Networks are generated only for the poses that are kept. The
-        keypoints' third value is 1.
+        Soft-NMS acts on the boxes that enclose the regressed keypoints; they are also the boxes of the poses.
+        Networks are generated only for the kept poses. The third value of the keypoints is 1.
         """
         settings = self.detector.inference_settings
         features = self.backbone(images.tensor)
@@ -185,6 +188,7 @@ class InsPoseOfficial(PoseEstimator):
         return results
 
     def _pixel_maps(self, feature: Tensor) -> PixelMaps:
+        """The maps of the trunk in full precision."""
         maps = self.trunk(feature)
         return PixelMaps(
             full_precision(maps.heatmaps), full_precision(maps.tags), full_precision(maps.offsets)
@@ -193,7 +197,7 @@ class InsPoseOfficial(PoseEstimator):
     def _regressed(
         self, predictions: DensePredictions, selected: SelectedLocations, size: tuple[int, int]
     ) -> Tensor:
-        """(Q, K, 2) regressed keypoints of one image of that (height, width), moved into it."""
+        """(Q, K, 2) regressed keypoints in pixels, clipped to an image of that (height, width)."""
         locations, index = predictions.locations, selected.index
         cells = predictions.maps["keypoints"][selected.images, index].unflatten(1, (-1, 2))
         points = locations.points[index][:, None] + cells * locations.strides[index][:, None, None]
@@ -202,13 +206,13 @@ class InsPoseOfficial(PoseEstimator):
     def _location_terms(
         self, predictions: DensePredictions, shared: Tensor, targets: DetectionTargets, areas: Tensor
     ) -> dict[str, LossTerm]:
-        """The losses at locations: of the score, and of keypoints in two ways.
+        """The losses at locations: loss_cls, loss_keypoint and loss_keypoint_reg.
 
         Args:
-            predictions: of the detector.
+            predictions: the predictions of the detector.
             shared: (N, C, H, W) keypoint features.
-            targets: of the detector.
-            areas: of the persons of the batch, square pixels.
+            targets: the targets of the detector.
+            areas: areas of all persons of the batch, in square pixels.
         """
         positives = targets.positives
         at = positives.locations.images, positives.locations.index
@@ -248,7 +252,7 @@ class InsPoseOfficial(PoseEstimator):
         }
 
     def _pixel_terms(self, maps: PixelMaps, people: list[Tensor], boxes: list[Tensor]) -> dict[str, LossTerm]:
-        """The losses at cells, of all persons together."""
+        """The losses of the maps of the trunk, which show all persons of an image together."""
         size, stride = (maps.tags.shape[2], maps.tags.shape[3]), self.trunk.stride
         heatmaps = heatmap_targets(people, boxes, size, stride)
         supervised = square_targets(people, boxes, size, stride)
@@ -256,7 +260,7 @@ class InsPoseOfficial(PoseEstimator):
         errors = offset_errors(maps.offsets, supervised, stride)
         return {
             "loss_heatmap": LossTerm(heatmap_errors(maps.heatmaps, heatmaps).sum(), (heatmaps == 1).sum()),
-            # Without persons the tags still need a gradient, of zero.
+            # Without persons the tags need a gradient of zero.
             "loss_ae_pull": LossTerm(tags.pull + 0 * maps.tags.sum(), len(people)),
             "loss_ae_push": LossTerm(tags.push + 0 * maps.tags.sum(), len(people)),
             "loss_disk_offset": LossTerm(errors.sum(), len(supervised)),
@@ -264,5 +268,5 @@ class InsPoseOfficial(PoseEstimator):
 
 
 def person_areas(target: Instances) -> Tensor:
-    """(G,) square pixels; the official code counts the pixels of masks."""
+    """(G,) areas of the persons of an image in square pixels; the official code counts pixels of masks."""
     return target.gt_areas if target.has("gt_areas") else AREA_OF_BOX * target.gt_boxes.area()

@@ -1,4 +1,6 @@
-"""Convolutions that look at a person's keypoints: nine taps, steered by regressed keypoints.
+"""Deformable convolutions that sample features at a person's keypoints: :class:`StarBranch`.
+
+Each of the nine taps (sampling points) of a 3x3 convolution is moved to one regressed keypoint.
 
 Letters: N images, C channels, K keypoints, H and W the size of a level.
 """
@@ -14,33 +16,38 @@ from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
 from posecore.structures.skeleton import Skeleton
 
+# Kernel size of the deformable convolution.
 SIDE = 3
-# Standard deviation of the initial weights.
+# Standard deviation of its initial weights.
 STAR_STD = 0.1
 
 
 def tap_indices(skeleton: Skeleton, names: Sequence[str]) -> tuple[int, ...]:
-    """The keypoints that the taps look at, as indices.
+    """The indices of the keypoints at which the taps sample.
+
+    Args:
+        skeleton: the skeleton that has the keypoints.
+        names: nine names of keypoints, row by row of the convolution.
 
     Raises:
-        ValueError: there are not nine names, or the skeleton lacks some.
+        ValueError: there are not nine names, or the skeleton lacks some of them.
     """
     if len(names) != SIDE**2:
-        raise ValueError(f"MODEL.INSPOSE.RELEASED.TAPS must name {SIDE**2} keypoints, not {len(names)}")
+        raise ValueError(f"MODEL.INSPOSE.OFFICIAL.TAPS must name {SIDE**2} keypoints, not {len(names)}")
     if unknown := [name for name in names if name not in skeleton.keypoints]:
         raise ValueError(
-            f"MODEL.INSPOSE.RELEASED.TAPS names keypoints that skeleton {skeleton.name!r} lacks: {unknown}; "
+            f"MODEL.INSPOSE.OFFICIAL.TAPS names keypoints that skeleton {skeleton.name!r} lacks: {unknown}; "
             f"it has {', '.join(skeleton.keypoints)} (a keypoint may be named more than once)"
         )
     return tuple(skeleton.keypoints.index(name) for name in names)
 
 
 class Steering(nn.Module):
-    """From regressed keypoints to what the taps of a 3x3 convolution are moved by.
+    """Converts regressed keypoints to the offsets by which the taps of a 3x3 convolution are moved.
 
     Args:
-        taps: nine keypoints, row by row of the convolution.
-        gradient: share of the gradient that goes back into the keypoints.
+        taps: indices of nine keypoints, row by row of the convolution.
+        gradient: share of the gradient that is passed back to the keypoints.
     """
 
     regular: Tensor
@@ -54,7 +61,10 @@ class Steering(nn.Module):
         self.register_buffer("regular", regular, persistent=False)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        """(N, 2K, H, W), x and y of each keypoint from the location in cells -> (N, 18, H, W), y and x."""
+        """Keypoints relative to the location, in cells -> offsets of the taps, in full precision.
+
+        (N, 2K, H, W), x and y of each keypoint -> (N, 18, H, W), y and x of each tap.
+        """
         keypoints = full_precision(keypoints)
         keypoints = (1 - self.gradient) * keypoints.detach() + self.gradient * keypoints
         taps = keypoints.unflatten(1, (-1, 2))[:, self.taps].flip(2)
@@ -62,13 +72,13 @@ class Steering(nn.Module):
 
 
 class StarBranch(nn.Module):
-    """A tower, and beside its output what a steered 3x3 convolution makes of it.
+    """A tower, and a deformable 3x3 convolution on it; the outputs of both are concatenated.
 
     Args:
-        in_channels: of the level.
-        channels: of the tower and of the steered convolution.
-        num_convs: of the tower.
-        norm: behind each convolution.
+        in_channels: channels of the level.
+        channels: channels of the tower and of the deformable convolution.
+        num_convs: number of convolutions of the tower.
+        norm: norm behind each convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, num_convs: int, norm: str) -> None:
@@ -79,11 +89,11 @@ class StarBranch(nn.Module):
         self.norm = make_norm(norm, channels)
 
     def forward(self, feature: Tensor, steering: Tensor) -> Tensor:
-        """(N, in_channels, H, W) and (N, 18, H, W) -> (N, 2 * channels, H, W)."""
+        """A level (N, in_channels, H, W), offsets of the taps (N, 18, H, W) -> (N, 2 * channels, H, W)."""
         tower = self.tower(feature)
         return torch.cat([tower, self.norm(self.steered(tower, steering)).relu().to(tower.dtype)], dim=1)
 
     def steered(self, tower: Tensor, steering: Tensor) -> Tensor:
-        """The convolution alone, in full precision: (N, channels, H, W) -> the same shape."""
+        """The deformable convolution alone, in full precision: (N, channels, H, W) -> the same shape."""
         with torch.autocast(tower.device.type, enabled=False):
             return deform_conv2d(full_precision(tower), steering, self.star, padding=SIDE // 2)

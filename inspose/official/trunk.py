@@ -1,4 +1,6 @@
-"""One trunk for what all persons share: offsets, and in training heatmaps and tags.
+"""The trunk of the official model: :class:`PixelTrunk` predicts the maps that all persons of an image share.
+
+These are offsets, and in training heatmaps and tags.
 
 Letters: N images, C channels, K keypoints, H and W the size of the level.
 """
@@ -10,18 +12,18 @@ from torch import Tensor, nn
 
 from posecore.layers.tower import Tower, init_conv
 
-# How many times finer than the level the maps are.
+# How many times finer the maps are than the level.
 FACTOR = 2
 
 
 @dataclass(frozen=True)
 class PixelMaps:
-    """What the trunk says about each cell.
+    """The predictions of the trunk for each cell.
 
     Attributes:
         heatmaps: (N, K, 2H, 2W) logits.
-        tags: (N, K, 2H, 2W), alike for the keypoints of one person.
-        offsets: (N, K, 2, 2H, 2W) from the center of a cell to the keypoint, in pixels.
+        tags: (N, K, 2H, 2W) tags, trained to be equal for the keypoints of one person.
+        offsets: (N, K, 2, 2H, 2W) offsets from the center of the cell to the keypoint, in pixels.
     """
 
     heatmaps: Tensor
@@ -30,15 +32,15 @@ class PixelMaps:
 
 
 class PixelTrunk(nn.Module):
-    """Two 3x3 convolutions, bilinear enlargement, a third, and three predictors.
+    """Two 3x3 convolutions, a bilinear enlargement, a third convolution, and three that predict the maps.
 
     Args:
-        in_channels: of the level.
-        channels: of the convolutions.
+        in_channels: channels of the level.
+        channels: channels of the first three convolutions.
         num_keypoints: K.
-        norm: behind each of them.
+        norm: norm behind each of the first three convolutions.
         stride: pixels per cell of the level.
-        prior_prob: what the heatmaps' sigmoid starts at.
+        prior_prob: initial value of the sigmoid of the heatmaps.
     """
 
     def __init__(
@@ -64,18 +66,18 @@ class PixelTrunk(nn.Module):
         nn.init.constant_(self.heatmaps.bias, -math.log((1 - prior_prob) / prior_prob))
 
     def forward(self, feature: Tensor) -> PixelMaps:
-        """(N, C, H, W) -> all three maps."""
+        """A level (N, C, H, W) -> all three maps."""
         trunk = self.trunk(feature)
         return PixelMaps(self.heatmaps(trunk), self.tags(trunk), self._offsets(trunk))
 
     def offsets(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) -> the offsets alone, which is what poses need."""
+        """A level (N, C, H, W) -> the offsets alone, which are all that inference needs."""
         return self._offsets(self.trunk(feature))
 
     def trunk(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, channels, 2H, 2W)."""
+        """A level (N, C, H, W) -> the features that all maps are predicted from (N, channels, 2H, 2W)."""
         return self.fine(self.enlarge(self.coarse(feature)))
 
     def _offsets(self, trunk: Tensor) -> Tensor:
-        # Predictions are in cells, from a cell's upper left corner.
+        # The convolution predicts offsets from the upper left corner of a cell, in cells.
         return (self.predict_offsets(trunk).unflatten(1, (-1, 2)) - 0.5) * self.stride

@@ -1,4 +1,4 @@
-"""A branch of heatmaps that do not tell persons apart, an auxiliary task that trains the features."""
+"""The branch of auxiliary heatmaps of all persons together: :class:`HeatmapBranch`."""
 
 import math
 
@@ -8,17 +8,18 @@ from posecore.layers.tower import Tower, init_conv
 
 
 class HeatmapBranch(nn.Module):
-    """Two 3x3 convolutions and a third to one logit per keypoint type.
+    """Predicts a heatmap per keypoint type by three 3x3 convolutions.
 
-    DirectPose (arXiv 1911.07451, section 3.3) and InsPose (arXiv 2107.08982, section 3.4) train with it. It
-    does not run in inference.
+    The heatmaps do not distinguish persons. They are an auxiliary task of DirectPose (arXiv 1911.07451,
+    section 3.3) and InsPose (arXiv 2107.08982, section 3.4) that trains the features. The branch does not run
+    in inference.
 
     Args:
         level: name of the level that it reads.
         in_channels: channels of the pyramid.
         channels: channels of the first two convolutions.
         num_keypoints: K.
-        norm: norm behind the first two convolutions.
+        norm: norm behind each of the first two convolutions.
         prior_prob: initial value of the sigmoid of the logits.
     """
 
@@ -40,5 +41,5 @@ class HeatmapBranch(nn.Module):
         )
 
     def forward(self, feature: Tensor) -> Tensor:
-        """(N, C, H, W) of one level -> (N, K, H, W) logits."""
+        """A level (N, C, H, W) -> logits (N, K, H, W)."""
         return self.predictor(self.tower(feature))

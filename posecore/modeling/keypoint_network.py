@@ -1,9 +1,9 @@
-"""Keypoint networks whose weights are generated for every person, and the peaks of their heatmaps.
+"""Keypoint networks whose weights are generated for every person: :class:`KeypointNetworks`.
 
-:class:`KeypointNetworks` holds the controller that generates them. FCPose (arXiv 2105.14185) calls the networks
-dynamic keypoint heads, InsPose (arXiv 2107.08982) KP-Nets.
+A network turns the map that all networks of an image read into the heatmaps of its person. FCPose (arXiv
+2105.14185) calls the networks dynamic keypoint heads, InsPose (arXiv 2107.08982) calls them KP-Nets.
 
-Letters: N images, C channels, Q locations that networks are generated at, K keypoints, H and W the size of
+Letters: N images, C channels, Q locations at which networks are generated, K keypoints, H and W the size of
 the map that all networks of an image read.
 """
 
@@ -21,8 +21,8 @@ from posecore.layers.tower import init_conv
 from posecore.modeling.fcos.locations import Locations, SelectedLocations, make_locations
 from posecore.structures.heatmaps import cell_cross_entropy
 
-# Networks whose heatmaps exist at the same time: for the losses, and for the peaks, so few that they stay in a
-# processor's cache.
+# Number of networks whose heatmaps exist at the same time: for losses, and for peaks, where so few heatmaps
+# stay in the cache of the processor.
 LOSS_BLOCK, PEAK_BLOCK = 16, 4
 
 
@@ -31,9 +31,9 @@ class GeneratedNetworks:
     """The weights of Q generated networks.
 
     Attributes:
-        parameters: (Q, number of a network's parameters).
-        points: (Q, 2) of the locations that they were generated at, in pixels.
-        ranges: (Q,) pixels that one unit of the relative coordinates stands for.
+        parameters: (Q, number of parameters of a network).
+        points: (Q, 2) locations at which they were generated, in pixels.
+        ranges: (Q,) number of pixels in one unit of the relative coordinates.
     """
 
     parameters: Tensor
@@ -49,10 +49,10 @@ class GeneratedNetworks:
 
 @dataclass(frozen=True)
 class PeakCells:
-    """The best cell of each heatmap.
+    """The cells of the peaks (maxima) of heatmaps.
 
     Attributes:
-        cells: (Q, K) int64, row * W + column.
+        cells: (Q, K) int64 cell, row * W + column.
         width: W of the heatmaps.
     """
 
@@ -62,11 +62,11 @@ class PeakCells:
 
 @dataclass(frozen=True)
 class Peaks(PeakCells):
-    """And what the heatmap says there.
+    """The peaks of heatmaps: their cells and values.
 
     Attributes:
-        logits: (Q, K).
-        probability: (Q, K), by the softmax over the cells.
+        logits: (Q, K) logit of the cell.
+        probability: (Q, K) probability of the cell, by the softmax over all cells.
     """
 
     logits: Tensor
@@ -74,17 +74,17 @@ class Peaks(PeakCells):
 
 
 class KeypointNetworks(nn.Module):
-    """Generates networks and applies them to the shared map and relative coordinates.
+    """Generates networks, and applies them to the shared map and relative coordinates.
 
     Args:
-        channels: of the tower that networks are generated from.
-        widths: channels of the shared map, of the layers between, and K.
-        kernel_size: of the convolution that generates.
-        ranges: per level the pixels that one unit of the relative coordinates stands for. They are saved
-            with the weights, which mean nothing without them.
+        channels: channels of the tower from which networks are generated.
+        widths: channels of the shared map, of the hidden layers of a network, and of its output (K).
+        kernel_size: kernel size of the controller, the convolution that generates networks.
+        ranges: number of pixels in one unit of the relative coordinates, per level. They are saved with the
+            weights, which are trained for them.
         stride: pixels per cell of the shared map.
-        resize: from (Q, K, H, W) heatmaps to larger or smaller ones, the same for all persons.
-        heatmap_stride: pixels per cell of what ``resize`` returns; None for ``stride``.
+        resize: resizes (Q, K, H, W) heatmaps, in the same way for all persons; None for no resizing.
+        heatmap_stride: pixels per cell of the resized heatmaps; None for ``stride``.
     """
 
     ranges: Tensor
@@ -113,10 +113,10 @@ class KeypointNetworks(nn.Module):
     def generate(
         self, tower_maps: list[Tensor], locations: Locations, selected: SelectedLocations
     ) -> GeneratedNetworks:
-        """The networks at the selected locations; the controller is computed only there.
+        """Generates the networks of the selected locations; the controller is computed only at these.
 
         Args:
-            tower_maps: one (N, C, H_l, W_l) per level.
+            tower_maps: one (N, C, H_l, W_l) map per level.
             locations: the R locations of these levels.
             selected: Q of the N * R locations.
         """
@@ -129,9 +129,14 @@ class KeypointNetworks(nn.Module):
         )
 
     def forward(self, shared: Tensor, networks: GeneratedNetworks) -> Tensor:
-        """The shared map of one image, (C, H, W), and its Q networks -> (Q, K, H', W') logits.
+        """Applies Q networks to the shared map of their image, in full precision also under autocast.
 
-        In full precision also under autocast.
+        Args:
+            shared: (C, H, W).
+            networks: the Q networks.
+
+        Returns:
+            (Q, K, H', W') heatmaps, as logits.
         """
         shared = full_precision(shared)
         relative = self.relative_coordinates(networks, (shared.shape[1], shared.shape[2]))
@@ -139,7 +144,7 @@ class KeypointNetworks(nn.Module):
             return self.resize(self.layers(relative.to(shared.dtype), shared, networks.parameters))
 
     def relative_coordinates(self, networks: GeneratedNetworks, size: tuple[int, int]) -> Tensor:
-        """(Q, 2, H, W): x and y of the network's location minus the cell's, in units of its level's range."""
+        """(Q, 2, H, W) x and y of the network's location minus those of the cell, in units of ``ranges``."""
         cells = make_locations([size], [self.stride], networks.points.device).points
         relative = (networks.points[:, :, None] - cells.T) / networks.ranges[:, None, None]
         return relative.unflatten(2, size)
@@ -147,43 +152,45 @@ class KeypointNetworks(nn.Module):
     def cross_entropy(
         self, shared: Tensor, networks: GeneratedNetworks, keypoints: Tensor, block: int = LOSS_BLOCK
     ) -> Tensor:
-        """The losses of Q networks on the shared map of one image, without all heatmaps at once.
+        """The losses of Q networks on the shared map of their image, computed in blocks to save memory.
 
-        The heatmaps of ``block`` networks at a time are made and forgotten, and made once more for the
-        gradient, so that any number of positive locations can train.
+        Only the heatmaps of one block exist at a time. They are computed again in the backward pass, so any
+        number of positive locations can be trained.
 
         Args:
             shared: (C, H, W).
-            networks: Q.
+            networks: the Q networks.
             keypoints: (Q, K, 3) in pixels, finite.
-            block: heatmaps that exist at the same time.
+            block: number of networks whose heatmaps exist at the same time.
 
         Returns:
-            (Q, K), as :func:`posecore.structures.heatmaps.cell_cross_entropy` has it.
+            (Q, K), see :func:`posecore.structures.heatmaps.cell_cross_entropy`.
         """
 
-        def of_some(shared: Tensor, rows: slice) -> Tensor:
+        def block_losses(shared: Tensor, rows: slice) -> Tensor:
             return cell_cross_entropy(self(shared, networks[rows]), keypoints[rows], self.heatmap_stride)
 
         losses = [
-            checkpoint(of_some, shared, rows, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(block_losses, shared, rows, use_reentrant=False, preserve_rng_state=False)
             for rows in _blocks(len(networks), block)
         ]
         return torch.cat(losses)
 
     def peaks(self, shared: Tensor, networks: GeneratedNetworks, block: int = PEAK_BLOCK) -> Peaks:
-        """The peaks of Q networks on the shared map of one image, (C, H, W).
+        """The peaks of the heatmaps of Q networks on the shared map of their image.
 
-        The heatmaps of ``block`` persons at a time are made and forgotten, so that memory does not grow
-        with the number of persons.
+        Args:
+            shared: (C, H, W).
+            networks: the Q networks.
+            block: number of networks whose heatmaps exist at the same time.
         """
-        found = []
+        results = []
         for rows in _blocks(len(networks), block):
             maps = self(shared, networks[rows])
             logits = maps.flatten(2)
             best, cells = logits.max(dim=2)
-            found.append((cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2)))
-        cells, best, probability = (torch.cat(values) for values in zip(*found, strict=True))
+            results.append((cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2)))
+        cells, best, probability = (torch.cat(values) for values in zip(*results, strict=True))
         return Peaks(cells, maps.shape[3], best, probability)
 
     def peak_cells(
@@ -193,34 +200,38 @@ class KeypointNetworks(nn.Module):
         block: int = PEAK_BLOCK,
         enlarge: Callable[[Tensor], Tensor] | None = None,
     ) -> PeakCells:
-        """The cells of :meth:`peaks` alone, in less time.
+        """The cells of the peaks alone, which take less time than :meth:`peaks`.
 
-        ``enlarge``, if there is such a function, gets the heatmaps first: what helps to find peaks but has
-        no part in training.
+        Args:
+            shared: (C, H, W).
+            networks: the Q networks.
+            block: number of networks whose heatmaps exist at the same time.
+            enlarge: enlarges the heatmaps before their peaks are found; None for no enlargement. It has no
+                part in training.
         """
         enlarge = enlarge or nn.Identity()
-        found = []
+        cells = []
         for rows in _blocks(len(networks), block):
             maps = enlarge(self(shared, networks[rows]))
-            found.append(maps.flatten(2).max(dim=2).indices)  # three times as fast as argmax
-        return PeakCells(torch.cat(found), maps.shape[3])
+            cells.append(maps.flatten(2).max(dim=2).indices)  # three times as fast as argmax
+        return PeakCells(torch.cat(cells), maps.shape[3])
 
 
 def _blocks(count: int, block: int) -> list[slice]:
-    """Slices of ``block`` that cover so many; an empty one if there are none."""
+    """Slices of length ``block`` that cover ``count`` rows; one empty slice if there are no rows."""
     return [slice(start, start + block) for start in range(0, max(count, 1), block)]
 
 
 def gather_patches(
     tower_maps: list[Tensor], locations: Locations, selected: SelectedLocations, size: int
 ) -> Tensor:
-    """The patches that a convolution reads at the selected locations, zeros beyond the maps.
+    """The patches that a convolution reads at the selected locations; they are zero beyond the maps.
 
     Args:
-        tower_maps: one (N, C, H_l, W_l) per level.
+        tower_maps: one (N, C, H_l, W_l) map per level.
         locations: the R locations of these levels.
         selected: Q of the N * R locations.
-        size: side of the convolution, odd.
+        size: kernel size of the convolution, odd.
 
     Returns:
         (Q, C, size, size).
@@ -234,6 +245,6 @@ def gather_patches(
         rows = (cells // width)[:, None, None] + window[:, None]
         columns = (cells % width)[:, None, None] + window
         padded = F.pad(tower_map, [size // 2] * 4)
-        # The chosen cells come first, the channels last.
+        # Indexing puts the dimensions of the cells first and the channels last.
         patches[at] = padded[selected.images[at][:, None, None], :, rows, columns].movedim(3, 1)
     return patches

@@ -1,7 +1,9 @@
-"""Keypoints as cells of a map and back: the only place that converts between pixels and cells.
+"""Functions that convert keypoints in pixels to cells of a map (:class:`Cells`), and cells to pixels.
 
-A keypoint lies in cell (floor(x / stride), floor(y / stride)): the one whose center is nearest, since
-cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride.
+Cell (row i, column j) covers [j, j + 1) * stride by [i, i + 1) * stride pixels. So a keypoint lies in column
+floor(x / stride) and row floor(y / stride), the cell whose center is nearest.
+
+Letters: G persons of one image, K keypoints, Q or M rows of keypoints, H and W the size of a map.
 """
 
 from dataclasses import dataclass
@@ -18,8 +20,8 @@ class Cells:
     Attributes:
         columns: (..., K) int64.
         rows: (..., K) int64.
-        inside: (..., K) bool, whether the keypoint is labeled and on the map; if not, its column and row are
-            meaningless.
+        inside: (..., K) bool, whether the keypoint is labeled and on the map. If not, its column and row have
+            no meaning.
     """
 
     columns: Tensor
@@ -31,7 +33,7 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
     """The cells of keypoints.
 
     Args:
-        keypoints: (..., K, 3) x, y in continuous pixels and v; v = 0 is not labeled.
+        keypoints: (..., K, 3) x and y in continuous pixels, and v, which is 0 if a keypoint is not labeled.
         size: (H, W) of the map.
         stride: pixels per cell.
     """
@@ -43,10 +45,10 @@ def keypoint_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cel
 
 
 def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cells:
-    """As :func:`keypoint_cells`, but labeled keypoints outside the map get the nearest cell on it.
+    """The cells of keypoints, where keypoints beside the map belong to the nearest outermost cell.
 
-    This includes keypoints on the right or lower border of the image. So all labeled keypoints are inside,
-    and all cells are on the map. Keypoints must be finite.
+    Keypoints on the right or lower border of the map lie beside it. All labeled keypoints are ``inside``, and
+    all cells are on the map. Arguments as in :func:`keypoint_cells`; keypoints must be finite.
     """
     cells = keypoint_cells(keypoints, size, stride)
     height, width = size
@@ -56,28 +58,31 @@ def nearest_cells(keypoints: Tensor, size: tuple[int, int], stride: int) -> Cell
 def gaussian_heatmaps(
     cells: Cells, size: tuple[int, int], sigmas: Tensor | float, reach: Tensor | int
 ) -> Tensor:
-    """Heatmaps with a Gaussian at the cell of each keypoint of one image; the maximum over its persons.
+    """Heatmaps with a Gaussian around the cell of every keypoint of one image.
+
+    The heatmaps of the persons are merged by the maximum.
 
     Args:
-        cells: of G persons, (G, K) each.
-        size: (H, W) of the maps.
-        sigmas: standard deviation in cells, a number for all persons or (G, 1).
-        reach: distance in cells, horizontally or vertically, beyond which a Gaussian is zero; as ``sigmas``.
+        cells: (G, K) cells of the keypoints of G persons.
+        size: (H, W) of the heatmaps.
+        sigmas: standard deviation in cells: one number, or (G, 1), one per person.
+        reach: distance in cells, to the side or up and down, beyond which a Gaussian is cut to zero: one
+            number, or (G, 1).
 
     Returns:
-        (K, H, W) float32, 1 at the cells of keypoints.
+        (K, H, W) float32, 1 in the cells of keypoints themselves.
     """
     columns = _profiles(cells.columns, size[1], sigmas, reach) * cells.inside[..., None]
     rows = _profiles(cells.rows, size[0], sigmas, reach)
     heatmaps = columns.new_zeros(cells.columns.shape[1], *size)
-    # A loop over persons, because all at once would need a map for each person and keypoint.
+    # Persons are added one by one: all at once would need a map per person and keypoint.
     for column, row in zip(columns, rows, strict=True):
         heatmaps = torch.maximum(heatmaps, row[:, :, None] * column[:, None])
     return heatmaps
 
 
 def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tensor | int) -> Tensor:
-    """(G, K) cells -> (G, K, length)."""
+    """Gaussians along one axis: their centers (G, K), in cells -> (G, K, length)."""
     distance = torch.arange(length, device=centers.device) - centers[..., None]
     if isinstance(sigmas, Tensor):
         sigmas = sigmas[..., None]
@@ -87,17 +92,17 @@ def _profiles(centers: Tensor, length: int, sigmas: Tensor | float, reach: Tenso
 
 
 def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor:
-    """Cross-entropy between a softmax over all cells and the cell of each keypoint (one-hot heatmaps).
+    """Cross-entropy of the softmax over all cells with the cell of each keypoint (a one-hot heatmap).
 
     The cells are those of :func:`nearest_cells`.
 
     Args:
-        logits: (Q, K, H, W), one map per keypoint.
+        logits: (Q, K, H, W), one heatmap per keypoint.
         keypoints: (Q, K, 3) in pixels, finite.
         stride: pixels per cell.
 
     Returns:
-        (Q, K); values of keypoints that are not labeled are meaningless.
+        (Q, K); the value has no meaning where a keypoint is not labeled.
     """
     height, width = logits.shape[2:]
     cells = nearest_cells(keypoints, (height, width), stride)
@@ -105,26 +110,26 @@ def cell_cross_entropy(logits: Tensor, keypoints: Tensor, stride: int) -> Tensor
 
 
 def cross_entropy_at(logits: Tensor, index: Tensor) -> Tensor:
-    """(Q, K, H, W) logits and (Q, K) cells, row * W + column -> (Q, K)."""
+    """The cross-entropy of logits (Q, K, H, W) with cells (Q, K), row * W + column -> (Q, K)."""
     losses = F.cross_entropy(logits.flatten(2).flatten(0, 1), index.flatten(), reduction="none")
     return losses.unflatten(0, index.shape)
 
 
 def cell_centers(cells: Tensor, width: int, stride: int) -> Tensor:
-    """The centers of cells in pixels: (...,) int64, row * ``width`` + column -> (..., 2)."""
+    """(...,) int64 cells, row * ``width`` + column -> (..., 2) centers of the cells, in pixels."""
     return (torch.stack([cells % width, cells // width], dim=-1) + 0.5) * stride
 
 
 def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
-    """Centers of cells, shifted by predicted offsets.
+    """The centers of cells, refined by the offsets at these cells.
 
     Args:
-        cells: (M, K) int64, row * W + column.
+        cells: (M, K) int64 cells, row * W + column.
         offsets: (K, 2, H, W) of one image, from the center of each cell, in pixels.
         stride: pixels per cell.
 
     Returns:
-        (M, K, 2), pixels.
+        (M, K, 2) points in pixels.
     """
     width = offsets.shape[3]
     each = torch.arange(cells.shape[1], device=cells.device)
@@ -132,5 +137,5 @@ def refined_points(cells: Tensor, offsets: Tensor, stride: int) -> Tensor:
 
 
 def only_labeled(keypoints: Tensor) -> Tensor:
-    """(..., K, 3) with zeros for keypoints that are not labeled, whose values may be NaN."""
+    """(..., K, 3) keypoints, with zeros in place of unlabeled ones, which may hold NaN (0 * NaN is NaN)."""
     return torch.where(keypoints[..., 2:] > 0, keypoints, 0)

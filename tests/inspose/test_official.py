@@ -247,6 +247,6 @@ def test_a_person_is_learned_by_heart() -> None:
 
 def test_a_skeleton_without_the_taps_names_the_key_and_its_keypoints(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"MODEL\.INSPOSE\.RELEASED\.TAPS .*'crowdpose_14' lacks: \['nose'\]"
+        ValueError, match=r"MODEL\.INSPOSE\.OFFICIAL\.TAPS .*'crowdpose_14' lacks: \['nose'\]"
     ):
         tiny("DATASETS.SKELETON", "crowdpose_14", config=OFFICIAL)

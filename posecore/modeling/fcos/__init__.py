@@ -1,9 +1,9 @@
-"""FCOS in parts: the one-stage detector that methods hold and add a keypoint branch to.
+"""FCOS (arXiv 2006.09214), the one-stage detector that DirectPose, FCPose and InsPose are built on.
 
-detector   the detector as a typed part, with its settings
-head       towers and predictions over every level
+detector   FCOSDetector: the detector that a model holds, and its settings
+head       FCOSHead: towers and predictions on every level
 locations  the centers of cells in the image, and selections of them
-targets    assignment of persons to locations, ground truth at these
+targets    the assignment of locations to persons, and the ground truth at positive locations
 losses     the loss terms
-decode     candidates, boxes, suppression
+decode     candidates, boxes and non-maximum suppression
 """

@@ -1,4 +1,4 @@
-"""From dense scores to few detections: selection of candidates, boxes, non-maximum suppression.
+"""The inference functions of FCOS: selection of candidates, boxes, and non-maximum suppression.
 
 Letters: N images, R locations, Q selected locations, M candidates or detections.
 """
@@ -20,8 +20,8 @@ class Candidates:
     """The M candidates of a batch, sorted by image.
 
     Attributes:
-        locations: which locations of which images they are.
-        scores: (M,).
+        locations: the locations of the candidates.
+        scores: (M,) scores by which they were ranked.
         counts: the number of candidates of each of the N images.
     """
 
@@ -39,19 +39,19 @@ def select_candidates(
     topk_per_level: int,
     topk_per_image: int,
 ) -> Candidates:
-    """Selects the locations whose persons are decoded.
+    """Selects the locations that are decoded to detections.
 
     Args:
         probability: (N, R) class probability.
         scores: (N, R) score by which candidates are ranked.
         locations: the R locations.
         score_thresh: class probability that a candidate must exceed.
-        topk_per_level: at most so many candidates per level, the best.
-        topk_per_image: at most so many of these per image, the best; 0 for all.
+        topk_per_level: largest number of candidates per level; the best are kept.
+        topk_per_image: largest number of candidates per image; the best are kept. 0 keeps all.
 
     Returns:
-        The candidates, within an image level by level and best first within a level; with a limit per
-        image, best first over all levels.
+        The candidates, sorted by image, then by level, then best first; with ``topk_per_image``, sorted by
+        image, then best first.
     """
     bounds = [*locations.starts, len(locations)]
     chosen = []
@@ -69,23 +69,23 @@ def select_candidates(
 
 
 def _best(index: Tensor, scores: Tensor, limit: int) -> Tensor:
-    """Of (n,) indices into (R,) scores the best ones, best first."""
+    """The ``limit`` best of (n,) indices into (R,) scores, best first."""
     return index[scores[index].argsort(descending=True, stable=True)[:limit]]
 
 
 def boxes_at(ltrb: Tensor, locations: Locations, selected: SelectedLocations) -> Tensor:
-    """(Q, 4) predicted boxes in pixels, from (N, R, 4) distances in cells before the ReLU."""
+    """(Q, 4) predicted boxes in pixels, from (N, R, 4) ltrb distances in cells before the ReLU."""
     cells = F.relu(ltrb[selected.images, selected.index])
     return ltrb_to_box(locations.points[selected.index], cells * locations.strides[selected.index, None])
 
 
 def ltrb_to_box(points: Tensor, ltrb: Tensor) -> Tensor:
-    """(..., 2) points and (..., 4) distances -> (..., 4) corners x0, y0, x1, y1."""
+    """(..., 2) points and (..., 4) ltrb distances -> (..., 4) corners x0, y0, x1, y1."""
     return torch.cat([points - ltrb[..., :2], points + ltrb[..., 2:]], dim=-1)
 
 
 def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> Boxes:
-    """(M, 4) boxes clipped to an image of that (height, width); the tensor is not changed."""
+    """(M, 4) boxes clipped to an image of that (height, width); the tensor itself is not changed."""
     clipped = Boxes(boxes)
     clipped.clip(image_size)
     return clipped
@@ -98,21 +98,21 @@ def suppress(boxes: Tensor, scores: Tensor, *, nms_thresh: float, max_detections
         boxes: (M, 4) corners.
         scores: (M,).
         nms_thresh: IoU above which the box with the lower score is dropped.
-        max_detections: at most so many are kept, the best.
+        max_detections: largest number of boxes that are kept; the best are kept.
 
     Returns:
-        Indices of the kept boxes, best first.
+        (n,) indices of the kept boxes, best first.
     """
     return nms(boxes, scores, nms_thresh)[:max_detections]
 
 
 @dataclass(frozen=True)
 class SoftNMSResult:
-    """What Soft-NMS keeps.
+    """The candidates that Soft-NMS keeps.
 
     Attributes:
-        index: (M,) into the candidates, best first.
-        scores: (M,) their reduced scores.
+        index: (M,) indices into the candidates, best first.
+        scores: (M,) reduced scores.
     """
 
     index: Tensor
@@ -122,16 +122,17 @@ class SoftNMSResult:
 def soft_suppress(
     boxes: Tensor, scores: Tensor, *, nms_thresh: float, min_score: float, max_detections: int
 ) -> SoftNMSResult:
-    """Linear Soft-NMS: boxes that overlap a better one lose score instead of being dropped.
+    """Linear Soft-NMS: reduces the scores of boxes that overlap a better box, instead of dropping them.
 
-    The best box is taken, the score of each other box is multiplied by one minus its IoU with it, and so on.
+    The best box is kept, and the score of each other box is multiplied by one minus its IoU with the best
+    box. This is repeated with the remaining boxes.
 
     Args:
         boxes: (M, 4) corners.
         scores: (M,).
-        nms_thresh: IoU from which on a box loses score.
+        nms_thresh: least IoU at which the score of a box is reduced.
         min_score: score below which a box is dropped.
-        max_detections: at most so many are kept.
+        max_detections: largest number of boxes that are kept.
 
     Source: Soft-NMS (arXiv 1704.04503), section 3.
     """
@@ -143,7 +144,7 @@ def soft_suppress(
             break
         index.append(best)
         kept.append(scores[best])
-        overlap = box_iou(boxes[best][None], boxes)[0].nan_to_num()  # two boxes without area: 0 / 0
+        overlap = box_iou(boxes[best][None], boxes)[0].nan_to_num()  # NaN for two boxes without area
         lowered = (overlap >= nms_thresh) & scores.isfinite()
         scores = torch.where(lowered, scores * (1 - overlap), scores)
         scores[best] = -torch.inf

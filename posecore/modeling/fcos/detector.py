@@ -1,7 +1,9 @@
-"""FCOS (arXiv 2006.09214), the one-stage detector without anchors that DirectPose, FCPose and InsPose hold.
+"""The detector FCOS as a part of a model: :class:`FCOSDetector`.
 
-:class:`FCOSDetector` predicts on every cell of a feature pyramid, makes the targets and loss terms of these
-predictions, and selects the candidates of inference. The method adds the keypoints.
+The detector predicts persons at every cell of a feature pyramid, makes the targets and loss terms of these
+predictions, and selects the candidates of inference. The method that holds it adds the keypoints.
+
+Source: FCOS (arXiv 2006.09214).
 
 Letters: N images, C channels, L levels, R = sum of H_l * W_l over the levels, M candidates or detections.
 """
@@ -34,12 +36,13 @@ class TrainingSettings:
     """Settings of the assignment of persons to locations and of the losses.
 
     Attributes:
-        center_radius: half the side of the region of positive locations, in strides.
-        size_ranges: upper ends of the levels' box sizes in pixels, without the last level's.
-        classification_count: count that the classification loss is normalized by.
+        center_radius: half the side of the region of positive locations around the center of a box, in
+            strides.
+        size_ranges: largest box size of each level but the last, in pixels.
+        classification_count: count by which the classification loss is normalized.
         focal_alpha: weight of positives in focal losses.
         focal_gamma: focusing exponent of focal losses.
-        giou_smoothing: area in cells added to intersection and union of boxes.
+        giou_smoothing: area in cells that is added to the intersection and the union of boxes.
     """
 
     center_radius: float = 1.5
@@ -69,10 +72,10 @@ class InferenceSettings:
 
     Attributes:
         score_thresh: class probability that a candidate must exceed.
-        topk_per_level: candidates per level.
-        topk_per_image: candidates per image; 0 for all of its levels'.
+        topk_per_level: largest number of candidates per level.
+        topk_per_image: largest number of candidates per image; 0 for no limit.
         nms_thresh: IoU above which the box with the lower score is dropped.
-        max_detections: detections per image.
+        max_detections: largest number of detections per image.
     """
 
     score_thresh: float = 0.05
@@ -101,8 +104,8 @@ class DensePredictions:
     Attributes:
         maps: name of the prediction -> (N, R, C), in full precision.
         towers: name of the tower -> one (N, C, H_l, W_l) per level.
-        scales: name of the prediction -> (L,) its learned factors, where it has them.
-        features: one (N, C, H_l, W_l) per level, the maps that the head has read.
+        scales: name of the prediction -> (L,) learned factors, for predictions that have them.
+        features: one (N, C, H_l, W_l) per level, the maps that the head reads.
         locations: the R locations.
     """
 
@@ -113,24 +116,25 @@ class DensePredictions:
     locations: Locations
 
     def probability(self, name: str) -> Tensor:
-        """(N, R) sigmoid of a prediction of one channel."""
+        """(N, R) sigmoid of a prediction that has one channel."""
         return self.maps[name][..., 0].sigmoid()
 
     def boxes_at(self, selected: SelectedLocations) -> Tensor:
-        """(Q, 4) predicted boxes in pixels, of the prediction "ltrb"."""
+        """(Q, 4) boxes in pixels from the prediction "ltrb"."""
         return boxes_at(self.maps["ltrb"], self.locations, selected)
 
 
 class FCOSDetector(nn.Module):
-    """The head of FCOS with its settings.
+    """FCOS without a backbone: the dense head, the targets and losses, and the selection of candidates.
 
     Args:
-        head: from the maps of the levels to a :class:`~posecore.modeling.fcos.head.HeadOutput` with the map
-            "cls" (N, R, 1); also "centerness" (N, R, 1) and "ltrb" (N, R, 4) where the method has them.
+        head: computes a :class:`~posecore.modeling.fcos.head.HeadOutput` from the maps of the levels. It has
+            the map "cls" (N, R, 1), and "centerness" (N, R, 1) and "ltrb" (N, R, 4) if the method predicts
+            them.
         in_features: names of the levels, finest first.
         strides: pixels per cell of each level.
-        training_settings: of targets and losses.
-        inference_settings: of candidates and detections.
+        training_settings: settings of targets and losses.
+        inference_settings: settings of candidates and detections.
     """
 
     def __init__(
@@ -151,7 +155,7 @@ class FCOSDetector(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, backbone: Backbone, head: nn.Module) -> "FCOSDetector":
-        """Reads MODEL.FCOS; the head is the method's."""
+        """Reads MODEL.FCOS; the method makes the head."""
         shapes = backbone.output_shape()
         return cls(
             head=head,
@@ -177,7 +181,7 @@ class FCOSDetector(nn.Module):
     def targets(
         self, predictions: DensePredictions, instances: list[Instances], num_keypoints: int
     ) -> DetectionTargets:
-        """The targets of dense predictions, of the persons of each image (:func:`make_targets`)."""
+        """The targets of dense predictions, from the persons of each image; see :func:`make_targets`."""
         return make_targets(
             predictions.locations,
             instances,
@@ -187,7 +191,7 @@ class FCOSDetector(nn.Module):
         )
 
     def loss_terms(self, predictions: DensePredictions, targets: DetectionTargets) -> dict[str, LossTerm]:
-        """loss_cls; loss_centerness and loss_box where these are predicted."""
+        """loss_cls; also loss_centerness and loss_box if these are predicted."""
         settings = self.training_settings
         return detection_loss_terms(
             predictions.maps,
@@ -202,8 +206,8 @@ class FCOSDetector(nn.Module):
         """The candidates of a batch.
 
         Args:
-            predictions: for their locations.
-            probability: (N, R) class probability, compared with the threshold.
+            predictions: the predictions whose locations are selected.
+            probability: (N, R) class probability, which is compared with the threshold.
             scores: (N, R) score by which candidates are ranked.
         """
         settings = self.inference_settings
@@ -217,6 +221,6 @@ class FCOSDetector(nn.Module):
         )
 
     def suppress(self, boxes: Tensor, scores: Tensor) -> Tensor:
-        """Indices of the boxes (M, 4) of one image that non-maximum suppression keeps, best first."""
+        """Indices of the boxes of one image, (M, 4), that non-maximum suppression keeps, best first."""
         settings = self.inference_settings
         return suppress(boxes, scores, nms_thresh=settings.nms_thresh, max_detections=settings.max_detections)

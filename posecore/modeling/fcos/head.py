@@ -1,6 +1,6 @@
-"""The dense head of FCOS: towers over every level of a pyramid, and predictions from them.
+"""The dense head of FCOS, :class:`FCOSHead`: towers on every level of a pyramid, and predictions from them.
 
-:class:`FCOSHead` only predicts. Which towers and predictions exist is the constructor call of the method.
+The method decides in its constructor call which towers and predictions exist.
 
 Letters: N images, C channels, L levels, R = sum of H_l * W_l over the levels.
 """
@@ -16,12 +16,12 @@ from posecore.layers.tower import init_conv
 
 
 class PredictionConv(nn.Module):
-    """A convolution on one tower, times a learned factor per level if ``num_levels`` is given.
+    """A prediction: a convolution on one tower, multiplied by a learned factor per level if there are any.
 
     Args:
         tower: name of the tower that it reads.
-        conv: the convolution, shared by the levels.
-        num_levels: number of factors, initially 1; None for no factors.
+        conv: the convolution, which all levels share.
+        num_levels: L, the number of factors, which are initially 1; None for no factors.
     """
 
     def __init__(self, tower: str, conv: nn.Conv2d, num_levels: int | None = None) -> None:
@@ -31,28 +31,31 @@ class PredictionConv(nn.Module):
         self.scales = nn.Parameter(torch.ones(num_levels)) if num_levels else None
 
     def forward(self, level: int, tower_map: Tensor) -> Tensor:
-        """(N, C', H, W) of the level's tower -> (N, C, H, W)."""
+        """The tower of one level (N, C', H, W) -> its prediction (N, C, H, W)."""
         prediction = self.conv(tower_map)
         return prediction if self.scales is None else prediction * self.scales[level]
 
 
 def class_prediction(tower: str, channels: int, prior_prob: float) -> PredictionConv:
-    """The person logit; its sigmoid starts at ``prior_prob``."""
+    """The prediction of the person logit, whose sigmoid is initially ``prior_prob``."""
     return PredictionConv(tower, classifier_conv(channels, prior_prob))
 
 
 def centerness_prediction(tower: str, channels: int) -> PredictionConv:
-    """The centerness logit."""
+    """The prediction of the centerness logit."""
     return PredictionConv(tower, init_conv(nn.Conv2d(channels, 1, 3, padding=1)))
 
 
 def box_prediction(tower: str, channels: int, num_levels: int) -> PredictionConv:
-    """ltrb, the distances to the sides of the box in cells, before a ReLU; with a factor per level."""
+    """The prediction of ltrb, the distances to the sides of the box in cells before a ReLU.
+
+    It has a learned factor per level.
+    """
     return PredictionConv(tower, init_conv(nn.Conv2d(channels, 4, 3, padding=1)), num_levels)
 
 
 def classifier_conv(channels: int, prior_prob: float) -> nn.Conv2d:
-    """The 3x3 convolution to one person logit whose sigmoid starts at ``prior_prob``."""
+    """A 3x3 convolution to one person logit, whose sigmoid is initially ``prior_prob``."""
     return init_conv(nn.Conv2d(channels, 1, 3, padding=1), bias=-math.log((1 - prior_prob) / prior_prob))
 
 
@@ -63,7 +66,7 @@ class HeadOutput:
     Attributes:
         maps: name of the prediction -> (N, R, C), levels concatenated finest first.
         towers: name of the tower -> one (N, C, H_l, W_l) per level, for further branches of the method.
-        scales: name of the prediction -> (L,) its learned factors, where it has them.
+        scales: name of the prediction -> (L,) learned factors, for predictions that have them.
     """
 
     maps: dict[str, Tensor]
@@ -72,10 +75,10 @@ class HeadOutput:
 
 
 class FCOSHead(nn.Module):
-    """Towers and predictions, shared by all levels.
+    """Towers and predictions, which all levels share.
 
     Args:
-        towers: name -> module from (N, C, H, W) to (N, C', H, W).
+        towers: name -> a module that maps (N, C, H, W) to (N, C', H, W).
         predictions: name -> the convolution that predicts it.
 
     Raises:

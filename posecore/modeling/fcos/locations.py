@@ -1,4 +1,6 @@
-"""The locations of a feature pyramid: the centers of its cells in the image, and selections of them.
+"""The locations of FCOS, the centers of the cells of a feature pyramid in the image, and selections of them.
+
+:class:`Locations` holds those of all levels, :class:`SelectedLocations` some of a batch.
 
 Letters: N images, L levels, R = sum of H_l * W_l over the levels, Q selected locations.
 """
@@ -12,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Locations:
-    """The R cells of all levels, finest level first, row by row within a level.
+    """The R locations of all levels, finest level first, row by row within a level.
 
     Attributes:
         points: (R, 2) centers of the cells, (x, y) in continuous pixels.
@@ -33,7 +35,7 @@ class Locations:
 
     @property
     def starts(self) -> tuple[int, ...]:
-        """The index of the first cell of each level."""
+        """The index of the first location of each level."""
         starts = [0]
         for height, width in self.sizes[:-1]:
             starts.append(starts[-1] + height * width)
@@ -66,9 +68,9 @@ def make_locations(
 
 @dataclass(frozen=True)
 class SelectedLocations:
-    """Q selected locations of a batch: the positives in training, the candidates in inference.
+    """Q selected locations of a batch: the positive ones in training, the candidates in inference.
 
-    What depends on a location alone is computed at these instead of at all N * R.
+    Predictions that depend on one location each are computed at these instead of at all N * R locations.
 
     Attributes:
         images: (Q,) int64 index of the image.
@@ -82,11 +84,11 @@ class SelectedLocations:
         return len(self.index)
 
     def __getitem__(self, rows: Tensor | slice) -> "SelectedLocations":
-        """Some of them, by their positions in this selection."""
+        """The locations at some positions of this selection."""
         return SelectedLocations(self.images[rows], self.index[rows])
 
     def by_image(self, num_images: int) -> list[slice]:
-        """The rows of each image, where the selection is sorted by image."""
+        """The positions of each image's locations in this selection, which must be sorted by image."""
         ends = self.images.bincount(minlength=num_images).cumsum(0).tolist()
         return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -94,6 +96,6 @@ class SelectedLocations:
     def everywhere(
         cls, num_images: int, num_locations: int, device: torch.device | str = "cpu"
     ) -> "SelectedLocations":
-        """All N * R locations, sorted by image."""
+        """All N * R locations of a batch, sorted by image."""
         images = torch.arange(num_images, device=device).repeat_interleave(num_locations)
         return cls(images, torch.arange(num_locations, device=device).repeat(num_images))

@@ -1,4 +1,6 @@
-"""The losses of FCOS as loss terms: focal loss, centerness, GIoU of boxes.
+"""The losses of FCOS: focal loss of classes, cross-entropy of centerness, and GIoU loss of boxes.
+
+:func:`detection_loss_terms` makes the loss terms of a batch.
 
 Letters: N images, R locations, P positive locations.
 """
@@ -13,7 +15,7 @@ from torchvision.ops import sigmoid_focal_loss
 from posecore.modeling.fcos.targets import DetectionTargets
 from posecore.modeling.losses import LossTerm
 
-# From the numbers of positive locations and of images to the count of the classification loss.
+# From the number of positive locations and the number of images to the count of the classification loss.
 ClassificationCount = Callable[[int, int], int]
 
 
@@ -23,7 +25,7 @@ def count_positives(num_positives: int, num_images: int) -> int:
 
 
 def count_positives_and_images(num_positives: int, num_images: int) -> int:
-    """The number of positive locations plus that of the images, as in the official code of DirectPose."""
+    """The number of positive locations plus the number of images, as in DirectPose's official code."""
     return num_positives + num_images
 
 
@@ -43,12 +45,13 @@ def detection_loss_terms(
     focal_gamma: float,
     giou_smoothing: float,
 ) -> dict[str, LossTerm]:
-    """The terms of what is predicted: loss_cls; with such maps, loss_centerness and loss_box.
+    """The loss terms of the predicted maps: loss_cls; also loss_centerness and loss_box if predicted.
 
     Args:
-        maps: "cls" (N, R, 1), "centerness" (N, R, 1) and "ltrb" (N, R, 4), cells before the ReLU.
-        targets: of the same batch.
-        classification_count: count of the classification loss.
+        maps: "cls" (N, R, 1), and optionally "centerness" (N, R, 1) and "ltrb" (N, R, 4), in cells before the
+            ReLU.
+        targets: the targets of the same batch.
+        classification_count: count by which the classification loss is normalized.
         focal_alpha: weight of positives in the focal loss; negatives weigh 1 - alpha.
         focal_gamma: focusing exponent of the focal loss.
         giou_smoothing: see :func:`generalized_iou`.
@@ -75,7 +78,7 @@ def detection_loss_terms(
 
 
 def focal_loss(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """The sum of the focal loss of sigmoids, of logits and binary targets of one shape.
+    """The sum of the focal loss of logits, with binary targets of the same shape.
 
     Source: Focal loss (arXiv 1708.02002), equation 5.
     """
@@ -88,18 +91,18 @@ def centerness_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def box_loss(ltrb: Tensor, targets: Tensor, weights: Tensor, *, smoothing: float) -> Tensor:
-    """The sum of 1 - GIoU of (P, 4) ltrb with (P, 4) target ltrb, weighted by (P,)."""
+    """The sum of 1 - GIoU of (P, 4) ltrb with (P, 4) target ltrb, with (P,) weights."""
     return ((1 - generalized_iou(ltrb, targets, smoothing)) * weights).sum()
 
 
 def generalized_iou(ltrb: Tensor, other: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Generalized IoU of boxes that are given by their distances from a common point.
+    """Generalized IoU of boxes that are given by the distances of their sides from a common point.
 
     Args:
         ltrb: (..., 4) distances, at least 0.
-        other: (..., 4).
-        smoothing: area added to intersection and union before they are divided. Published FCOS codes add
-            1, which is why torchvision's function does not serve here.
+        other: (..., 4) distances of the other box.
+        smoothing: area that is added to the intersection and the union before they are divided. Published
+            FCOS codes add 1, so torchvision's function cannot be used here.
 
     Returns:
         (...,) in [-1, 1].
@@ -110,7 +113,7 @@ def generalized_iou(ltrb: Tensor, other: Tensor, smoothing: float = 0.0) -> Tens
     intersection = _area(torch.minimum(ltrb, other))
     union = area + other_area - intersection
     hull = _area(torch.maximum(ltrb, other))
-    # Two boxes without area, both at their point, count as disjoint.
+    # Two boxes without area count as disjoint.
     tiny = torch.finfo(ltrb.dtype).tiny
     iou = (intersection + smoothing) / (union + smoothing).clamp(min=tiny)
     return iou - (hull - union) / hull.clamp(min=tiny)

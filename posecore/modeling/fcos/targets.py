@@ -1,9 +1,11 @@
-"""The targets of FCOS: the person that each location is assigned to, and the ground truth gathered there.
+"""The targets of FCOS: each location is assigned to a person or to the background (:func:`make_targets`).
 
-One matched index per location is computed; everything else is a gather with it.
+One index of the matched person is computed per location; all targets are gathered with it.
+
+Source: FCOS (arXiv 2006.09214), section 3.1.
 
 Letters: N images, L levels, R locations, G persons of one image, P positive locations, K keypoints. A box as
-ltrb is the four distances from a point to its left, top, right and bottom side.
+ltrb is given by the four distances from a point to its left, top, right and bottom sides.
 """
 
 from collections.abc import Sequence
@@ -24,12 +26,12 @@ class Positives:
     """The P positive locations of a batch, sorted by image, and the persons that they are assigned to.
 
     Attributes:
-        locations: which locations of which images they are.
-        points: (P, 2) of the locations, in pixels.
-        strides: (P,) of the locations.
+        locations: the positive locations.
+        points: (P, 2) centers of the locations, in pixels.
+        strides: (P,) strides of the locations.
         persons: (P,) int64 index into the persons of the whole batch.
-        boxes: (P, 4) corners.
-        keypoints: (P, K, 3) in pixels.
+        boxes: (P, 4) boxes of the persons, corners in pixels.
+        keypoints: (P, K, 3) keypoints of the persons, in pixels.
     """
 
     locations: SelectedLocations
@@ -48,8 +50,8 @@ class DetectionTargets:
     """The targets of the dense predictions.
 
     Attributes:
-        is_positive: (N, R) bool, which locations are assigned to a person.
-        positives: the ground truth at those P locations.
+        is_positive: (N, R) bool, whether a location is assigned to a person.
+        positives: the ground truth at the P positive locations.
         ltrb: (P, 4) distances to the sides of the person's box, in pixels.
         centerness: (P,).
     """
@@ -72,7 +74,7 @@ def make_targets(
 
     Args:
         locations: the R locations.
-        targets: per image gt_boxes, and gt_keypoints where it has persons.
+        targets: the persons of each image: gt_boxes, and gt_keypoints unless there are none.
         num_keypoints: K.
         radius, size_ranges: see :func:`assign`.
     """
@@ -95,22 +97,25 @@ def assign(
     size_ranges: Sequence[float] | None,
     inside_box: bool = True,
 ) -> Tensor:
-    """Matches the locations to the boxes of one image.
+    """Assigns the locations to the boxes of one image.
 
     A location is positive if it lies strictly inside the center region of a box (center plus or minus
-    ``radius`` strides) and the size of the box is in the range of the location's level. Of several boxes the
-    smallest is taken, of equal ones the first.
+    ``radius`` strides) and the size of the box is in the range of the location's level. If there are several
+    such boxes, the smallest is taken, and of equally small ones the first.
 
     Args:
         locations: the R locations.
         boxes: (G, 4) corners x0, y0, x1, y1 in pixels.
         radius: half the side of the center region, in strides of the location's level.
-        size_ranges: upper ends of the sizes (largest distance to a side, in pixels) per level, without the
-            last level's; both ends belong to a level's range. None: every level takes every size.
+        size_ranges: largest size (largest distance from the location to a side, in pixels) of each level but
+            the last; both ends belong to the range of a level. None assigns every size to every level.
         inside_box: whether a positive location must also lie strictly inside the box.
 
     Returns:
         (R,) int64 index of the matched box, -1 for background.
+
+    Raises:
+        ValueError: the number of size ranges does not fit the number of levels.
 
     Source: FCOS (arXiv 2006.09214), section 3.1 and its center sampling.
     """
@@ -130,7 +135,7 @@ def assign(
         size = ltrb.amax(dim=-1)
         candidates &= (size >= low[:, None]) & (size <= high[:, None])
 
-    # Ranks are distinct, so the smallest is unique on every device, ties of the area included.
+    # Ranks are distinct, so the smallest is unique on every device, even for boxes of equal area.
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = area.argsort(stable=True)
     rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
@@ -139,7 +144,7 @@ def assign(
 
 
 def _level_ranges(size_ranges: Sequence[float], locations: Locations) -> tuple[Tensor, Tensor]:
-    """(R,) lowest and highest size of each location's level."""
+    """(R,) smallest and (R,) largest size of the level of each location."""
     if len(size_ranges) != len(locations.sizes) - 1:
         raise ValueError(
             f"MODEL.FCOS.SIZE_RANGES must have {len(locations.sizes) - 1} values for {len(locations.sizes)} "
@@ -158,7 +163,7 @@ def gather_positives(
     Args:
         matched: (N, R) index of the person within its image, -1 for background.
         locations: the R locations.
-        targets: per image gt_boxes, and gt_keypoints where it has persons.
+        targets: the persons of each image: gt_boxes, and gt_keypoints unless there are none.
         num_keypoints: K.
     """
     images, index = (matched != BACKGROUND).nonzero(as_tuple=True)
@@ -177,7 +182,7 @@ def gather_positives(
 
 
 def box_to_ltrb(points: Tensor, boxes: Tensor) -> Tensor:
-    """(..., 2) points and (..., 4) corners -> (..., 4) ltrb, negative where the point is outside."""
+    """(..., 2) points and (..., 4) corners -> (..., 4) ltrb, negative where the point is outside the box."""
     return torch.cat([points - boxes[..., :2], boxes[..., 2:] - points], dim=-1)
 
 
