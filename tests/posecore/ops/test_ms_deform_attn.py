@@ -404,7 +404,12 @@ def refused():
         ),
         "do not split into the 0 groups": (value[:, :, :0], shapes, locations, weights),
         "shapes must be a pair for each of the 3 levels": (value, shapes[:2], locations, weights),
-        "level 1 of shapes must not be negative, got [-3, -2]": (value, [(5, 7), (-3, -2), (1, 1)], locations, weights),
+        "level 1 of shapes must not be negative, got [-3, -2]": (
+            value,
+            [(5, 7), (-3, -2), (1, 1)],
+            locations,
+            weights,
+        ),
         "the levels of shapes have 43 cells, but value has 42": (
             value,
             [(5, 7), (7, 1), (1, 1)],
