@@ -1,4 +1,4 @@
-"""What README and docs show in Python runs as it stands there."""
+"""The pages of the documentation: their Python blocks run, and their files, anchors and config keys exist."""
 
 import re
 from collections.abc import Callable
@@ -48,6 +48,35 @@ GIVEN: dict[tuple[str, int], Callable[[], dict[str, Any]]] = {
 }
 
 
+# Files of the repository wherever a page names them, but no rows of configs/paper/tables.yaml; <name> stands
+# for any name.
+FILE = re.compile(
+    r"(?<![\w/.:-])(?!\w+/table-)(?:configs|csrc|directpose|fcpose|inspose|poet|posecore|poseur|requirements|tests|tools)"
+    r"/[\w./*<>-]*[\w/*]"
+)
+KEY = re.compile(r"\b(?:DATALOADER|DATASETS|INPUT|MODEL|SOLVER|TEST)(?:\.[A-Z][A-Z0-9_]*)+\b")
+LINK = re.compile(r"\]\(([^)#\s:]*)#([^)\s]+)\)")
+
+
+def pages(root: Path) -> list[Path]:
+    return [root / "README.md", root / "datasets" / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def named_files(page: str) -> set[str]:
+    """The files that a page names; in a table headed "file under `folder/`", those of its first column."""
+    named = set(FILE.findall(page))
+    for folder, rows in re.findall(r"^\| file under `([^`]+)` .*\n((?:\|.*\n)+)", page, re.MULTILINE):
+        for row in rows.splitlines():
+            named |= {folder + name for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    return named
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def blocks(root: Path) -> dict[tuple[str, int], str]:
     files = [root / "README.md", root / "CONTRIBUTING.md", *sorted((root / "docs").glob("*.md"))]
     return {
@@ -68,3 +97,36 @@ def test_a_block_runs(where: tuple[str, int], root: Path, monkeypatch: pytest.Mo
     code = blocks(root)[where].replace("model_final.pth", "")
     with torch.no_grad():
         exec(code, GIVEN[where]())
+
+
+def test_files_that_pages_name_exist(root: Path) -> None:
+    missing = [
+        f"{page.relative_to(root)}: {name}"
+        for page in pages(root)
+        for name in sorted(named_files(page.read_text()))
+        if not any(root.glob(re.sub(r"<\w+>", "*", name)))
+    ]
+    assert not missing
+
+
+def test_anchors_that_links_name_exist(root: Path) -> None:
+    missing = [
+        f"{page.relative_to(root)}: {target}#{anchor}"
+        for page in pages(root)
+        for target, anchor in LINK.findall(page.read_text())
+        if anchor not in anchors((page.parent / target if target else page).read_text())
+    ]
+    assert not missing
+
+
+def test_config_keys_that_pages_name_exist(root: Path) -> None:
+    cfg = get_cfg()
+    unknown = []
+    for page in pages(root):
+        for key in sorted(set(KEY.findall(page.read_text()))):
+            node: Any = cfg
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, dict) else None
+            if node is None:
+                unknown.append(f"{page.relative_to(root)}: {key}")
+    assert not unknown
