@@ -9,18 +9,17 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor
 
 from directpose.kpalign import KPAlign
-from directpose.losses import HEATMAP_TARGETS, KEYPOINT_LOSSES, HeatmapTargets, KeypointLoss, heatmap_loss
+from directpose.losses import HEATMAP_TARGETS, KEYPOINT_LOSSES, TrainingSettings, heatmap_loss
 from directpose.naive import NaiveKeypointBranch
 from posecore.config.options import choice
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import (
@@ -36,7 +35,6 @@ from posecore.modeling.heatmap_branch import HeatmapBranch
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.instances import keypoint_tensors
-from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # The values of MODEL.DIRECTPOSE.HEAD.
 KEYPOINT_BRANCHES: dict[str, type[KPAlign] | type[NaiveKeypointBranch]] = {
@@ -50,51 +48,39 @@ class DirectPose(PoseEstimator):
     """Direct end-to-end multi-person pose estimation (arXiv 1911.07451).
 
     Args:
-        backbone: computes the named maps of the pyramid from images.
-        skeleton: the skeleton of the keypoints.
-        detector: FCOS with the predictions "cls" and "centerness"; a prediction "ltrb" adds boxes (section
-            4.2), which non-maximum suppression then acts on.
         keypoint_branch: predicts keypoints at selected locations from the maps of the pyramid.
-        keypoint_loss: loss of the predicted keypoints.
         heatmap_branch: auxiliary branch of section 3.3, or None.
-        heatmap_targets: makes the target heatmaps of the auxiliary branch.
-        heatmap_weight: weight of the auxiliary loss.
+        training_settings: the losses of the keypoints and of the auxiliary branch.
         box_scales_keypoints: whether the factors per level of the prediction "ltrb" multiply the keypoints
             too.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        detector: FCOS with the predictions "cls" and "centerness"; a prediction "ltrb" adds boxes (section
+            4.2), which non-maximum suppression then acts on.
+        common: the parts of every model; the backbone computes the levels of a pyramid.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        skeleton: Skeleton,
-        detector: FCOSDetector,
         keypoint_branch: KPAlign | NaiveKeypointBranch,
-        keypoint_loss: KeypointLoss,
         heatmap_branch: HeatmapBranch | None,
-        heatmap_targets: HeatmapTargets,
-        heatmap_weight: float,
+        training_settings: TrainingSettings,
         box_scales_keypoints: bool,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
+        detector: FCOSDetector,
+        common: CommonParts,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(common)
         self.detector = detector
         self.keypoint_branch = keypoint_branch
-        self.keypoint_loss = keypoint_loss
         self.heatmap_branch = heatmap_branch
-        self.heatmap_targets = heatmap_targets
-        self.heatmap_weight = heatmap_weight
+        self.training_settings = training_settings
         self.box_scales_keypoints = box_scales_keypoints
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.DIRECTPOSE
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        backbone = build_backbone(cfg)
-        in_channels = backbone.output_shape()[fcos.IN_FEATURES[0]].channels
+        common = CommonParts.from_config(cfg)
+        in_channels = common.backbone.output_shape()[fcos.IN_FEATURES[0]].channels
         towers = {"cls": Tower(in_channels, fcos.CHANNELS, fcos.NUM_CONVS, fcos.NORM)}
         predictions: dict[str, PredictionConv] = {
             "cls": class_prediction("cls", fcos.CHANNELS, fcos.PRIOR_PROB),
@@ -109,23 +95,22 @@ class DirectPose(PoseEstimator):
                 node.HEATMAP_LEVEL,
                 in_channels,
                 node.HEATMAP_CHANNELS,
-                skeleton.num_keypoints,
+                common.skeleton.num_keypoints,
                 norm=node.HEATMAP_NORM,
                 prior_prob=fcos.PRIOR_PROB,
             )
         branch = choice(cfg, "MODEL.DIRECTPOSE.HEAD", KEYPOINT_BRANCHES)
         return {
-            "backbone": backbone,
-            "skeleton": skeleton,
-            "detector": FCOSDetector.from_config(cfg, backbone, FCOSHead(towers, predictions)),
-            "keypoint_branch": branch.from_config(cfg, skeleton, in_channels),
-            "keypoint_loss": choice(cfg, "MODEL.DIRECTPOSE.KEYPOINT_LOSS", KEYPOINT_LOSSES),
+            "keypoint_branch": branch.from_config(cfg, common.skeleton, in_channels),
             "heatmap_branch": heatmap_branch,
-            "heatmap_targets": choice(cfg, "MODEL.DIRECTPOSE.HEATMAP_LABELS", HEATMAP_TARGETS),
-            "heatmap_weight": node.HEATMAP_WEIGHT,
+            "training_settings": TrainingSettings(
+                keypoint_loss=choice(cfg, "MODEL.DIRECTPOSE.KEYPOINT_LOSS", KEYPOINT_LOSSES),
+                heatmap_targets=choice(cfg, "MODEL.DIRECTPOSE.HEATMAP_LABELS", HEATMAP_TARGETS),
+                heatmap_weight=node.HEATMAP_WEIGHT,
+            ),
             "box_scales_keypoints": node.BOX_SCALES_KEYPOINTS,
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "detector": FCOSDetector.from_config(cfg, common.backbone, FCOSHead(towers, predictions)),
+            "common": common,
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
@@ -172,25 +157,25 @@ class DirectPose(PoseEstimator):
         gt_offsets = positives.keypoints[..., :2] - positives.points[:, None]
         gt_offsets = gt_offsets / positives.strides[:, None, None]
         labeled = positives.keypoints[..., 2] > 0
-        return self.keypoint_loss(offsets, gt_offsets, labeled, targets.centerness)
+        return self.training_settings.keypoint_loss(offsets, gt_offsets, labeled, targets.centerness)
 
     def _heatmap_term(
         self, branch: HeatmapBranch, features: dict[str, Tensor], targets: list[Instances]
     ) -> LossTerm:
         """The focal loss of the auxiliary heatmaps."""
         feature = features[branch.level]
-        heatmaps = self.heatmap_targets(
+        heatmaps = self.training_settings.heatmap_targets(
             keypoint_tensors(targets, self.skeleton.num_keypoints),
             (feature.shape[2], feature.shape[3]),
             self.backbone.output_shape()[branch.level].stride,
         )
-        settings = self.detector.training_settings
+        focal = self.detector.training_settings
         return heatmap_loss(
             full_precision(branch(feature)),
             heatmaps,
-            alpha=settings.focal_alpha,
-            gamma=settings.focal_gamma,
-            weight=self.heatmap_weight,
+            alpha=focal.focal_alpha,
+            gamma=focal.focal_gamma,
+            weight=self.training_settings.heatmap_weight,
         )
 
     def _detections(

@@ -4,6 +4,7 @@ Letters: N images, G persons of one image, P positive locations, K keypoints, H 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -124,3 +125,18 @@ def _last_of_each(values: Tensor) -> Tensor:
 def heatmap_loss(logits: Tensor, heatmaps: Tensor, *, alpha: float, gamma: float, weight: float) -> LossTerm:
     """Focal loss of (N, K, H, W) logits, normalized by the number of ones in the target heatmaps."""
     return LossTerm(focal_loss(logits, heatmaps, alpha=alpha, gamma=gamma), heatmaps.sum(), weight)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The settings of the losses beyond those of FCOS.
+
+    Attributes:
+        keypoint_loss: loss of the predicted keypoints.
+        heatmap_targets: makes the target heatmaps of the auxiliary branch.
+        heatmap_weight: weight of the auxiliary loss.
+    """
+
+    keypoint_loss: KeypointLoss
+    heatmap_targets: HeatmapTargets
+    heatmap_weight: float

@@ -21,8 +21,8 @@ def _names() -> dict[str, str]:
     for theirs, ours in (("cls_logits", "cls"), ("bbox_pred", "ltrb"), ("ctrness", "centerness")):
         for leaf in ("weight", "bias"):
             names[f"{_DETECTOR}.{theirs}.{leaf}"] = f"detector.head.predictions.{ours}.conv.{leaf}"
-    blocks = {f"refine.{level}": (f"basis.refine.{level}", 0) for level in range(3)}
-    blocks |= {f"tower.{block}": ("basis.tower", 3 * block) for block in range(4)}
+    blocks = {f"refine.{level}": (f"shared_branch.basis.refine.{level}", 0) for level in range(3)}
+    blocks |= {f"tower.{block}": ("shared_branch.basis.tower", 3 * block) for block in range(4)}
     blocks |= {f"seg_head.{block}": ("auxiliary.tower", 3 * block) for block in range(2)}
     for theirs, (ours, layer) in blocks.items():
         names[f"{_BASIS}.{theirs}.0.weight"] = f"{ours}.{layer}.weight"
@@ -74,5 +74,6 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for name in _LAST:
         leaf = name.rpartition(".")[2]
         bases, offsets = heads[name].split([len(heads[name]) - num_offsets, num_offsets])
-        converted[f"bases.{leaf}"], converted[f"offsets.conv.{leaf}"] = bases, offsets
+        converted[f"shared_branch.bases.{leaf}"] = bases
+        converted[f"shared_branch.offsets.conv.{leaf}"] = offsets
     return converted

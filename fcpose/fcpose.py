@@ -10,31 +10,26 @@ detections, K keypoints, H and W the size of the heatmaps.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from fcpose.auxiliary import AuxiliaryHeatmaps, auxiliary_loss, auxiliary_targets
 from fcpose.basis import Basis, SharedMaps
 from fcpose.losses import HEATMAP_LOSSES, KeypointBatch, KeypointLoss
-from fcpose.refinement import (
-    REFINEMENTS,
-    GeneratedOffsetReader,
-    SharedOffsetReader,
-    coordinate_ranges,
-)
+from fcpose.refinement import REFINEMENTS, coordinate_ranges
 from fcpose.sampling import sample_positives
+from fcpose.shared_branch import SharedBranch
 from posecore.config.options import choice
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead, box_prediction, centerness_prediction, class_prediction
@@ -44,7 +39,6 @@ from posecore.modeling.keypoint_network import KeypointNetworks, Peaks
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.heatmaps import cell_centers, only_labeled
 from posecore.structures.instances import keypoint_tensors
-from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # From the peaks of Q persons to the (Q, K) confidences of their keypoints.
 KeypointScore = Callable[[Peaks], Tensor]
@@ -56,70 +50,60 @@ KEYPOINT_SCORES: dict[str, KeypointScore] = {
 }
 
 
+@dataclass(frozen=True)
+class FCPoseSettings:
+    """The settings of FCPose's training and inference.
+
+    Attributes:
+        keypoint_losses: name -> the loss and its weight.
+        max_positives: largest number of positive locations of a batch that train keypoints.
+        auxiliary_weight: weight of each of the two auxiliary losses.
+        keypoint_score: confidence of the keypoints, their third value.
+    """
+
+    keypoint_losses: Mapping[str, tuple[KeypointLoss, float]]
+    max_positives: int
+    auxiliary_weight: float
+    keypoint_score: KeypointScore
+
+
 @META_ARCH_REGISTRY.register()
 class FCPose(PoseEstimator):
     """Fully convolutional multi-person pose estimation with dynamic convolutions (arXiv 2105.14185).
 
     Args:
-        backbone: computes the named maps of the pyramid from images.
-        skeleton: the skeleton of the keypoints.
-        detector: FCOS with the towers "cls" and "box" and the predictions "cls", "ltrb" and "centerness".
-        basis_features: names of the levels that the map F is computed from, finest first.
-        basis: computes the tower of F from these levels.
-        bases: computes F from that tower.
-        offsets: computes (N, K, 2, H, W) shared offsets in pixels from the finest level and that tower.
-        offset_reader: reads the offsets of Q persons at (Q, K, n) cells, as (Q, K, n, 2).
+        shared_branch: computes the map F and the offsets.
         keypoint_head: generates keypoint heads at locations and applies them to F.
-        keypoint_losses: name -> the loss and its weight.
-        keypoint_score: confidence of the keypoints, their third value.
-        max_positives: largest number of positive locations of a batch that train keypoints.
         auxiliary: predicts heatmaps of all persons together in training, or None.
-        auxiliary_weight: weight of each of the two auxiliary losses.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        settings: the settings of training and inference.
+        detector: FCOS with the towers "cls" and "box" and the predictions "cls", "ltrb" and "centerness".
+        common: the parts of every model; the backbone computes the levels of a pyramid.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        skeleton: Skeleton,
-        detector: FCOSDetector,
-        basis_features: list[str],
-        basis: Basis,
-        bases: nn.Module,
-        offsets: nn.Module,
-        offset_reader: SharedOffsetReader | GeneratedOffsetReader,
+        shared_branch: SharedBranch,
         keypoint_head: KeypointNetworks,
-        keypoint_losses: Mapping[str, tuple[KeypointLoss, float]],
-        keypoint_score: KeypointScore,
-        max_positives: int,
         auxiliary: AuxiliaryHeatmaps | None,
-        auxiliary_weight: float,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
+        settings: FCPoseSettings,
+        detector: FCOSDetector,
+        common: CommonParts,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(common)
         self.detector = detector
-        self.basis_features = basis_features
-        self.basis = basis
-        self.bases = bases
-        self.offsets = offsets
-        self.offset_reader = offset_reader
+        self.shared_branch = shared_branch
         self.keypoint_head = keypoint_head
-        self.keypoint_losses = keypoint_losses
-        self.keypoint_score = keypoint_score
-        self.max_positives = max_positives
         self.auxiliary = auxiliary
-        self.auxiliary_weight = auxiliary_weight
+        self.settings = settings
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.FCPOSE
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        num_keypoints = skeleton.num_keypoints
-        backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
+        common = CommonParts.from_config(cfg)
+        num_keypoints = common.skeleton.num_keypoints
+        shapes = common.backbone.output_shape()
         in_channels = shapes[fcos.IN_FEATURES[0]].channels
         stride = shapes[node.IN_FEATURES[0]].stride
         head = FCOSHead(
@@ -140,14 +124,13 @@ class FCPose(PoseEstimator):
         if refinement.offset_loss is not None:
             keypoint_losses["loss_offset"] = (refinement.offset_loss, node.OFFSET_WEIGHT)
         return {
-            "backbone": backbone,
-            "skeleton": skeleton,
-            "detector": FCOSDetector.from_config(cfg, backbone, head),
-            "basis_features": list(node.IN_FEATURES),
-            "basis": Basis(in_channels, node.CONVS_DIM, len(node.IN_FEATURES), node.NUM_CONVS, node.NORM),
-            "bases": nn.Conv2d(node.CONVS_DIM, node.CHANNELS, 1),
-            "offsets": refinement.offsets,
-            "offset_reader": refinement.offset_reader,
+            "shared_branch": SharedBranch(
+                list(node.IN_FEATURES),
+                basis=Basis(in_channels, node.CONVS_DIM, len(node.IN_FEATURES), node.NUM_CONVS, node.NORM),
+                bases=nn.Conv2d(node.CONVS_DIM, node.CHANNELS, 1),
+                offsets=refinement.offsets,
+                offset_reader=refinement.offset_reader,
+            ),
             "keypoint_head": KeypointNetworks(
                 fcos.CHANNELS,
                 (node.CHANNELS, *[node.WIDTH] * (node.DEPTH - 1), num_keypoints),
@@ -157,27 +140,29 @@ class FCPose(PoseEstimator):
                 resize=refinement.resize,
                 heatmap_stride=refinement.heatmap_stride,
             ),
-            "keypoint_losses": keypoint_losses,
-            "keypoint_score": choice(cfg, "MODEL.FCPOSE.KEYPOINT_SCORE", KEYPOINT_SCORES),
-            "max_positives": node.MAX_POSITIVES,
             "auxiliary": (
                 AuxiliaryHeatmaps(node.CONVS_DIM, num_keypoints, node.NORM) if node.AUXILIARY else None
             ),
-            "auxiliary_weight": node.AUXILIARY_WEIGHT,
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "settings": FCPoseSettings(
+                keypoint_losses=keypoint_losses,
+                max_positives=node.MAX_POSITIVES,
+                auxiliary_weight=node.AUXILIARY_WEIGHT,
+                keypoint_score=choice(cfg, "MODEL.FCPOSE.KEYPOINT_SCORE", KEYPOINT_SCORES),
+            ),
+            "detector": FCOSDetector.from_config(cfg, common.backbone, head),
+            "common": common,
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_centerness, loss_box, loss_heatmap; also loss_offset and auxiliary ones if any."""
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
-        shared = self._shared_maps(features)
+        shared = self.shared_branch(features)
         detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
         people = [only_labeled(person) for person in keypoint_tensors(targets, self.skeleton.num_keypoints)]
         terms = self.detector.loss_terms(predictions, detection_targets)
         batch = self._keypoint_batch(predictions, shared, detection_targets.positives, people)
-        for name, (loss, weight) in self.keypoint_losses.items():
+        for name, (loss, weight) in self.settings.keypoint_losses.items():
             terms[name] = replace(loss(batch), weight=weight)
         if self.auxiliary is not None:
             terms |= self._auxiliary_terms(self.auxiliary, shared, people)
@@ -190,7 +175,7 @@ class FCPose(PoseEstimator):
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
-        shared = self._shared_maps(features)
+        shared = self.shared_branch(features)
         probability = predictions.probability("cls")
         scores = (probability * predictions.probability("centerness")).sqrt()
         candidates = self.detector.select(predictions, probability, scores)
@@ -211,22 +196,13 @@ class FCPose(PoseEstimator):
             )
         return results
 
-    def _shared_maps(self, features: dict[str, Tensor]) -> SharedMaps:
-        """F and the shared offsets, in full precision also under autocast."""
-        levels = [features[name] for name in self.basis_features]
-        merged = self.basis.merge(levels)
-        tower = self.basis.tower(merged)
-        with torch.autocast(tower.device.type, enabled=False):
-            finest, tower = full_precision(levels[0]), full_precision(tower)
-            return SharedMaps(merged, self.bases(tower), self.offsets(finest, tower))
-
     def _keypoint_batch(
         self, predictions: DensePredictions, shared: SharedMaps, positives: Positives, people: list[Tensor]
     ) -> KeypointBatch:
         """The predictions and the ground truth of the positive locations that train keypoints."""
         at = positives.locations.images, positives.locations.index
         confidence = predictions.probability("cls")[at] * predictions.probability("centerness")[at]
-        sample = sample_positives(positives.persons, confidence.detach(), limit=self.max_positives)
+        sample = sample_positives(positives.persons, confidence.detach(), limit=self.settings.max_positives)
         selected = positives.locations[sample.index]
         heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
         heatmaps = [  # the positives are sorted by image, and so are the selected ones
@@ -240,7 +216,7 @@ class FCPose(PoseEstimator):
             boxes=positives.boxes[sample.index],
             keypoints=only_labeled(positives.keypoints[sample.index]),
             offsets=shared.offsets,
-            read_offsets=partial(self.offset_reader, shared, predictions, selected),
+            read_offsets=partial(self.shared_branch.offset_reader, shared, predictions, selected),
             people=people,
             stride=self.keypoint_head.heatmap_stride,
         )
@@ -254,7 +230,9 @@ class FCPose(PoseEstimator):
         heatmaps = auxiliary_targets(people, (height, width), self.keypoint_head.stride)
         pairs = {"coarse": (logits.coarse, heatmaps.coarse), "fine": (logits.fine, heatmaps.fine)}
         return {
-            f"loss_auxiliary_{name}": auxiliary_loss(full_precision(own), target, self.auxiliary_weight)
+            f"loss_auxiliary_{name}": auxiliary_loss(
+                full_precision(own), target, self.settings.auxiliary_weight
+            )
             for name, (own, target) in pairs.items()
         }
 
@@ -265,5 +243,6 @@ class FCPose(PoseEstimator):
         heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
         centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)
-        offsets = self.offset_reader(shared, predictions, selected, peaks.cells[..., None])[:, :, 0]
-        return torch.cat([centers + offsets, self.keypoint_score(peaks)[..., None]], dim=-1)
+        read_offsets = self.shared_branch.offset_reader
+        offsets = read_offsets(shared, predictions, selected, peaks.cells[..., None])[:, :, 0]
+        return torch.cat([centers + offsets, self.settings.keypoint_score(peaks)[..., None]], dim=-1)

@@ -41,8 +41,15 @@ def add_config(cfg: CfgNode) -> None:
     node.OFFICIAL = CfgNode()
     # The nine keypoints at which the deformable 3x3 convolutions sample, row by row.
     node.OFFICIAL.TAPS = (
-        *("nose", "left_shoulder", "right_shoulder", "left_wrist", "right_wrist"),
-        *("left_hip", "right_hip", "left_ankle", "right_ankle"),
+        "nose",
+        "left_shoulder",
+        "right_shoulder",
+        "left_wrist",
+        "right_wrist",
+        "left_hip",
+        "right_hip",
+        "left_ankle",
+        "right_ankle",
     )
     # Channels of the tower of regressed keypoints, and of the trunk of offsets, heatmaps and tags.
     node.OFFICIAL.KEYPOINT_CHANNELS = 512

@@ -26,6 +26,7 @@ class DiskOffsets(nn.Module):
         norm: norm behind each of the first two convolutions.
         resize: resizes (N, 2K, H', W'), of the size of the level, to (N, 2K, H, W).
         stride: pixels per cell of the offset map.
+        radius: radius in cells of the disk around a keypoint where offsets are trained.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class DiskOffsets(nn.Module):
         norm: str,
         resize: nn.Module,
         stride: int,
+        radius: float,
     ) -> None:
         super().__init__()
         self.stride = stride
+        self.radius = radius
         self.tower = Tower(in_channels, channels, 2, norm)
         self.predictor = init_conv(nn.Conv2d(channels, 2 * num_keypoints, 3, padding=1))
         self.resize = resize

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
@@ -24,8 +24,7 @@ from inspose.keypoint_features import KeypointFeatures
 from posecore.config.options import choice
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead, box_prediction, class_prediction
@@ -36,7 +35,6 @@ from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.heatmaps import cell_centers, only_labeled, refined_points
 from posecore.structures.instances import keypoint_tensors
-from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # Kernel size of the controller, the convolution that generates KP-Nets.
 CONTROLLER_KERNEL = 3
@@ -51,51 +49,39 @@ class InsPose(PoseEstimator):
     """Instance-aware networks for single-stage multi-person pose estimation (arXiv 2107.08982).
 
     Args:
-        backbone: computes the named maps of the pyramid from images.
-        skeleton: the skeleton of the keypoints.
-        detector: FCOS with the towers "cls" and "controller" and the prediction "cls"; a prediction "ltrb"
-            adds boxes, which non-maximum suppression then acts on.
-        level: name of the level that the other branches read.
         keypoint_features: computes the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
         disk_offsets: computes the offsets of all cells; None if keypoints are the centers of cells.
-        disk_radius: radius in cells of the disk around a keypoint where offsets are trained.
         heatmap_branch: predicts heatmaps of all persons together in training, or None.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        detector: FCOS with the towers "cls" and "controller" and the prediction "cls"; a prediction "ltrb"
+            adds boxes, which non-maximum suppression then acts on.
+        common: the parts of every model; the backbone computes the levels of a pyramid.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        skeleton: Skeleton,
-        detector: FCOSDetector,
-        level: str,
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         disk_offsets: DiskOffsets | None,
-        disk_radius: float,
         heatmap_branch: HeatmapBranch | None,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
+        detector: FCOSDetector,
+        common: CommonParts,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(common)
         self.detector = detector
-        self.level = level
         self.keypoint_features = keypoint_features
         self.keypoint_networks = keypoint_networks
         self.disk_offsets = disk_offsets
-        self.disk_radius = disk_radius
         self.heatmap_branch = heatmap_branch
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        num_keypoints = skeleton.num_keypoints
-        backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
+        common = CommonParts.from_config(cfg)
+        num_keypoints = common.skeleton.num_keypoints
+        shapes = common.backbone.output_shape()
         in_channels = shapes[fcos.IN_FEATURES[0]].channels
         stride = shapes[node.IN_FEATURE].stride
         predictions = {"cls": class_prediction("cls", fcos.CHANNELS, fcos.PRIOR_PROB)}
@@ -109,12 +95,8 @@ class InsPose(PoseEstimator):
             predictions=predictions,
         )
         return {
-            "backbone": backbone,
-            "skeleton": skeleton,
-            "detector": FCOSDetector.from_config(cfg, backbone, head),
-            "level": node.IN_FEATURE,
             "keypoint_features": KeypointFeatures(
-                in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM
+                node.IN_FEATURE, in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM
             ),
             "keypoint_networks": KeypointNetworks(
                 fcos.CHANNELS,
@@ -133,11 +115,11 @@ class InsPose(PoseEstimator):
                     norm=node.NORM,
                     resize=_resize(cfg, stride),
                     stride=node.STRIDE,
+                    radius=node.DISK_RADIUS,
                 )
                 if node.DISK_OFFSET
                 else None
             ),
-            "disk_radius": node.DISK_RADIUS,
             "heatmap_branch": (
                 HeatmapBranch(
                     node.IN_FEATURE,
@@ -150,8 +132,8 @@ class InsPose(PoseEstimator):
                 if node.HEATMAP
                 else None
             ),
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "detector": FCOSDetector.from_config(cfg, common.backbone, head),
+            "common": common,
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
@@ -163,12 +145,11 @@ class InsPose(PoseEstimator):
         predictions = self.detector(features)
         detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
         people = [only_labeled(persons) for persons in keypoint_tensors(targets, self.skeleton.num_keypoints)]
-        feature = features[self.level]
+        feature = features[self.keypoint_features.level]
         terms = self.detector.loss_terms(predictions, detection_targets)
         terms["loss_keypoint"] = self._keypoint_term(predictions, feature, detection_targets.positives)
         if self.disk_offsets is not None:
-            offsets = full_precision(self.disk_offsets(feature))
-            terms["loss_disk_offset"] = self._offset_term(offsets, people)
+            terms["loss_disk_offset"] = self._offset_term(self.disk_offsets, feature, people)
         if self.heatmap_branch is not None:
             logits = full_precision(self.heatmap_branch(feature))
             boxes = [target.gt_boxes.tensor for target in targets]
@@ -184,8 +165,8 @@ class InsPose(PoseEstimator):
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
-        shared = self.keypoint_features(features[self.level])
-        offsets = self._offsets(features[self.level])
+        shared = self.keypoint_features(features[self.keypoint_features.level])
+        offsets = self._offsets(features[self.keypoint_features.level])
         probability = predictions.probability("cls")
         candidates = self.detector.select(predictions, probability, probability)
         networks = self.keypoint_networks.generate(
@@ -229,11 +210,12 @@ class InsPose(PoseEstimator):
         means = (errors * labeled).sum(dim=1) / labeled.sum(dim=1).clamp(min=1)
         return LossTerm(means.sum(), len(positives))
 
-    def _offset_term(self, offsets: Tensor, people: list[Tensor]) -> LossTerm:
-        """Absolute errors in cells of (N, K, 2, H, W) offsets, in the disks around all persons' keypoints."""
-        stride = self.keypoint_networks.heatmap_stride
-        targets = disk_targets(people, (offsets.shape[3], offsets.shape[4]), stride, self.disk_radius)
-        return LossTerm(offset_errors(offsets, targets, stride).sum(), len(targets))
+    def _offset_term(self, disk_offsets: DiskOffsets, feature: Tensor, people: list[Tensor]) -> LossTerm:
+        """Absolute errors of the offsets in cells, in the disks around all persons' keypoints."""
+        offsets = full_precision(disk_offsets(feature))
+        size = (offsets.shape[3], offsets.shape[4])
+        targets = disk_targets(people, size, disk_offsets.stride, disk_offsets.radius)
+        return LossTerm(offset_errors(offsets, targets, disk_offsets.stride).sum(), len(targets))
 
     def _heatmap_term(self, logits: Tensor, people: list[Tensor], boxes: list[Tensor]) -> LossTerm:
         """Errors of (N, K, H, W) auxiliary heatmaps, normalized by the number of peaks of the targets."""

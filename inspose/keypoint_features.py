@@ -12,6 +12,7 @@ class KeypointFeatures(nn.Sequential):
     and a ReLU too, as in the official code.
 
     Args:
+        level: name of the level that it reads, as the other branches do.
         in_channels: channels of the level.
         convs_dim: channels of the tower.
         num_convs: number of convolutions of the tower.
@@ -22,6 +23,7 @@ class KeypointFeatures(nn.Sequential):
 
     def __init__(
         self,
+        level: str,
         in_channels: int,
         convs_dim: int,
         num_convs: int,
@@ -33,3 +35,4 @@ class KeypointFeatures(nn.Sequential):
             Tower(in_channels, convs_dim, num_convs, norm, bias=bias),
             Tower(convs_dim, channels, 1, norm, bias=bias),
         )
+        self.level = level

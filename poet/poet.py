@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
@@ -21,8 +21,7 @@ from poet.official import OFFICIAL_CLASSES, OfficialMatcher
 from poet.transformer import AttentionMaps, Cells, CrossAttention, DecoderLayer, EncoderLayer, Transformer
 from posecore.config.options import choice
 from posecore.layers.position import encode_cells
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the ResNets)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.losses import reduce_losses
 from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
 from posecore.modeling.set_prediction.costs import weighted_costs
@@ -33,7 +32,6 @@ from posecore.modeling.set_prediction.poses import Poses
 from posecore.modeling.set_prediction.predictions import Predictions
 from posecore.modeling.set_prediction.queries import LearnedQueries, Queries
 from posecore.structures.boxes import enclosing_boxes
-from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,7 @@ class POET(PoseEstimator):
     """End-to-end trainable multi-instance pose estimation with transformers (arXiv 2103.12115).
 
     Args:
-        backbone: from images to the feature map named ``in_feature``.
-        in_feature: name of the feature map that the encoder reads.
-        skeleton: the keypoints of a person.
+        in_feature: name of the backbone's feature map that the encoder reads.
         projection: from the feature map's channels to the transformer's width.
         transformer: from cells and queries to decoder states.
         queries: makes the decoder's queries for a number of images.
@@ -69,16 +65,14 @@ class POET(PoseEstimator):
         min_visibility: COCO's flag from which a keypoint counts as visible, 1 or 2.
         auxiliary: whether every decoder layer has losses, or the last alone.
         keypoint_scores: from poses to the (..., K) third values of keypoints.
-        pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
+        common: the parts of every model.
     """
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         in_feature: str,
-        skeleton: Skeleton,
         projection: nn.Module,
         transformer: Transformer,
         queries: LearnedQueries,
@@ -89,13 +83,9 @@ class POET(PoseEstimator):
         min_visibility: int,
         auxiliary: bool,
         keypoint_scores: Callable[[Poses], Tensor],
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
-        shift: float = 0.0,
+        common: CommonParts,
     ) -> None:
-        super().__init__(
-            backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std, shift=shift
-        )
+        super().__init__(common)
         self.in_feature = in_feature
         self.projection = projection
         self.transformer = transformer
@@ -111,9 +101,9 @@ class POET(PoseEstimator):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node = cfg.MODEL.POET
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        backbone = build_backbone(cfg)
-        feature = choice(cfg, "MODEL.POET.IN_FEATURE", backbone.output_shape())
+        common = CommonParts.from_config(cfg, shift=node.SHIFT)
+        skeleton = common.skeleton
+        feature = choice(cfg, "MODEL.POET.IN_FEATURE", common.backbone.output_shape())
         classes = choice(cfg, "MODEL.POET.CLASSES", {"person": ONE_CLASS, "official": OFFICIAL_CLASSES})
         matcher = choice(
             cfg, "MODEL.POET.MATCHER", {"repaired": HungarianMatcher, "official": OfficialMatcher}
@@ -122,9 +112,7 @@ class POET(PoseEstimator):
         losses = weighted_costs(node.LOSSES, options, "MODEL.POET.LOSSES")
         costs = weighted_costs(node.COSTS, options, "MODEL.POET.COSTS") or losses
         return {
-            "backbone": backbone,
             "in_feature": node.IN_FEATURE,
-            "skeleton": skeleton,
             "projection": nn.Conv2d(feature.channels, node.WIDTH, 1),
             "transformer": Transformer(
                 encoder=[
@@ -153,9 +141,7 @@ class POET(PoseEstimator):
             "keypoint_scores": choice(
                 cfg, "MODEL.POET.KEYPOINT_SCORE", {"visibility": predicted_visibility, "one": constant_one}
             ),
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
-            "shift": node.SHIFT,
+            "common": common,
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:

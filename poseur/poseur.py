@@ -9,18 +9,16 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor
 
 from posecore.config.options import choice
 from posecore.layers.precision import full_precision
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.heatmaps import only_labeled
 from posecore.structures.oks import oks_nms
-from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.decoder import Decoder
 from poseur.encoder import LearnedQueries
 from poseur.flip import (
@@ -37,7 +35,7 @@ from poseur.losses import StageLosses, count_crops, count_predictions
 from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.network import CoarseNetwork, CoarseStart, LearnedStart, Predictions, TransformerNetwork
 from poseur.prediction import COARSE, Prediction
-from poseur.score import build_instance_score, build_keypoint_score
+from poseur.score import Scores
 from poseur.settings import InferenceSettings, TrainingSettings
 
 
@@ -56,14 +54,12 @@ class Poseur(PoseEstimator):
     it.
 
     Args:
-        backbone: from crops to the named maps of ``in_features``.
-        in_features: names of the maps that the network reads, finest first.
-        skeleton: defines which keypoints a person has.
+        in_features: names of the backbone's maps that the network reads, finest first.
         network: from these maps to the predictions of all stages.
         pose_losses: from predictions to losses of keypoints.
         training_settings: turn these into losses of the batch.
         inference_settings: turn predictions into poses.
-        pixel_mean, pixel_std: see :class:`PoseEstimator`.
+        common: the parts of every model.
     """
 
     sigmas: Tensor
@@ -72,31 +68,27 @@ class Poseur(PoseEstimator):
     def __init__(
         self,
         *,
-        backbone: Backbone,
         in_features: Sequence[str],
-        skeleton: Skeleton,
         network: TransformerNetwork | CoarseNetwork,
         pose_losses: StageLosses,
         training_settings: TrainingSettings,
         inference_settings: InferenceSettings,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
+        common: CommonParts,
     ) -> None:
-        super().__init__(backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std)
+        super().__init__(common)
         self.in_features = in_features
         self.network = network
         self.pose_losses = pose_losses
         self.training_settings = training_settings
         self.inference_settings = inference_settings
-        self.register_buffer("sigmas", torch.tensor(skeleton.sigmas), persistent=False)
+        self.register_buffer("sigmas", torch.tensor(common.skeleton.sigmas), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node = cfg.MODEL.POSEUR
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        num_keypoints = skeleton.num_keypoints
-        backbone = build_backbone(cfg)
-        channels = _channels(backbone, node.IN_FEATURES)
+        common = CommonParts.from_config(cfg)
+        num_keypoints = common.skeleton.num_keypoints
+        channels = _channels(common.backbone, node.IN_FEATURES)
         network: TransformerNetwork | CoarseNetwork
         if node.NUM_LAYERS == 0:
             network = CoarseNetwork(CoarseHead.from_config(cfg, channels[-1], num_keypoints))
@@ -120,9 +112,7 @@ class Poseur(PoseEstimator):
             "none": None,
         }
         return {
-            "backbone": backbone,
             "in_features": list(node.IN_FEATURES),
-            "skeleton": skeleton,
             "network": network,
             "pose_losses": StageLosses.from_config(cfg),
             "training_settings": TrainingSettings(
@@ -130,14 +120,12 @@ class Poseur(PoseEstimator):
                 decoder_weight=node.DECODER_WEIGHT,
             ),
             "inference_settings": InferenceSettings(
-                keypoint_score=build_keypoint_score(cfg),
-                instance_score=build_instance_score(cfg),
+                scores=Scores.from_config(cfg),
                 flip_fusion=choice(cfg, "MODEL.POSEUR.FLIP_FUSION", fusions),
                 oks_nms_thresh=node.OKS_NMS_THRESH,
                 max_crops_per_pass=node.TEST_CROPS,
             ),
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "common": common,
         }
 
     def preprocess(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
@@ -221,7 +209,7 @@ class Poseur(PoseEstimator):
         return fusion(plain, self._with_scores(flipped))
 
     def _with_scores(self, prediction: Prediction) -> ScoredKeypoints:
-        return ScoredKeypoints(prediction.points, self.inference_settings.keypoint_score(prediction.scales))
+        return ScoredKeypoints(prediction.points, self.inference_settings.scores.keypoint(prediction.scales))
 
     def _in_image(self, persons: list[Instances], inputs: dict[str, Any]) -> Instances:
         """The detections of an image from the persons of its crops."""
@@ -232,7 +220,7 @@ class Poseur(PoseEstimator):
         keypoints = torch.cat([empty, *(person.pred_keypoints for person in persons)])
         linear, shift = affine[:, :, :2], affine[:, :, 2]
         points = keypoints[..., :2] @ linear.mT + shift[:, None]
-        scores = settings.instance_score(box_scores, keypoints[..., 2])
+        scores = settings.scores.instance(box_scores, keypoints[..., 2])
         # The area that the crop shows, padding included, stands for the person's area in the OKS.
         areas = torch.linalg.det(linear).abs() * math.prod(inputs["crops"].shape[2:])
         kept = oks_nms(points, scores, areas, self.sigmas, settings.oks_nms_thresh)

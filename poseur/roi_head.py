@@ -24,7 +24,7 @@ from poseur.losses import StageLosses
 from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.prediction import Prediction
 from poseur.regions import RegionDecoder, RegionHead, RegionNetwork, RegionRegression, Regions
-from poseur.score import InstanceScore, KeypointScore, build_instance_score, build_keypoint_score
+from poseur.score import Scores
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -33,13 +33,12 @@ class PoseurROIHeads(StandardROIHeads):
 
     Args:
         keypoint_pooler: from the levels to the features of regions.
-        keypoint_strides: strides of these levels, finest first.
+        keypoint_stride: stride of the finest of these levels.
         keypoint_head: from the features of regions and the levels to predictions.
         pose_losses: from predictions to losses of keypoints.
         pose_weight: weight of these losses.
         max_persons: the most persons of an image whose poses are trained; they are drawn at random.
-        keypoint_score, instance_score: see :mod:`poseur.score`.
-        num_keypoints: K.
+        scores: the scores of keypoints and persons.
         heads: the other arguments of ``StandardROIHeads``.
     """
 
@@ -48,24 +47,20 @@ class PoseurROIHeads(StandardROIHeads):
         self,
         *,
         keypoint_pooler: ROIPooler,
-        keypoint_strides: list[int],
+        keypoint_stride: int,
         keypoint_head: RegionNetwork | RegionRegression,
         pose_losses: StageLosses,
         pose_weight: float,
         max_persons: int,
-        keypoint_score: KeypointScore,
-        instance_score: InstanceScore,
-        num_keypoints: int,
+        scores: Scores,
         **heads: Any,
     ) -> None:
         super().__init__(keypoint_pooler=keypoint_pooler, keypoint_head=keypoint_head, **heads)
-        self.keypoint_strides = keypoint_strides
+        self.keypoint_stride = keypoint_stride
         self.pose_losses = pose_losses
         self.pose_weight = pose_weight
         self.max_persons = max_persons
-        self.keypoint_score = keypoint_score
-        self.instance_score = instance_score
-        self.num_keypoints = num_keypoints
+        self.scores = scores
 
     @classmethod
     def _init_keypoint_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -101,14 +96,12 @@ class PoseurROIHeads(StandardROIHeads):
                 sampling_ratio=head_node.POOLER_SAMPLING_RATIO,
                 pooler_type=head_node.POOLER_TYPE,
             ),
-            "keypoint_strides": strides,
+            "keypoint_stride": strides[0],
             "keypoint_head": network,
             "pose_losses": StageLosses.from_config(cfg),
             "pose_weight": head_node.LOSS_WEIGHT,
             "max_persons": max(node.QUERIES_PER_IMAGE // num_keypoints, 1),
-            "keypoint_score": build_keypoint_score(cfg),
-            "instance_score": build_instance_score(cfg),
-            "num_keypoints": num_keypoints,
+            "scores": Scores.from_config(cfg),
         }
 
     def _forward_keypoint(
@@ -120,7 +113,7 @@ class PoseurROIHeads(StandardROIHeads):
         boxes = [each.proposal_boxes if self.training else each.pred_boxes for each in instances]
         maps = [features[name] for name in self.keypoint_in_features]
         height, width = maps[0].shape[2:]
-        stride = self.keypoint_strides[0]
+        stride = self.keypoint_stride
         regions = Regions(
             torch.cat([each.tensor for each in boxes]),
             [len(each) for each in boxes],
@@ -148,7 +141,8 @@ class PoseurROIHeads(StandardROIHeads):
         self, stages: dict[str, Prediction], regions: Regions, instances: list[Instances]
     ) -> dict[str, Tensor]:
         """loss_coarse, loss_decoder0, ...: means over labeled keypoints, in shares of the boxes."""
-        empty = regions.boxes.new_zeros(0, self.num_keypoints, 3)
+        num_keypoints = next(iter(stages.values())).points.shape[-2]
+        empty = regions.boxes.new_zeros(0, num_keypoints, 3)
         keypoints = [empty] + [each.gt_keypoints.tensor for each in instances if len(each)]
         ground_truth = only_labeled(torch.cat(keypoints))
         labeled = ground_truth[..., 2] > 0  # (P, K)
@@ -165,9 +159,9 @@ class PoseurROIHeads(StandardROIHeads):
         self, result: Prediction, regions: Regions, instances: list[Instances]
     ) -> list[Instances]:
         """Sets pred_keypoints (M, K, 3), in pixels, and scores of each image's instances."""
-        confidence = self.keypoint_score(result.scales)
+        confidence = self.scores.keypoint(result.scales)
         keypoints = torch.cat([regions.pixels(result.points), confidence[..., None]], dim=-1)
         for each, poses in zip(instances, keypoints.split(regions.counts), strict=True):
             each.pred_keypoints = poses
-            each.scores = self.instance_score(each.scores, poses[..., 2])
+            each.scores = self.scores.instance(each.scores, poses[..., 2])
         return instances

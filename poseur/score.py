@@ -1,9 +1,12 @@
 """Confidence scores: of keypoints, from their scales, and of persons, from boxes and keypoints.
 
+:class:`Scores` holds the two functions that the configuration names.
+
 Letters: M persons, K keypoints.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -19,6 +22,27 @@ InstanceScore = Callable[[Tensor, Tensor], Tensor]
 
 # Keypoints with no higher score are left out of the official code's mean.
 MIN_COUNTED_SCORE = 0.2
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The functions that score keypoints and persons.
+
+    Attributes:
+        keypoint: scores of keypoints, from their scales.
+        instance: scores of persons, from those of their boxes and keypoints.
+    """
+
+    keypoint: KeypointScore
+    instance: InstanceScore
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Scores":
+        """
+        Raises:
+            ValueError: the score of keypoints needs scales, and MODEL.POSEUR.LOSS learns none.
+        """
+        return cls(build_keypoint_score(cfg), build_instance_score(cfg))
 
 
 def build_keypoint_score(cfg: CfgNode) -> KeypointScore:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from poseur.flip import FlipFusion
 from poseur.losses import Normalizer
-from poseur.score import InstanceScore, KeypointScore
+from poseur.score import Scores
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,13 @@ class InferenceSettings:
     """The settings that turn predictions into poses.
 
     Attributes:
-        keypoint_score: scores of keypoints, from their scales.
-        instance_score: scores of persons, from those of their boxes and keypoints.
+        scores: the scores of keypoints and persons.
         flip_fusion: fuses the keypoints of a crop with those of the flipped crop; None for no flip test.
         oks_nms_thresh: OKS above which the pose with the lower score is removed; from 1 on none is.
         max_crops_per_pass: the most crops that go through the network together.
     """
 
-    keypoint_score: KeypointScore
-    instance_score: InstanceScore
+    scores: Scores
     flip_fusion: FlipFusion | None
     oks_nms_thresh: float = 0.9
     max_crops_per_pass: int = 128

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from detectron2.modeling import build_model
 from torch import nn
 
 from posecore.config import get_cfg
+from posecore.config.repository import CONFIGS
 
 LEVELS = ((6, 8), (3, 4))
 CELLS = sum(height * width for height, width in LEVELS)
@@ -130,3 +132,33 @@ def test_config_keys_that_pages_name_exist(root: Path) -> None:
             if node is None:
                 unknown.append(f"{page.relative_to(root)}: {key}")
     assert not unknown
+
+
+TEST_DEV = ["DATASETS.TEST", '("keypoints_coco_2017_test-dev",)']
+
+
+def papers_ap(config: str, overrides: list[str]) -> set[str]:
+    """The AP that a paper states for a file under configs/ with these overrides, maybe in several tables."""
+    tables = yaml.safe_load((CONFIGS / "paper" / "tables.yaml").read_text())
+    rows = [row for method in tables.values() for table in method for row in table["rows"]]
+    return {
+        str(row["paper"]["AP"])
+        for row in rows
+        if row.get("config") == config and (row.get("overrides") or []) == overrides
+    }
+
+
+def test_the_readme_quotes_the_papers(root: Path) -> None:
+    tables = re.findall(r"^\| file under `configs/(\w+)/` .*\n.*\n((?:\|.*\n)+)", readme(root), re.MULTILINE)
+    assert [method for method, _ in tables] == ["directpose", "fcpose", "inspose", "poet", "poseur"]
+    for method, rows in tables:
+        for row in rows.splitlines():
+            file, _, val, test_dev = (cell.strip() for cell in row.strip("|").split("|"))
+            config = f"{method}/{file.strip('`')}"
+            assert val or test_dev, config
+            assert not val or val in papers_ap(config, []), config
+            assert not test_dev or test_dev in papers_ap(config, TEST_DEV), config
+
+
+def readme(root: Path) -> str:
+    return (root / "README.md").read_text()

@@ -93,6 +93,17 @@ def test_every_part_of_the_core_is_on_the_map():
     assert parts <= set(levels()), "give these a line in the docstring of posecore/__init__.py"
 
 
+def test_every_part_is_in_the_drawing_on_its_floor():
+    drawing = (ROOT / "docs" / "images" / "architecture.svg").read_text()
+    height = {
+        name.rstrip("/"): int(y)
+        for y, name in re.findall(r' y="(\d+)"[^>]*bold[^>]*>([\w/]+)</text>', drawing)
+    }
+    assert set(levels()) | set(METHODS) | {"tools", "csrc"} == set(height)
+    drawn = sorted(levels(), key=lambda part: -height[part])
+    assert [levels()[part] for part in drawn] == sorted(levels().values())
+
+
 def test_core_imports_downwards():
     level = levels()
     upwards = [

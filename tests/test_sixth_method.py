@@ -32,7 +32,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from posecore.structures.boxes import enclosing_boxes
-from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.estimator import CommonParts, PoseEstimator
 from posecore.structures.skeleton import load_skeleton
 
 
@@ -56,19 +56,16 @@ class Stem(Backbone):
 @META_ARCH_REGISTRY.register()
 class MeanPose(PoseEstimator):
     @configurable
-    def __init__(self, **parts):
-        super().__init__(**parts)
+    def __init__(self, common):
+        super().__init__(common)
         channels = self.backbone.output_shape()["stem"].channels
         self.regress = nn.Linear(channels, 2 * self.skeleton.num_keypoints)
 
     @classmethod
     def from_config(cls, cfg):
-        return {
-            "backbone": Stem(cfg.MODEL.MEANPOSE.CHANNELS),
-            "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-        }
+        stem = Stem(cfg.MODEL.MEANPOSE.CHANNELS)
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        return {"common": CommonParts(stem, skeleton, cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)}
 
     def poses(self, images):
         height, width = images.tensor.shape[-2:]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers.configs import override_list
 
 from posecore.data.synthetic import make_dataset
 
@@ -24,15 +25,21 @@ def run(root, folder):
 
     def start(*arguments, starter=(sys.executable,), options=()):
         overrides = [
-            *(
-                "DATASETS.DEFINITIONS",
-                f"('{folder / 'train.yaml'}',)",
-                "DATASETS.TEST",
-                "('synthetic_train',)",
+            *override_list(
+                {
+                    "DATASETS.DEFINITIONS": f"('{folder / 'train.yaml'}',)",
+                    "DATASETS.TEST": "('synthetic_train',)",
+                    "OUTPUT_DIR": str(folder / "output"),
+                    "DATALOADER.NUM_WORKERS": "0",
+                    "SEED": "0",
+                    "INPUT.MIN_SIZE_TRAIN": "(64,)",
+                    "INPUT.MIN_SIZE_TEST": "64",
+                    "SOLVER.WARMUP_ITERS": "2",
+                    "MODEL.FCOS.NUM_CONVS": "1",
+                    "SOLVER.IMS_PER_BATCH": "2",
+                    "SOLVER.CHECKPOINT_PERIOD": "2",
+                }
             ),
-            *("OUTPUT_DIR", str(folder / "output"), "DATALOADER.NUM_WORKERS", "0", "SEED", "0"),
-            *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64", "SOLVER.WARMUP_ITERS", "2"),
-            *("MODEL.FCOS.NUM_CONVS", "1", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.CHECKPOINT_PERIOD", "2"),
         ]
         config = root / "configs" / "directpose" / "demo" / "synthetic.yaml"
         return subprocess.run(

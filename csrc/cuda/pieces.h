@@ -57,8 +57,8 @@ inline int power_of_two(int64_t number, int limit) {
   return power;
 }
 
-inline int64_t divide_up(int64_t number, int64_t normalizer) {
-  return (number + normalizer - 1) / normalizer;
+inline int64_t divide_up(int64_t number, int64_t size) {
+  return (number + size - 1) / size;
 }
 
 struct Launch {

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
@@ -30,8 +30,7 @@ from inspose.official.losses import (
 from inspose.official.star import Steering, tap_indices
 from inspose.official.trunk import FACTOR, PixelMaps, PixelTrunk
 from posecore.layers.precision import full_precision
-from posecore.modeling import backbones as _backbones  # noqa: F401  (registers the pyramids)
-from posecore.modeling.estimator import PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
 from posecore.modeling.fcos.decode import soft_suppress
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.locations import SelectedLocations
@@ -42,7 +41,6 @@ from posecore.modeling.losses import LossTerm, reduce_losses
 from posecore.structures.boxes import AREA_OF_BOX, enclosing_boxes
 from posecore.structures.heatmaps import only_labeled, refined_points
 from posecore.structures.instances import keypoint_tensors
-from posecore.structures.skeleton import Skeleton, load_skeleton
 
 # Score below which Soft-NMS drops a pose.
 MIN_SCORE = 0.001
@@ -53,14 +51,11 @@ class InsPoseOfficial(PoseEstimator):
     """InsPose as in its official code (opera), for the official checkpoint.
 
     Args:
-        backbone: computes the named maps of the pyramid from images.
-        skeleton: the skeleton of the keypoints.
-        detector: FCOS with the predictions "cls" and "keypoints" and the tower "controller".
-        level: name of the level that the other branches read.
         keypoint_features: computes the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
         trunk: predicts offsets, heatmaps and tags.
-        pixel_mean, pixel_std, shift: see :class:`PoseEstimator`.
+        detector: FCOS with the predictions "cls" and "keypoints" and the tower "controller".
+        common: the parts of every model; the backbone computes the levels of a pyramid.
     """
 
     sigmas: Tensor
@@ -69,34 +64,25 @@ class InsPoseOfficial(PoseEstimator):
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        skeleton: Skeleton,
-        detector: FCOSDetector,
-        level: str,
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
         trunk: PixelTrunk,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
-        shift: float,
+        detector: FCOSDetector,
+        common: CommonParts,
     ) -> None:
-        super().__init__(
-            backbone=backbone, skeleton=skeleton, pixel_mean=pixel_mean, pixel_std=pixel_std, shift=shift
-        )
+        super().__init__(common)
         self.detector = detector
-        self.level = level
         self.keypoint_features = keypoint_features
         self.keypoint_networks = keypoint_networks
         self.trunk = trunk
         self.enlarge = nn.Upsample(scale_factor=FACTOR, mode="bicubic", align_corners=False)
-        self.register_buffer("sigmas", torch.tensor(skeleton.sigmas), persistent=False)
+        self.register_buffer("sigmas", torch.tensor(common.skeleton.sigmas), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
-        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
-        backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
+        common = CommonParts.from_config(cfg, shift=node.OFFICIAL.SHIFT)
+        skeleton, shapes = common.skeleton, common.backbone.output_shape()
         in_channels = shapes[fcos.IN_FEATURES[0]].channels
         stride = shapes[node.IN_FEATURE].stride
         head = StarHead(
@@ -110,12 +96,14 @@ class InsPoseOfficial(PoseEstimator):
             prior_prob=fcos.PRIOR_PROB,
         )
         return {
-            "backbone": backbone,
-            "skeleton": skeleton,
-            "detector": FCOSDetector.from_config(cfg, backbone, head),
-            "level": node.IN_FEATURE,
             "keypoint_features": KeypointFeatures(
-                in_channels, node.CONVS_DIM, node.NUM_CONVS, node.CHANNELS, node.NORM, bias=False
+                node.IN_FEATURE,
+                in_channels,
+                node.CONVS_DIM,
+                node.NUM_CONVS,
+                node.CHANNELS,
+                node.NORM,
+                bias=False,
             ),
             "keypoint_networks": KeypointNetworks(
                 2 * fcos.CHANNELS,  # those of the tower "controller", see StarBranch
@@ -132,9 +120,8 @@ class InsPoseOfficial(PoseEstimator):
                 stride=stride,
                 prior_prob=HEATMAP_PRIOR,
             ),
-            "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
-            "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
-            "shift": node.OFFICIAL.SHIFT,
+            "detector": FCOSDetector.from_config(cfg, common.backbone, head),
+            "common": common,
         }
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
@@ -145,7 +132,7 @@ class InsPoseOfficial(PoseEstimator):
         """
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
-        feature = features[self.level]
+        feature = features[self.keypoint_features.level]
         detection_targets = self.detector.targets(predictions, targets, self.skeleton.num_keypoints)
         people = [only_labeled(persons) for persons in keypoint_tensors(targets, self.skeleton.num_keypoints)]
         areas = torch.cat([person_areas(target) for target in targets])
@@ -164,8 +151,8 @@ class InsPoseOfficial(PoseEstimator):
         predictions = self.detector(features)
         probability = predictions.probability("cls")
         candidates = self.detector.select(predictions, probability, probability)
-        shared = self.keypoint_features(features[self.level])
-        offsets = full_precision(self.trunk.offsets(features[self.level]))
+        shared = self.keypoint_features(features[self.keypoint_features.level])
+        offsets = full_precision(self.trunk.offsets(features[self.keypoint_features.level]))
         results = []
         rows = candidates.locations.by_image(len(images))
         for image, (size, own) in enumerate(zip(images.image_sizes, rows, strict=True)):

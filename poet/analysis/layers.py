@@ -9,8 +9,10 @@ from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 from poet.poet import POET
+from posecore.config.options import choice
 from posecore.data import build_test_loader, register_definitions
 from posecore.evaluation import COCOPoseEvaluator
+from posecore.evaluation.coco import BACKENDS
 
 METRICS = ("AP", "AP50", "AP75")
 
@@ -22,7 +24,7 @@ def evaluate_layers(cfg: CfgNode, model: POET) -> list[dict[str, float]]:
     Args:
         cfg, model: see :func:`posecore.inference.load_model.load_model`.
     """
-    name, backend = cfg.DATASETS.TEST[0], cfg.TEST.COCO_BACKEND
+    name, backend = cfg.DATASETS.TEST[0], choice(cfg, "TEST.COCO_BACKEND", BACKENDS)
     register_definitions(cfg.DATASETS.DEFINITIONS)
     evaluators = [
         COCOPoseEvaluator(name, model.skeleton, backend=backend, distributed=False)

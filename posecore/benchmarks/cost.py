@@ -60,8 +60,11 @@ ATTENTION = {
     ours.ms_deform_attn: _ms_deform_attn,
 }
 _NORMS = (
-    *(aten.native_layer_norm, aten.native_group_norm, aten.native_batch_norm),
-    *(aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training),
+    aten.native_layer_norm,
+    aten.native_group_norm,
+    aten.native_batch_norm,
+    aten._native_batch_norm_legit,
+    aten._native_batch_norm_legit_no_training,
 )
 _RELUS = (aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.leaky_relu, aten.leaky_relu_)
 _POOLING = (aten.max_pool2d_with_indices, aten.avg_pool2d, aten._adaptive_avg_pool2d)

@@ -161,6 +161,13 @@ class PoseMapper:
             sample["instances"] = _instances(people, augmented.image.shape[:2])
         return sample
 
+    def transform_image(self, image: np.ndarray) -> torch.Tensor:
+        """The image of a sample alone: (H, W, 3) uint8 RGB -> (3, H', W') after the augmentations."""
+        augmented = T.AugInput(image)
+        for augmentation in self.augmentations:
+            augmentation(augmented)
+        return as_tensor(augmented.image, self.image_format)
+
     def _people(self, dataset_dict: dict) -> People:
         """The persons to train with, in the original image."""
         annotations = [person for person in dataset_dict["annotations"] if not person["iscrowd"]]

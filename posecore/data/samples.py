@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 
 from posecore.config.options import choice
-from posecore.data.augment import evaluation_resize
-from posecore.data.mapper import IMAGE_FORMATS, ImageFormat, PoseMapper, as_tensor
+from posecore.data.mapper import PoseMapper
 from posecore.data.person_boxes import PersonBoxes
 
 
@@ -115,8 +113,6 @@ class ImageSamples(Samples):
         train_mapper: makes training samples.
         labeled_mapper: makes samples that are labeled and not augmented.
         test_mapper: makes samples of evaluation.
-        resize: the augmentation of ``test_mapper``.
-        image_format: order of the samples' channels, "BGR" or "RGB".
         min_keypoints: labeled keypoints, over all persons, that a training image must have.
     """
 
@@ -126,15 +122,11 @@ class ImageSamples(Samples):
         train_mapper: PoseMapper,
         labeled_mapper: PoseMapper,
         test_mapper: PoseMapper,
-        resize: T.Augmentation,
-        image_format: ImageFormat,
         min_keypoints: int,
     ) -> None:
         self._train_mapper = train_mapper
         self._labeled_mapper = labeled_mapper
         self._test_mapper = test_mapper
-        self._resize = resize
-        self._image_format = image_format
         self._min_keypoints = min_keypoints
 
     @classmethod
@@ -143,8 +135,6 @@ class ImageSamples(Samples):
             train_mapper=PoseMapper(cfg, is_train=True),
             labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
-            resize=evaluation_resize(cfg),
-            image_format=choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
         )
 
@@ -167,9 +157,8 @@ class ImageSamples(Samples):
         return self._test_mapper(record)
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
-        resized = self._resize.get_transform(image).apply_image(image)
         height, width = image.shape[:2]
-        return {"image": as_tensor(resized, self._image_format), "height": height, "width": width}
+        return {"image": self._test_mapper.transform_image(image), "height": height, "width": width}
 
 
 def _num_labeled(record: dict) -> int:

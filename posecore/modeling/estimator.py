@@ -1,14 +1,48 @@
 """The base of every model, :class:`PoseEstimator`: images in, losses or poses out."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detectron2.modeling import Backbone
+from detectron2.config import CfgNode
+from detectron2.modeling import Backbone, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
-from posecore.structures.skeleton import Skeleton
+from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.structures.skeleton import Skeleton, load_skeleton
+
+
+@dataclass(frozen=True)
+class CommonParts:
+    """What the models of all methods are built with.
+
+    Attributes:
+        backbone: a Detectron2 ``Backbone``, from (N, 3, H, W) to named feature maps.
+        skeleton: defines the keypoints of a person.
+        pixel_mean: per channel, in the order of ``cfg.INPUT.FORMAT``, 0-255.
+        pixel_std: per channel.
+        shift: pixels of the original image that keypoints are moved right and down by in the end: 0.5 for
+            weights that were trained with the center of the first pixel at 0.
+    """
+
+    backbone: Backbone
+    skeleton: Skeleton
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+    shift: float = 0.0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, shift: float = 0.0) -> "CommonParts":
+        """The parts that MODEL.BACKBONE, DATASETS.SKELETON, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD name."""
+        return cls(
+            backbone=build_backbone(cfg),
+            skeleton=load_skeleton(cfg.DATASETS.SKELETON),
+            pixel_mean=tuple(cfg.MODEL.PIXEL_MEAN),
+            pixel_std=tuple(cfg.MODEL.PIXEL_STD),
+            shift=shift,
+        )
 
 
 class PoseEstimator(nn.Module, ABC):
@@ -18,32 +52,19 @@ class PoseEstimator(nn.Module, ABC):
     bringing the poses to the original images after, is the same for all methods and stands here.
 
     Args:
-        backbone: a Detectron2 ``Backbone``, from (N, 3, H, W) to named feature maps.
-        skeleton: which keypoints a person has.
-        pixel_mean: per channel, in the order of ``cfg.INPUT.FORMAT``, 0-255.
-        pixel_std: per channel.
-        shift: pixels of the original image that keypoints are moved right and down by in the end: 0.5 for
-            weights that were trained with the center of the first pixel at 0.
+        common: the backbone, the skeleton and the numbers that images are normalized by.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(
-        self,
-        *,
-        backbone: Backbone,
-        skeleton: Skeleton,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
-        shift: float = 0.0,
-    ) -> None:
+    def __init__(self, common: CommonParts) -> None:
         super().__init__()
-        self.backbone = backbone
-        self.skeleton = skeleton
-        self.shift = shift
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.backbone = common.backbone
+        self.skeleton = common.skeleton
+        self.shift = common.shift
+        self.register_buffer("pixel_mean", torch.tensor(common.pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(common.pixel_std).view(-1, 1, 1), persistent=False)
 
     @property
     def device(self) -> torch.device:

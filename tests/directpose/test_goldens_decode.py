@@ -17,7 +17,7 @@ SIZE = (256, 320)
 # Per code: configuration, manifest, stored arrays, the NMS thresholds they cover, and how its score
 # comes from ours (gluon-cv takes the square root).
 CASES = {
-    "authors": (
+    "official": (
         "official/R_50.yaml",
         "manifest_authors.json",
         "kpalign_authors/decode.npz",

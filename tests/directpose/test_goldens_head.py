@@ -14,7 +14,7 @@ from directpose.kpalign import sampling_points
 
 TOLERANCE = {"atol": 5e-5, "rtol": 1e-4}
 CASES = {
-    "authors": ("official/R_50.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
+    "official": ("official/R_50.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
     "gluon": (
         "official/R_50_gluon.yaml",
         "manifest_gluon_paperlike.json",
@@ -45,7 +45,7 @@ def test_head_outputs(shared: Path, case: str) -> None:
     cells = [height * width for height, width in where.sizes]
 
     def compare(name: str, level: str, actual: torch.Tensor) -> None:
-        name = name if case == "authors" else NAMES.get(name, name)
+        name = name if case == "official" else NAMES.get(name, name)
         assert_close(actual, expected[f"{name}_{level}"], **TOLERANCE)
 
     keypoints = dense_keypoints(model, features)
@@ -60,14 +60,14 @@ def test_head_outputs(shared: Path, case: str) -> None:
                 values = flat.T.unflatten(1, where.sizes[index])
                 compare(name, level, values.relu() if ours == "ltrb" else values)
     heatmap = model.heatmap_branch(features["p3"])[0]
-    if case == "authors":
+    if case == "official":
         expected = arrays(folder / "kpalign_authors/heatmap.npz")
     assert_close(heatmap, expected["heatmap_logits"], **TOLERANCE)
 
 
 @torch.no_grad()
 def test_intermediate_features(shared: Path) -> None:
-    model = filled(shared, *CASES["authors"][:2])
+    model = filled(shared, *CASES["official"][:2])
     expected = arrays(shared / "oracles/directpose/kpalign_authors/features.npz")
     features = head_inputs(shared)
     channels = expected["channels"]
@@ -85,8 +85,8 @@ def test_intermediate_features(shared: Path) -> None:
 
 @torch.no_grad()
 def test_paper_rule_for_the_first_group(shared: Path) -> None:
-    """The authors' code fed two levels at a time, so that the head group samples the finer level."""
-    model = filled(shared, *CASES["authors"][:2])
+    """The official code fed two levels at a time, so that the head group samples the finer level."""
+    model = filled(shared, *CASES["official"][:2])
     model.keypoint_branch.sample_from = lambda level, group: max(level - 1, 0)
     expected = arrays(shared / "oracles/directpose/kpalign_authors/outputs.npz")
     keypoints = dense_keypoints(model, head_inputs(shared))
@@ -115,7 +115,7 @@ def test_gradients(shared: Path) -> None:
     fill = load_fill(shared)
     folder = shared / "oracles/directpose/kpalign_authors"
     golden = json.loads((folder / "gradients.json").read_text())
-    model = filled(shared, *CASES["authors"][:2])
+    model = filled(shared, *CASES["official"][:2])
     features = {level: value.requires_grad_() for level, value in head_inputs(shared).items()}
     predictions = model.detector(features)
     where = predictions.locations

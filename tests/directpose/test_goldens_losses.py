@@ -174,11 +174,11 @@ def scenario_targets(shared: Path, name: str, boxes: str) -> list[Instances]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_losses_of_the_authors(shared: Path, name: str) -> None:
+def test_losses_of_the_official_code(shared: Path, name: str) -> None:
     golden = json.loads((shared / "oracles/directpose/losses/case.json").read_text())["losses"]
     golden = golden["authors"] if name == "whole batch" else golden["scenarios"][name]["authors"]
     if "error" in golden:
-        pytest.skip("the authors' code cannot do an image without persons")
+        pytest.skip("the official code cannot do an image without persons")
     model = build("official/R_50.yaml")
     ours = losses(model, predictions(shared), scenario_targets(shared, name, "authors"))
     assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)

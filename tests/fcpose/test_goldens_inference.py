@@ -29,7 +29,7 @@ def stages(case: Case) -> dict:
         features = model.backbone(images.tensor)
         predictions = model.detector(features)
         locations = predictions.locations
-        shared = model._shared_maps(features)
+        shared = model.shared_branch(features)
         result = model(inputs)[0]["instances"]
         level, location = case.golden["fpn_levels"].long(), case.golden["locations"]
         cells = (location / torch.tensor(model.detector.strides)[level][:, None]).long()

@@ -54,13 +54,13 @@ def step(case: Case) -> dict:
     ]
     losses = model(inputs)
     sum(losses.values()).backward()
-    statistics = model.basis.tower[1]
+    statistics = model.shared_branch.basis.tower[1]
     averages = statistics.running_mean.clone(), statistics.running_var.clone()
     with torch.no_grad():
         features = model.backbone(model.preprocess(inputs).tensor)
         predictions = model.detector(features)
         locations = predictions.locations
-        shared = model._shared_maps(features)
+        shared = model.shared_branch(features)
         targets = [x["instances"] for x in inputs]
         matched = torch.stack(
             [
@@ -158,7 +158,7 @@ def test_gradients(case: Case, step: dict) -> None:
     controller = gradients["keypoint_head.controller.weight"].flatten(1)
     scales = gradients["detector.head.predictions.ltrb.scales"]
     last = {
-        leaf: torch.cat([gradients[f"bases.{leaf}"], gradients[f"offsets.conv.{leaf}"]])
+        leaf: torch.cat([gradients[f"shared_branch.{part}.{leaf}"] for part in ("bases", "offsets.conv")])
         for leaf in ("weight", "bias")
     }
     case.check("grad/proposal_generator.fcpose_head.atten_producer.weight", controller[::171, ::97])

@@ -5,28 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor
 
 from directpose import DirectPose
 from directpose.convert_weights import convert
+from helpers import configs
+from helpers.configs import SMALL_FCOS, override_list
 from helpers.oracles import load_fill
-from posecore.config import get_cfg
 from posecore.modeling.fcos.locations import Locations, SelectedLocations, make_locations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 STRIDES = (8, 16, 32, 64, 128)
 # One image of 256 x 320.
 HEAD_SIZES = ((32, 40), (16, 20), (8, 10), (4, 5), (2, 3))
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "directpose"
 
 
 def build(config: str, *overrides: object) -> DirectPose:
     """The model of a configuration under configs/directpose, without weights."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return build_model(cfg)
+    return configs.build(f"directpose/{config}", *overrides)
 
 
 def filled(shared: Path, config: str, manifest: str) -> DirectPose:
@@ -72,13 +68,15 @@ def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tens
     ]
 
 
-TINY = (
-    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
-    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.DIRECTPOSE.GROUP_CHANNELS", 8),
-    *("MODEL.DIRECTPOSE.HEATMAP_CHANNELS", 32),
+TINY = override_list(
+    {
+        **SMALL_FCOS,
+        "MODEL.DIRECTPOSE.GROUP_CHANNELS": 8,
+        "MODEL.DIRECTPOSE.HEATMAP_CHANNELS": 32,
+    }
 )
 
 
-def tiny(*overrides: object) -> DirectPose:
+def tiny(*overrides: object, config: str = "R_50_25ep.yaml") -> DirectPose:
     """Full KPAlign, small enough to train a step in a moment."""
-    return build("R_50_25ep.yaml", *TINY, *overrides)
+    return build(config, *TINY, *overrides)

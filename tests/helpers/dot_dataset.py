@@ -11,6 +11,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from helpers.configs import override_list
 from posecore.config import get_cfg
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
@@ -68,8 +69,14 @@ def dots_cfg(folder):
     definition = {"name": "dots", "annotations": "ground_truth.json", "images": ".", "skeleton": "hands.yaml"}
     (folder / "dots.yaml").write_text(yaml.safe_dump(definition))
     return make_cfg(
-        *("DATASETS.DEFINITIONS", (str(folder / "dots.yaml"),), "DATASETS.TRAIN", ("dots",)),
-        *("DATASETS.TEST", ("dots",), "DATASETS.SKELETON", str(folder / "hands.yaml")),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": (str(folder / "dots.yaml"),),
+                "DATASETS.TRAIN": ("dots",),
+                "DATASETS.TEST": ("dots",),
+                "DATASETS.SKELETON": str(folder / "hands.yaml"),
+            }
+        ),
     )
 
 

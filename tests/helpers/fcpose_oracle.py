@@ -5,29 +5,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor
 
 from fcpose import FCPose
 from fcpose.convert_weights import convert
+from helpers import configs
+from helpers.configs import SMALL_FCOS, override_list
 from helpers.oracles import arrays, load_fill
-from posecore.config import get_cfg
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fcpose"
 
 
 def build(config: str, *overrides: object) -> FCPose:
     """The model of a configuration under configs/fcpose, without weights."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return build_model(cfg)
+    return configs.build(f"fcpose/{config}", *overrides)
 
 
-TINY = (
-    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
-    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.FCPOSE.CONVS_DIM", 16),
-    *("MODEL.FCPOSE.NUM_CONVS", 1, "MODEL.FCPOSE.CHANNELS", 8, "MODEL.FCPOSE.WIDTH", 8),
+TINY = override_list(
+    {
+        **SMALL_FCOS,
+        "MODEL.FCPOSE.CONVS_DIM": 16,
+        "MODEL.FCPOSE.NUM_CONVS": 1,
+        "MODEL.FCPOSE.CHANNELS": 8,
+        "MODEL.FCPOSE.WIDTH": 8,
+    }
 )
 
 

@@ -11,27 +11,29 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor, nn
 
+from helpers import configs
+from helpers.configs import SMALL_FCOS, override_list
 from helpers.oracles import arrays, load_fill
 from inspose import InsPoseOfficial
 from inspose.convert_weights import convert
-from posecore.config import get_cfg
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "inspose"
 OFFICIAL = "official/R_50_3x.yaml"
-TINY = (
-    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.FPN.OUT_CHANNELS", 32),
-    *("MODEL.FCOS.CHANNELS", 32, "MODEL.FCOS.NUM_CONVS", 1, "MODEL.INSPOSE.CONVS_DIM", 16),
-    *("MODEL.INSPOSE.NUM_CONVS", 1, "MODEL.INSPOSE.DISK_CHANNELS", 16, "MODEL.INSPOSE.HEATMAP_CHANNELS", 16),
-    *("MODEL.INSPOSE.OFFICIAL.KEYPOINT_CHANNELS", 32, "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS", 16),
+TINY = override_list(
+    {
+        **SMALL_FCOS,
+        "MODEL.INSPOSE.CONVS_DIM": 16,
+        "MODEL.INSPOSE.NUM_CONVS": 1,
+        "MODEL.INSPOSE.DISK_CHANNELS": 16,
+        "MODEL.INSPOSE.HEATMAP_CHANNELS": 16,
+        "MODEL.INSPOSE.OFFICIAL.KEYPOINT_CHANNELS": 32,
+        "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS": 16,
+    }
 )
 
 
 def load(config: str, *overrides: Any) -> CfgNode:
     """A configuration under configs/inspose, for the CPU and without weights."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return cfg
+    return configs.load_cfg(f"inspose/{config}", *overrides)
 
 
 def official_cfg(*overrides: Any) -> CfgNode:
@@ -49,7 +51,7 @@ def tiny(*overrides: Any, config: str = "R_50_36ep.yaml") -> nn.Module:
 
 
 def official_state(shared: Path) -> dict[str, Tensor]:
-    """A official state dict with made-up values."""
+    """An official state dict with made-up values."""
     fill = load_fill(shared)
     entries = json.loads((shared / "oracles/inspose/manifest.json").read_text())["state_dict"]
     return {

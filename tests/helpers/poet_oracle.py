@@ -5,33 +5,34 @@ import re
 from pathlib import Path
 
 import torch
-from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor
 
+from helpers import configs
+from helpers.configs import SMALL_RESNET, override_list
 from helpers.oracles import arrays, load_fill
 from poet import POET
 from poet.codec import PoseCodec
 from poet.convert_weights import convert
-from posecore.config import get_cfg
 from posecore.modeling.set_prediction.poses import Poses
 from posecore.modeling.set_prediction.predictions import Predictions
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "poet"
 
 
 def build(config: str, *overrides: object) -> POET:
     """The model of a configuration under configs/poet, without weights."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return build_model(cfg)
+    return configs.build(f"poet/{config}", *overrides)
 
 
-TINY = (
-    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
-    *("MODEL.POET.WIDTH", 32, "MODEL.POET.HEADS", 4, "MODEL.POET.FEED_FORWARD", 64),
-    *("MODEL.POET.ENCODER_LAYERS", 1, "MODEL.POET.DECODER_LAYERS", 2, "MODEL.POET.NUM_QUERIES", 6),
+TINY = override_list(
+    {
+        **SMALL_RESNET,
+        "MODEL.POET.WIDTH": 32,
+        "MODEL.POET.HEADS": 4,
+        "MODEL.POET.FEED_FORWARD": 64,
+        "MODEL.POET.ENCODER_LAYERS": 1,
+        "MODEL.POET.DECODER_LAYERS": 2,
+        "MODEL.POET.NUM_QUERIES": 6,
+    }
 )
 
 

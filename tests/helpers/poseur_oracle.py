@@ -6,31 +6,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor
 from torch.testing import assert_close
 
+from helpers import configs
+from helpers.configs import SMALL_RESNET, override_list
 from helpers.oracles import arrays, load_fill
-from posecore.config import get_cfg
 from poseur import Poseur
 from poseur.convert_weights import convert
 
 # Of float32, after the sums of a whole network.
 ROUNDING = 1e-6
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "poseur"
 
 
 def build(config: str, *overrides: object) -> Poseur:
     """The model of a configuration under configs/poseur, without weights."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *overrides])
-    return build_model(cfg)
+    return configs.build(f"poseur/{config}", *overrides)
 
 
-TINY = (
-    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN"),
-    *("MODEL.POSEUR.WIDTH", 64, "MODEL.POSEUR.FEED_FORWARD", 64, "MODEL.POSEUR.NUM_LAYERS", 2),
+TINY = override_list(
+    {
+        **SMALL_RESNET,
+        "MODEL.RESNETS.NORM": "BN",
+        "MODEL.POSEUR.WIDTH": 64,
+        "MODEL.POSEUR.FEED_FORWARD": 64,
+        "MODEL.POSEUR.NUM_LAYERS": 2,
+    }
 )
 
 

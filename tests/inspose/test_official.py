@@ -185,15 +185,14 @@ def test_predicted_offsets_start_at_a_cells_corner() -> None:
 
 def test_only_classification_depends_on_the_areas() -> None:
     model = tiny(config=OFFICIAL).eval()
-    model.training = True  # losses, but running statistics
     inputs = sample(3, 3)
     boxes = inputs["instances"].gt_boxes
     losses = {}
     for share in (0.53, 0.01):
         inputs["instances"].gt_areas = share * boxes.area()
-        losses[share] = model([inputs])
+        losses[share] = model.compute_losses([inputs])
     inputs["instances"].remove("gt_areas")
-    without = model([inputs])
+    without = model.compute_losses([inputs])
     assert {name for name in without if losses[0.53][name] != losses[0.01][name]} == {"loss_cls"}
     assert without == losses[0.53]
 

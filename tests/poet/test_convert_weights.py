@@ -43,7 +43,7 @@ def test_other_checkpoints_are_refused(state: dict) -> None:
 
 
 def test_a_official_file_becomes_ours(root: Path, state: dict, tmp_path: Path) -> None:
-    """With everything that the released training saves, the options it was started with among it."""
+    """With everything that the official training saves, its command line options among it."""
     content = {"model": state, "args": argparse.Namespace(lr=1e-4, num_queries=25), "epoch": 249}
     torch.save({**content, "optimizer": {}, "lr_scheduler": {"last_epoch": 249}}, tmp_path / "in.pth")
     command = [

@@ -47,9 +47,3 @@ def test_costs_are_those_of_the_losses_unless_given() -> None:
 def test_unknown_costs_name_the_key_and_the_options(key: str) -> None:
     with pytest.raises(ValueError, match=rf"{key} must hold pairs of a cost \(.*offset, .*oks\).*'giou'"):
         tiny(key, [["giou", 1.0]])
-
-
-@pytest.mark.parametrize("name", ["MODEL.POET.MATCHER", "MODEL.POET.CLASSES", "MODEL.POET.KEYPOINT_SCORE"])
-def test_wrong_choices_name_the_key_and_the_options(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} must be one of '.*'nonsense'"):
-        tiny(name, "nonsense")

@@ -52,7 +52,7 @@ def test_deformable_attention() -> None:
 
 
 class DenoisingPOET(POET):
-    """More queries in training, made of true poses with noise, whose person is known (DN-DETR)."""
+    """More queries in training, made of ground-truth poses with noise, whose person is known (DN-DETR)."""
 
     noise = 0.1
 
@@ -72,7 +72,7 @@ class DenoisingPOET(POET):
         slots = torch.tensor([slot for count in counts for slot in range(count)], dtype=torch.int64)
         vectors = self.head.codec.join(persons.poses)
         vectors = vectors + self.noise * torch.randn_like(vectors)
-        # One slot at least, so that its parameters have a gradient whoever is in the images.
+        # One slot at least, so that its parameters have a gradient if the images show nobody too.
         table = vectors.new_zeros(len(counts), max(*counts, 1), vectors.shape[1])
         positions = self.embed(table.index_put((persons.images, slots), vectors))
         total = learned.positions.shape[1] + positions.shape[1]

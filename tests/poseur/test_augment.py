@@ -37,7 +37,7 @@ def test_shift():
     assert (moved.min(axis=0) < -0.14 * REGION.size).all()
 
 
-def test_mirror():
+def test_flip():
     assert 0.4 < np.mean([region.flipped for region in draw(RandomFlip())]) < 0.6
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.poseur_oracle import CONFIGS, Case, build, official_state, our_names
+from helpers.poseur_oracle import Case, build, official_state, our_names
 from torch import Tensor
 from torch.testing import assert_close
 
 from posecore.config import get_cfg
+from posecore.config.repository import CONFIGS
 from posecore.engine.solver import build_optimizer
 from poseur.convert_weights import convert
 from poseur.flip import unflip
@@ -89,7 +90,7 @@ def test_another_model_is_told_apart() -> None:
 def test_learning_rates_and_weight_decays(shared: Path, official: str) -> None:
     groups = json.loads((shared / "oracles/poseur/optimizer_groups.json").read_text())[official]["groups"]
     cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / OPTIMIZERS[official]))
+    cfg.merge_from_file(str(CONFIGS / "poseur" / OPTIMIZERS[official]))
     optimizer = build_optimizer(cfg, build(OPTIMIZERS[official]))
     assert isinstance(optimizer, torch.optim.AdamW)
     ours = sorted(

@@ -87,7 +87,7 @@ def test_mpii(codec: dict) -> None:
 
 
 def test_flipped_crops(codec: dict) -> None:
-    """The official code mirrors an image, 320 wide, and the center of the box in it, and then cuts."""
+    """The official code flips an image, 320 wide, and the center of the box in it, and then cuts."""
     skeleton = load_skeleton("coco_17")
     geometry = CropGeometry((256, 192), first_pixel=0.0)
     region = geometry.region(np.array([40.0, 30, 200, 290]))

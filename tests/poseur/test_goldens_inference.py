@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.configs import override_list
 from helpers.poseur_oracle import Case
 from torch import Tensor, nn
 
@@ -134,9 +135,12 @@ def test_flipped_crop(case: Case, stages: dict[str, Any]) -> None:
         ("type1", ("MODEL.POSEUR.FLIP_FUSION", "agreement")),
         (
             "type2",
-            (
-                *("MODEL.POSEUR.FLIP_FUSION", "power_official", "MODEL.POSEUR.SCORE", "probability"),
-                *("MODEL.POSEUR.SCORE_FACTOR", 0.7),
+            override_list(
+                {
+                    "MODEL.POSEUR.FLIP_FUSION": "power_official",
+                    "MODEL.POSEUR.SCORE": "probability",
+                    "MODEL.POSEUR.SCORE_FACTOR": 0.7,
+                }
             ),
         ),
     ],

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.configs import override_list
 from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg, make_cfg
 from helpers.model_contract import skeleton_of
 from numpy.testing import assert_allclose
@@ -207,8 +208,14 @@ def test_any_skeleton_and_size(tmp_path, num_keypoints):
     skeleton = skeleton_of(num_keypoints, tmp_path)
     definition = make_dataset(tmp_path, num_images=3, size=(90, 70), people=(1, 2), skeleton=skeleton)
     cfg = make_cfg(
-        *("DATASETS.DEFINITIONS", (str(definition),), "DATASETS.TRAIN", ("synthetic_train",)),
-        *("DATASETS.SKELETON", skeleton, "INPUT.CROPS.SIZE", (49, 64)),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": (str(definition),),
+                "DATASETS.TRAIN": ("synthetic_train",),
+                "DATASETS.SKELETON": skeleton,
+                "INPUT.CROPS.SIZE": (49, 64),
+            }
+        ),
     )
     for sample, _ in itertools.islice(build_train_loader(cfg), 3):
         assert sample["crops"].shape == (1, 3, 49, 64)

@@ -8,13 +8,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers.configs import override_list
 
 from posecore.data.synthetic import make_dataset
 
 CONFIG = "configs/directpose/demo/synthetic.yaml"
-SMALL = (
-    *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
-    *("DATASETS.DEFINITIONS", "()"),  # the demonstration's images need not have been drawn
+SMALL = override_list(
+    {
+        "MODEL.FCOS.NUM_CONVS": "1",
+        "MODEL.WEIGHTS": "",
+        "DATALOADER.NUM_WORKERS": "0",
+        "DATASETS.DEFINITIONS": "()",
+    }
 )
 
 

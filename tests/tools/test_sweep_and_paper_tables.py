@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.configs import override_list
 
 from posecore.data.synthetic import make_dataset
 from posecore.engine.results import write_results
@@ -33,8 +34,15 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
 def test_a_sweep_goes_on_where_it_was(run, tmp_path: Path) -> None:
     make_dataset(tmp_path, num_images=2, size=(64, 64))
     shared = [
-        *("DATASETS.DEFINITIONS", f"('{tmp_path / 'train.yaml'}',)", "DATASETS.TEST", "('synthetic_train',)"),
-        *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": f"('{tmp_path / 'train.yaml'}',)",
+                "DATASETS.TEST": "('synthetic_train',)",
+                "MODEL.FCOS.NUM_CONVS": "1",
+                "MODEL.WEIGHTS": "",
+                "DATALOADER.NUM_WORKERS": "0",
+            }
+        ),
     ]
     # Nothing tells that the second value is wrong before the evaluation does.
     grid = ["--grid", "TEST.COCO_BACKEND", "hotcoco", "nobody", "--grid", "TEST.NUM_PREVIEWS", "1"]

@@ -24,9 +24,9 @@ _LOWER = 15
 def read_mpii(json_file: str | Path, image_root: str | Path, skeleton: Skeleton) -> dict:
     """The persons of a file in COCO's structure, as :func:`posecore.data.formats.coco.read_coco` returns it.
 
-    The annotation with id ``i + 1`` is person i of the file, counted from 0, and of the evaluation's ground
-    truth. The box is a square of side 200 * scale around the center moved down by 15 * scale, so that a
-    top-down method that enlarges boxes by 1.25 gets the customary region; it may extend beyond the image.
+    The annotation with id ``i + 1`` is person i of the file, counted from 0, also in the evaluation. The box
+    is a square of side 200 * scale around the center moved down by 15 * scale, so that a top-down method that
+    enlarges boxes by 1.25 gets the customary region; it may extend beyond the image.
     Joints and boxes count pixels from 0. Image sizes are read from the images, because the file has none.
 
     Raises:

@@ -6,27 +6,41 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.modeling import build_backbone
+from helpers.configs import override_list
 from helpers.oracles import arrays, load_fill
 from torch import Tensor, nn
 
 from posecore.checkpoint.backbone_names import convert_backbone
 from posecore.config import get_cfg
 
-RESNET = (
-    *("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.BACKBONE.FREEZE_AT", 0),
-    *("MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]),
-    *("MODEL.RESNETS.NORM", "SyncBN", "MODEL.RESNETS.STRIDE_IN_1X1", False),
+RESNET = override_list(
+    {
+        "MODEL.BACKBONE.NAME": "build_resnet_backbone",
+        "MODEL.BACKBONE.FREEZE_AT": 0,
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.RESNETS.NORM": "SyncBN",
+        "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    }
 )
 
 TIMM = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NORM", "SyncBN")
 HRNET = (*TIMM, "MODEL.TIMM.NAME", "hrnet_w32", "MODEL.TIMM.STRIDES", (4, 8, 16, 32))
 MOBILENET = (
-    *(*TIMM, "MODEL.TIMM.NAME", "mobilenetv2_100", "MODEL.TIMM.STRIDES", (4, 8, 16, 32)),
-    *("MODEL.TIMM.HEAD_CONV", True),
+    *TIMM,
+    *override_list(
+        {
+            "MODEL.TIMM.NAME": "mobilenetv2_100",
+            "MODEL.TIMM.STRIDES": (4, 8, 16, 32),
+            "MODEL.TIMM.HEAD_CONV": True,
+        }
+    ),
 )
-HRFORMER = (
-    *("MODEL.BACKBONE.NAME", "build_hrformer_backbone"),
-    *("MODEL.HRFORMER.SIZE", "T", "MODEL.HRFORMER.NORM", "SyncBN"),
+HRFORMER = override_list(
+    {
+        "MODEL.BACKBONE.NAME": "build_hrformer_backbone",
+        "MODEL.HRFORMER.SIZE": "T",
+        "MODEL.HRFORMER.NORM": "SyncBN",
+    }
 )
 
 

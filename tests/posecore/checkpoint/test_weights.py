@@ -13,6 +13,7 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_resnet_backbone
+from helpers.configs import override_list
 from helpers.support import core_cfg
 
 from posecore.checkpoint.checkpointer import fit_weights
@@ -23,9 +24,16 @@ from posecore.modeling.backbones.hrformer import SIZES
 
 def our_resnet(depth):
     cfg = core_cfg(
-        *("MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.STRIDE_IN_1X1", False, "MODEL.RESNETS.NORM", "BN"),
-        *("MODEL.RESNETS.RES2_OUT_CHANNELS", 64 if depth < 50 else 256),
-        *("MODEL.RESNETS.OUT_FEATURES", ["res5"], "MODEL.BACKBONE.FREEZE_AT", 0),
+        *override_list(
+            {
+                "MODEL.RESNETS.DEPTH": depth,
+                "MODEL.RESNETS.STRIDE_IN_1X1": False,
+                "MODEL.RESNETS.NORM": "BN",
+                "MODEL.RESNETS.RES2_OUT_CHANNELS": 64 if depth < 50 else 256,
+                "MODEL.RESNETS.OUT_FEATURES": ["res5"],
+                "MODEL.BACKBONE.FREEZE_AT": 0,
+            }
+        ),
     )
     return build_resnet_backbone(cfg, ShapeSpec(channels=3)).eval()
 

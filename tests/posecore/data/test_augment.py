@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from detectron2.data import transforms as T
+from helpers.configs import override_list
 from helpers.support import core_cfg
 
 from posecore.data.augment import (
@@ -46,19 +47,41 @@ def apply(augmentations, image, boxes=None):
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6]],
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [70, 140]],
         [
-            *("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute_range", "INPUT.CROP.SIZE", [90, 200]),
-            *("INPUT.CROP.RESIZE", (100, 120), "INPUT.CROP.PROB", 0.7, "INPUT.RESIZE_ROUNDING", "down"),
+            *override_list(
+                {
+                    "INPUT.CROP.ENABLED": True,
+                    "INPUT.CROP.TYPE": "absolute_range",
+                    "INPUT.CROP.SIZE": [90, 200],
+                    "INPUT.CROP.RESIZE": (100, 120),
+                    "INPUT.CROP.PROB": 0.7,
+                    "INPUT.RESIZE_ROUNDING": "down",
+                }
+            ),
         ],
         ["INPUT.ROTATION", 25.0, "INPUT.ROTATION_PROB", 0.5],
         [
-            *("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6], "INPUT.ROTATION", 10.0),
-            *("INPUT.MIN_SIZE_TRAIN", (60, 99), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
-            *("INPUT.RANDOM_FLIP", "horizontal"),
+            *override_list(
+                {
+                    "INPUT.CROP.ENABLED": True,
+                    "INPUT.CROP.SIZE": [0.6, 0.6],
+                    "INPUT.ROTATION": 10.0,
+                    "INPUT.MIN_SIZE_TRAIN": (60, 99),
+                    "INPUT.MIN_SIZE_TRAIN_SAMPLING": "range",
+                    "INPUT.RANDOM_FLIP": "horizontal",
+                }
+            ),
         ],
     ],
     ids=[
-        *("smaller", "larger", "rotation", "flip", "relative crop", "absolute crop", "crop of a range"),
-        *("rotation at times", "all"),
+        "smaller",
+        "larger",
+        "rotation",
+        "flip",
+        "relative crop",
+        "absolute crop",
+        "crop of a range",
+        "rotation at times",
+        "all",
     ],
 )
 def test_points_go_with_the_image(overrides):
@@ -114,7 +137,10 @@ def test_rotation_comes_first_relative_crops_before_the_resize_and_absolute_ones
         kinds[kind] = [type(step).__name__ for step in build_augmentations(cfg, True)]
     assert kinds["relative_range"] == ["RandomRotation", "CropShare", "ResizeShortestEdge", "RandomFlip"]
     assert kinds["absolute_range"] == [
-        *("RandomRotation", "AugmentationList", "ResizeShortestEdge", "RandomFlip")
+        "RandomRotation",
+        "AugmentationList",
+        "ResizeShortestEdge",
+        "RandomFlip",
     ]
     assert kinds["absolute"] == ["RandomRotation", "ResizeShortestEdge", "CropToSize", "RandomFlip"]
 

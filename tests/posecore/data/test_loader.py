@@ -4,6 +4,7 @@ import itertools
 import json
 
 import pytest
+from helpers.configs import override_list
 from helpers.support import core_cfg
 
 from posecore.data.loader import build_test_loader, build_train_loader, train_dataset_dicts
@@ -27,9 +28,17 @@ def cfg(tmp_path):
     people.append({**first, "id": 99, "iscrowd": 0, "num_keypoints": 1, "keypoints": [5, 5, 2] + [0] * 48})
     path.write_text(json.dumps(content | {"annotations": people}))
     return core_cfg(
-        *("DATASETS.DEFINITIONS", definitions, "DATASETS.TRAIN", ("synthetic_train", "synthetic_more")),
-        *("DATASETS.TEST", ("synthetic_train",), "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2),
-        *("INPUT.MIN_SIZE_TRAIN", (40,), "INPUT.MIN_SIZE_TEST", 40),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": definitions,
+                "DATASETS.TRAIN": ("synthetic_train", "synthetic_more"),
+                "DATASETS.TEST": ("synthetic_train",),
+                "DATALOADER.NUM_WORKERS": 0,
+                "SOLVER.IMS_PER_BATCH": 2,
+                "INPUT.MIN_SIZE_TRAIN": (40,),
+                "INPUT.MIN_SIZE_TEST": 40,
+            }
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
+from helpers.configs import override_list
 from helpers.support import core_cfg
 
 from posecore.data.augment import build_augmentations
@@ -101,9 +102,17 @@ def test_a_whole_configuration_keeps_points_on_their_dots(sample, tmp_path):
     content = {"name": "hands", "keypoints": ["left", "right", "chin"], "sigmas": [0.1] * 3}
     skeleton.write_text(yaml.safe_dump(content | {"flip_pairs": [["left", "right"]], "limbs": []}))
     cfg = core_cfg(
-        *("DATASETS.SKELETON", str(skeleton), "INPUT.FORMAT", "RGB", "INPUT.ROTATION", 20.0),
-        *("INPUT.MIN_SIZE_TRAIN", (150, 250), "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"),
-        *("INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.8, 0.8]),
+        *override_list(
+            {
+                "DATASETS.SKELETON": str(skeleton),
+                "INPUT.FORMAT": "RGB",
+                "INPUT.ROTATION": 20.0,
+                "INPUT.MIN_SIZE_TRAIN": (150, 250),
+                "INPUT.MIN_SIZE_TRAIN_SAMPLING": "range",
+                "INPUT.CROP.ENABLED": True,
+                "INPUT.CROP.SIZE": [0.8, 0.8],
+            }
+        ),
     )
     mapped_all = [PoseMapper(cfg, is_train=True)(sample) for _ in range(20)]
     flipped = checked = 0
@@ -130,8 +139,15 @@ def test_no_labeled_keypoint_lies_on_a_black_border(sample):
     points = [(x + 0.5, y + 0.5, 2) for x in range(0, 120, 17) for y in range(0, 100, 16)]
     sample["annotations"] = [person(points[i : i + 3]) for i in range(0, len(points) - 2, 3)]
     cfg = core_cfg(
-        *("INPUT.MIN_SIZE_TRAIN", (100,), "INPUT.ROTATION", 40.0),
-        *("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [130, 90]),
+        *override_list(
+            {
+                "INPUT.MIN_SIZE_TRAIN": (100,),
+                "INPUT.ROTATION": 40.0,
+                "INPUT.CROP.ENABLED": True,
+                "INPUT.CROP.TYPE": "absolute",
+                "INPUT.CROP.SIZE": [130, 90],
+            }
+        ),
     )
     augmentations = build_augmentations(cfg, is_train=True)
     for _ in range(10):

@@ -1,9 +1,10 @@
-"""Views: how records and samples are chosen by name."""
+"""Kinds of samples: records and samples are made as the kind that is named makes them."""
 
 import itertools
 
 import pytest
 import torch
+from helpers.configs import override_list
 from helpers.support import core_cfg
 
 from posecore.data import (
@@ -24,8 +25,15 @@ from posecore.structures.skeleton import load_skeleton
 def cfg(tmp_path):
     definition = str(make_dataset(tmp_path, num_images=4, size=(40, 48), people=(1, 1)))
     return core_cfg(
-        *("DATASETS.DEFINITIONS", (definition,), "DATASETS.TRAIN", ("synthetic_train",)),
-        *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "INPUT.MIN_SIZE_TEST", 40),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": (definition,),
+                "DATASETS.TRAIN": ("synthetic_train",),
+                "DATALOADER.NUM_WORKERS": 0,
+                "SOLVER.IMS_PER_BATCH": 2,
+                "INPUT.MIN_SIZE_TEST": 40,
+            }
+        ),
     )
 
 
@@ -39,7 +47,7 @@ def test_a_view_of_ones_own(cfg, monkeypatch):
             return [record | {"half": half} for record in images for half in (0, 1)]
 
         def train_sample(self, record):
-            # Samples without a shape: whoever groups them by it would fail.
+            # Samples without a shape: grouping them by it would fail.
             return {"half": record["half"], "image_id": record["image_id"]}
 
         def test_records(self, dataset, images):

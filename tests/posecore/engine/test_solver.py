@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from helpers.configs import override_list
 from helpers.support import core_cfg
 from torch import nn
 
@@ -103,8 +104,14 @@ def test_the_official_factors_can_be_written(shared):
             module = module._modules[part]
         module.register_parameter(last, nn.Parameter(torch.zeros(1)))
     cfg = solver_cfg(
-        *("SOLVER.LR_FACTORS", [["rpn.head", 10.0], ["heatmaps", 10.0]]),
-        *("SOLVER.BIAS_LR_FACTOR", 2.0, "SOLVER.WEIGHT_DECAY_BIAS", 0.0, "SOLVER.WEIGHT_DECAY_NORM", 1e-4),
+        *override_list(
+            {
+                "SOLVER.LR_FACTORS": [["rpn.head", 10.0], ["heatmaps", 10.0]],
+                "SOLVER.BIAS_LR_FACTOR": 2.0,
+                "SOLVER.WEIGHT_DECAY_BIAS": 0.0,
+                "SOLVER.WEIGHT_DECAY_NORM": 1e-4,
+            }
+        ),
     )
     found = settings(build_optimizer(cfg, model), model)
     assert found.keys() == expected.keys()
@@ -207,16 +214,28 @@ def test_cosine():
 
 def test_constant_warm_up():
     found = rates(
-        *("SOLVER.LR_SCHEDULER_NAME", "WarmupLinearLR", "SOLVER.WARMUP_METHOD", "constant"),
-        *("SOLVER.WARMUP_FACTOR", 1 / 3, "SOLVER.WARMUP_ITERS", 10),
+        *override_list(
+            {
+                "SOLVER.LR_SCHEDULER_NAME": "WarmupLinearLR",
+                "SOLVER.WARMUP_METHOD": "constant",
+                "SOLVER.WARMUP_FACTOR": 1 / 3,
+                "SOLVER.WARMUP_ITERS": 10,
+            }
+        ),
     )
     assert found == pytest.approx([1 / 3] * 10 + [1 - t / 100 for t in range(10, 100)])
 
 
 def test_linear_warm_up_meets_the_schedule():
     found = rates(
-        *("SOLVER.LR_SCHEDULER_NAME", "WarmupLinearLR", "SOLVER.WARMUP_METHOD", "linear"),
-        *("SOLVER.WARMUP_FACTOR", 0.1, "SOLVER.WARMUP_ITERS", 10),
+        *override_list(
+            {
+                "SOLVER.LR_SCHEDULER_NAME": "WarmupLinearLR",
+                "SOLVER.WARMUP_METHOD": "linear",
+                "SOLVER.WARMUP_FACTOR": 0.1,
+                "SOLVER.WARMUP_ITERS": 10,
+            }
+        ),
     )
     ramp = [0.1 + (0.9 - 0.1) * t / 10 for t in range(10)]
     assert found == pytest.approx(ramp + [1 - t / 100 for t in range(10, 100)])

@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from helpers import toy_model  # noqa: F401  (registers the model)
+from helpers.configs import override_list
 from helpers.support import core_cfg, in_processes
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
@@ -25,12 +26,27 @@ def dataset(tmp_path_factory):
 def toy_cfg(dataset, output, *overrides):
     """Eight iterations of two images; nothing random but the order."""
     cfg = core_cfg(
-        *("MODEL.META_ARCHITECTURE", "ToyPose", "OUTPUT_DIR", str(output), "SEED", 1),
-        *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TRAIN", ("toy_train",)),
-        *("DATASETS.TEST", ("toy_train",), "INPUT.RANDOM_FLIP", "none"),
-        *("INPUT.MIN_SIZE_TRAIN", (48,), "INPUT.MIN_SIZE_TEST", 48, "DATALOADER.NUM_WORKERS", 0),
-        *("SOLVER.MAX_ITER", 8, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.BASE_LR", 0.1, "SOLVER.WARMUP_ITERS", 3),
-        *("SOLVER.STEPS", (6,), "SOLVER.CHECKPOINT_PERIOD", 4, "TEST.NUM_PREVIEWS", 2),
+        *override_list(
+            {
+                "MODEL.META_ARCHITECTURE": "ToyPose",
+                "OUTPUT_DIR": str(output),
+                "SEED": 1,
+                "DATASETS.DEFINITIONS": (str(dataset),),
+                "DATASETS.TRAIN": ("toy_train",),
+                "DATASETS.TEST": ("toy_train",),
+                "INPUT.RANDOM_FLIP": "none",
+                "INPUT.MIN_SIZE_TRAIN": (48,),
+                "INPUT.MIN_SIZE_TEST": 48,
+                "DATALOADER.NUM_WORKERS": 0,
+                "SOLVER.MAX_ITER": 8,
+                "SOLVER.IMS_PER_BATCH": 2,
+                "SOLVER.BASE_LR": 0.1,
+                "SOLVER.WARMUP_ITERS": 3,
+                "SOLVER.STEPS": (6,),
+                "SOLVER.CHECKPOINT_PERIOD": 4,
+                "TEST.NUM_PREVIEWS": 2,
+            }
+        ),
     )
     cfg.merge_from_list(list(overrides))
     return cfg
@@ -87,8 +103,17 @@ def test_it_learns(tmp_path):
     """Two poses by heart; the AP is that of coordinates which went through every part and came back."""
     lonely = make_dataset(tmp_path, num_images=2, size=(48, 64), name="toy", people=(1, 1))
     cfg = toy_cfg(
-        *(lonely, tmp_path / "out", "SOLVER.MAX_ITER", 300, "SOLVER.LR_SCHEDULER_NAME", "WarmupLinearLR"),
-        *("SOLVER.OPTIMIZER", "ADAMW", "SOLVER.BASE_LR", 0.05, "SOLVER.CHECKPOINT_PERIOD", 0),
+        lonely,
+        tmp_path / "out",
+        *override_list(
+            {
+                "SOLVER.MAX_ITER": 300,
+                "SOLVER.LR_SCHEDULER_NAME": "WarmupLinearLR",
+                "SOLVER.OPTIMIZER": "ADAMW",
+                "SOLVER.BASE_LR": 0.05,
+                "SOLVER.CHECKPOINT_PERIOD": 0,
+            }
+        ),
     )
     assert prepare(cfg).train()["keypoints"]["AP"] > 80
 
@@ -222,8 +247,14 @@ def test_what_evaluation_cannot_use_shows_before_the_training(dataset, tmp_path,
 def test_several_test_sets(dataset, tmp_path):
     other = make_dataset(tmp_path, num_images=2, size=(48, 64), name="other")
     cfg = toy_cfg(
-        *(dataset, tmp_path, "DATASETS.DEFINITIONS", (str(dataset), str(other))),
-        *("DATASETS.TEST", ("toy_train", "other_train")),
+        dataset,
+        tmp_path,
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": (str(dataset), str(other)),
+                "DATASETS.TEST": ("toy_train", "other_train"),
+            }
+        ),
     )
     assert Trainer.test(cfg, build_model(cfg)).keys() == {"toy_train", "other_train"}
 

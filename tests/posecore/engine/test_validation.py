@@ -9,6 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from helpers import toy_model  # noqa: F401  (registers a model)
+from helpers.configs import override_list
 from helpers.support import core_cfg, in_processes
 from torch import nn
 
@@ -16,7 +17,7 @@ from posecore.data import build_labeled_loader, build_test_loader, load_dataset
 from posecore.data.synthetic import make_dataset
 from posecore.engine.trainer import Trainer
 from posecore.engine.validation import check_validation, mean_losses, validation_losses
-from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.estimator import CommonParts, PoseEstimator
 from posecore.structures.skeleton import load_skeleton
 
 
@@ -38,18 +39,14 @@ class Brightness(PoseEstimator):
     """Its losses are the mean brightness of the images, and how many persons each has."""
 
     @configurable
-    def __init__(self, **parts):
-        super().__init__(**parts)
+    def __init__(self, common):
+        super().__init__(common)
         self.scale = nn.Parameter(torch.ones(()))
 
     @classmethod
     def from_config(cls, cfg):
-        return {
-            "backbone": Backbone(),
-            "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
-            "pixel_mean": (0.0, 0.0, 0.0),
-            "pixel_std": (1.0, 1.0, 1.0),
-        }
+        skeleton = load_skeleton(cfg.DATASETS.SKELETON)
+        return {"common": CommonParts(Backbone(), skeleton, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))}
 
     def losses(self, images, targets):
         people = torch.tensor([float(len(target)) for target in targets])
@@ -75,12 +72,23 @@ def dataset(tmp_path):
 
 def make_cfg(dataset, *overrides):
     return core_cfg(
-        *("MODEL.META_ARCHITECTURE", "Brightness", "TEST.LOSSES", True, "SEED", 1),
-        *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TRAIN", ("toy_train",)),
-        *("DATASETS.TEST", ("toy_train",), "DATALOADER.NUM_WORKERS", 0),
-        # What training does to images must not be seen here.
-        *("INPUT.MIN_SIZE_TRAIN", (32,), "INPUT.ROTATION", 40.0, "INPUT.ROTATION_PROB", 1.0),
-        *("INPUT.MIN_SIZE_TEST", 48, "SOLVER.IMS_PER_BATCH", 4),
+        *override_list(
+            {
+                "MODEL.META_ARCHITECTURE": "Brightness",
+                "TEST.LOSSES": True,
+                "SEED": 1,
+                "DATASETS.DEFINITIONS": (str(dataset),),
+                "DATASETS.TRAIN": ("toy_train",),
+                "DATASETS.TEST": ("toy_train",),
+                "DATALOADER.NUM_WORKERS": 0,
+                "INPUT.MIN_SIZE_TEST": 48,
+                "SOLVER.IMS_PER_BATCH": 4,
+                # What training does to images must not be seen here.
+                "INPUT.MIN_SIZE_TRAIN": (32,),
+                "INPUT.ROTATION": 40.0,
+                "INPUT.ROTATION_PROB": 1.0,
+            }
+        ),
         *overrides,
     )
 

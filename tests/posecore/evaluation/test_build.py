@@ -9,6 +9,7 @@ import scipy.io
 import yaml
 from detectron2.evaluation import inference_on_dataset
 from helpers.coco_annotations import instances
+from helpers.configs import override_list
 from helpers.support import core_cfg
 from torch import nn
 
@@ -111,9 +112,15 @@ def cfg(kind, tmp_path):
         scipy.io.savemat(tmp_path / "gt.mat", content)
     path.write_text(yaml.safe_dump(definition))
     return core_cfg(
-        *("DATASETS.DEFINITIONS", (str(path),), "DATASETS.SKELETON", skeleton),
-        *("DATASETS.TEST", (definition["name"],), "OUTPUT_DIR", str(tmp_path / "out")),
-        *("DATALOADER.NUM_WORKERS", 0),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": (str(path),),
+                "DATASETS.SKELETON": skeleton,
+                "DATASETS.TEST": (definition["name"],),
+                "OUTPUT_DIR": str(tmp_path / "out"),
+                "DATALOADER.NUM_WORKERS": 0,
+            }
+        ),
     )
 
 

@@ -3,7 +3,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 from torch.testing import assert_close
 
-from posecore.modeling.estimator import PoseEstimator, make_detections, rescale
+from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections, rescale
 from posecore.structures.skeleton import load_skeleton
 
 
@@ -26,7 +26,7 @@ class Recorder(PoseEstimator):
 def recorder(shift: float = 0.0) -> Recorder:
     mean, std = (10.0, 20.0, 30.0), (1.0, 2.0, 4.0)
     skeleton = load_skeleton("coco_17")
-    return Recorder(backbone=Backbone(), skeleton=skeleton, pixel_mean=mean, pixel_std=std, shift=shift)
+    return Recorder(CommonParts(Backbone(), skeleton, mean, std, shift))
 
 
 def pose(size: tuple[int, int]) -> Instances:

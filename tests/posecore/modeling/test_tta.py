@@ -9,6 +9,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances
 from helpers import toy_model
+from helpers.configs import override_list
 from helpers.support import core_cfg
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -121,7 +122,7 @@ def test_all_variants_of_a_pose_become_the_one_in_the_original_image(skeleton: S
         assert torch.equal(instances.scores, expected.scores)
 
 
-def test_sizes_and_mirror_are_those_of_the_configuration() -> None:
+def test_sizes_and_flip_are_those_of_the_configuration() -> None:
     model = seer()
     augmented(model, "TEST.AUG.MAX_SIZE", 90, "TEST.AUG.FLIP", False)([sized_image(50, 80)])
     assert model.sizes == [(40, 64), (56, 90), (56, 90)]
@@ -192,7 +193,7 @@ def test_what_is_no_person_drops_nobody() -> None:
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS, ids=lambda skeleton: skeleton.name)
-def test_mirroring_swaps_sides_and_twice_is_nothing(skeleton: Skeleton) -> None:
+def test_flipping_swaps_sides_and_twice_is_nothing(skeleton: Skeleton) -> None:
     # Quarters, so that nothing is rounded.
     points = torch.randint(0, 300, (3, skeleton.num_keypoints, 2)) / 4
     instances = found(points, [0.9, 0.8, 0.7], (60, 80))
@@ -269,10 +270,21 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def toy_cfg(dataset: Path, output: Path, *overrides: Any) -> Any:
     return core_cfg(
-        *("MODEL.META_ARCHITECTURE", "ToyPose", "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(output)),
-        *("DATASETS.DEFINITIONS", (str(dataset),), "DATASETS.TEST", ("augmented_train",)),
-        *("DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TEST", 80, "INPUT.MAX_SIZE_TEST", 100),
-        *("TEST.AUG.MIN_SIZES", (80,), "TEST.AUG.MAX_SIZE", 100, *overrides),
+        *override_list(
+            {
+                "MODEL.META_ARCHITECTURE": "ToyPose",
+                "MODEL.WEIGHTS": "",
+                "OUTPUT_DIR": str(output),
+                "DATASETS.DEFINITIONS": (str(dataset),),
+                "DATASETS.TEST": ("augmented_train",),
+                "DATALOADER.NUM_WORKERS": 0,
+                "INPUT.MIN_SIZE_TEST": 80,
+                "INPUT.MAX_SIZE_TEST": 100,
+                "TEST.AUG.MIN_SIZES": (80,),
+                "TEST.AUG.MAX_SIZE": 100,
+            }
+        ),
+        *overrides,
     )
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from detectron2.modeling import build_backbone
+from helpers.configs import override_list
 from torch import nn
 
 from posecore.config import get_cfg
@@ -11,9 +12,13 @@ def pyramid(*overrides: object) -> nn.Module:
     cfg = get_cfg()
     cfg.merge_from_list(
         [
-            *("MODEL.RESNETS.OUT_FEATURES", ["res3", "res4", "res5"]),
-            *("MODEL.FPN.IN_FEATURES", ["res3", "res4", "res5"]),
-            *("MODEL.FPN.OUT_CHANNELS", 16),
+            *override_list(
+                {
+                    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
+                    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
+                    "MODEL.FPN.OUT_CHANNELS": 16,
+                }
+            ),
             *overrides,
         ]
     )

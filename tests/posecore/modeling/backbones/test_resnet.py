@@ -5,6 +5,7 @@ import torch
 import torchvision
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
+from helpers.configs import override_list
 from helpers.support import core_cfg
 from torch.testing import assert_close
 
@@ -17,8 +18,14 @@ from posecore.checkpoint.weights import torchvision_name
 def test_as_in_torchvision(dilation: int) -> None:
     theirs = torchvision.models.resnet50(replace_stride_with_dilation=[False, False, dilation == 2]).eval()
     cfg = core_cfg(
-        *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STRIDE_IN_1X1", False),
-        *("MODEL.RESNETS.OUT_FEATURES", ["res5"], "MODEL.RESNETS.RES5_DILATION", dilation),
+        *override_list(
+            {
+                "MODEL.RESNETS.DEPTH": 50,
+                "MODEL.RESNETS.STRIDE_IN_1X1": False,
+                "MODEL.RESNETS.OUT_FEATURES": ["res5"],
+                "MODEL.RESNETS.RES5_DILATION": dilation,
+            }
+        ),
     )
     build = BACKBONE_REGISTRY.get("build_torchvision_resnet_backbone")
     ours = build(cfg, ShapeSpec(channels=3)).eval()
