@@ -35,7 +35,7 @@ _GLUON = (
     (_GLUON_HEAD + r"hm_tower\.(\d+)", r"heatmap_branch.tower.\1"),
     (_GLUON_HEAD + r"hm_pred", r"heatmap_branch.predictor"),
 )
-_NAMES = [(re.compile(theirs + r"\.(\w+)$"), ours) for theirs, ours in _PAPER + _GLUON]
+_NAMES = [(re.compile(official + r"\.(\w+)$"), ours) for official, ours in _PAPER + _GLUON]
 # gluon-cv keeps the factor of each level as a parameter of its own; here all factors are one vector.
 _SCALE = re.compile(_GLUON_HEAD + r"scales\.(\d+)\.scale$")
 _SCALES = "detector.head.predictions.ltrb.scales"

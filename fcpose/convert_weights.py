@@ -14,23 +14,25 @@ _OPTIONAL = ("pixel_mean", "pixel_std")
 def _names() -> dict[str, str]:
     """Official names of the head parameters whose tensors are kept as they are -> the names here."""
     names = {}
-    for theirs, ours in (("cls_tower", "cls"), ("bbox_tower", "box")):
+    for official, ours in (("cls_tower", "cls"), ("bbox_tower", "box")):
         for layer in (0, 1, 3, 4, 6, 7, 9, 10):
             for leaf in ("weight", "bias"):
-                names[f"{_DETECTOR}.{theirs}.{layer}.{leaf}"] = f"detector.head.towers.{ours}.{layer}.{leaf}"
-    for theirs, ours in (("cls_logits", "cls"), ("bbox_pred", "ltrb"), ("ctrness", "centerness")):
+                names[f"{_DETECTOR}.{official}.{layer}.{leaf}"] = (
+                    f"detector.head.towers.{ours}.{layer}.{leaf}"
+                )
+    for official, ours in (("cls_logits", "cls"), ("bbox_pred", "ltrb"), ("ctrness", "centerness")):
         for leaf in ("weight", "bias"):
-            names[f"{_DETECTOR}.{theirs}.{leaf}"] = f"detector.head.predictions.{ours}.conv.{leaf}"
+            names[f"{_DETECTOR}.{official}.{leaf}"] = f"detector.head.predictions.{ours}.conv.{leaf}"
     blocks = {f"refine.{level}": (f"shared_branch.basis.refine.{level}", 0) for level in range(3)}
     blocks |= {f"tower.{block}": ("shared_branch.basis.tower", 3 * block) for block in range(4)}
     blocks |= {f"seg_head.{block}": ("auxiliary.tower", 3 * block) for block in range(2)}
-    for theirs, (ours, layer) in blocks.items():
-        names[f"{_BASIS}.{theirs}.0.weight"] = f"{ours}.{layer}.weight"
+    for official, (ours, layer) in blocks.items():
+        names[f"{_BASIS}.{official}.0.weight"] = f"{ours}.{layer}.weight"
         for leaf in _NORM:
-            names[f"{_BASIS}.{theirs}.1.{leaf}"] = f"{ours}.{layer + 1}.{leaf}"
-    for theirs, ours in (("p3_logits", "coarse"), ("upsampler.0", "upsample"), ("p1_logits", "fine")):
+            names[f"{_BASIS}.{official}.1.{leaf}"] = f"{ours}.{layer + 1}.{leaf}"
+    for official, ours in (("p3_logits", "coarse"), ("upsampler.0", "upsample"), ("p1_logits", "fine")):
         for leaf in ("weight", "bias"):
-            names[f"{_BASIS}.{theirs}.{leaf}"] = f"auxiliary.{ours}.{leaf}"
+            names[f"{_BASIS}.{official}.{leaf}"] = f"auxiliary.{ours}.{leaf}"
     names[f"{_HEAD}.atten_producer.bias"] = "keypoint_head.controller.bias"
     return names
 
@@ -61,7 +63,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if unknown := sorted(heads.keys() - _KNOWN):
         raise ValueError(f"{len(unknown)} tensors have names that no FCPose checkpoint has: {unknown[:5]}")
 
-    converted = backbone | {ours: heads[theirs] for theirs, ours in _SAME.items()}
+    converted = backbone | {ours: heads[official] for official, ours in _SAME.items()}
     converted["detector.head.predictions.ltrb.scales"] = torch.cat(
         [heads[name].reshape(1) for name in _SCALES]
     )

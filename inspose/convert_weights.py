@@ -13,9 +13,9 @@ _WIDTH = 8
 _RANGES = (64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
-def _batch_norm(theirs: str, ours: str, frozen: bool) -> dict[str, str]:
+def _batch_norm(official: str, ours: str, frozen: bool) -> dict[str, str]:
     # A frozen norm has no batch count here, so the official one is dropped (mapped to "").
-    return {f"{theirs}.{leaf}": "" if frozen and leaf == _NORM[-1] else f"{ours}.{leaf}" for leaf in _NORM}
+    return {f"{official}.{leaf}": "" if frozen and leaf == _NORM[-1] else f"{ours}.{leaf}" for leaf in _NORM}
 
 
 def _backbone() -> dict[str, str]:
@@ -24,14 +24,14 @@ def _backbone() -> dict[str, str]:
     )
     for stage, blocks in enumerate(_BLOCKS, 1):
         for block in range(blocks):
-            theirs, ours = f"backbone.layer{stage}.{block}", f"res{stage + 1}.{block}"
+            official, ours = f"backbone.layer{stage}.{block}", f"res{stage + 1}.{block}"
             convs = {f"conv{i}": (f"bn{i}", f"conv{i}") for i in (1, 2, 3)}
             if block == 0:
                 convs["downsample.0"] = ("downsample.1", "shortcut")
             for conv, (norm, name) in convs.items():
-                names[f"{theirs}.{conv}.weight"] = f"{ours}.{name}.weight"
-                names |= _batch_norm(f"{theirs}.{norm}", f"{ours}.{name}.norm", stage == 1)
-    return {theirs: ours and f"backbone.bottom_up.{ours}" for theirs, ours in names.items()}
+                names[f"{official}.{conv}.weight"] = f"{ours}.{name}.weight"
+                names |= _batch_norm(f"{official}.{norm}", f"{ours}.{name}.norm", stage == 1)
+    return {official: ours and f"backbone.bottom_up.{ours}" for official, ours in names.items()}
 
 
 def _pyramid() -> dict[str, str]:
@@ -39,8 +39,8 @@ def _pyramid() -> dict[str, str]:
     convs |= {f"fpn_convs.{i}": f"fpn_output{i + 3}" for i in range(3)}
     convs |= {"fpn_convs.3": "top_block.p6", "fpn_convs.4": "top_block.p7"}
     return {
-        f"neck.{theirs}.conv.{leaf}": f"backbone.{ours}.{leaf}"
-        for theirs, ours in convs.items()
+        f"neck.{official}.conv.{leaf}": f"backbone.{ours}.{leaf}"
+        for official, ours in convs.items()
         for leaf in ("weight", "bias")
     }
 
@@ -53,15 +53,15 @@ def _heads() -> dict[str, str]:
     units |= {"shared_convs.4": ("keypoint_features.1", 0)}
     units |= {f"hm_convs.{i}": ("trunk.coarse", i) for i in range(2)} | {"hm_convs.2": ("trunk.fine", 0)}
     names = {}
-    for theirs, (ours, unit) in units.items():
-        names[f"{theirs}.conv.weight"] = f"{ours}.{3 * unit}.weight"
+    for official, (ours, unit) in units.items():
+        names[f"{official}.conv.weight"] = f"{ours}.{3 * unit}.weight"
         for leaf in ("weight", "bias"):
-            names[f"{theirs}.gn.{leaf}"] = f"{ours}.{3 * unit + 1}.{leaf}"
-    for theirs, ours in (("cls_star", "detector.head.cls"), ("ctr_star", "detector.head.controller")):
-        names[f"{theirs}_conv.weight"] = f"{ours}.star"
+            names[f"{official}.gn.{leaf}"] = f"{ours}.{3 * unit + 1}.{leaf}"
+    for official, ours in (("cls_star", "detector.head.cls"), ("ctr_star", "detector.head.controller")):
+        names[f"{official}_conv.weight"] = f"{ours}.star"
         for leaf in ("weight", "bias"):
-            names[f"{theirs}_gn.{leaf}"] = f"{ours}.norm.{leaf}"
-    for theirs, ours in {
+            names[f"{official}_gn.{leaf}"] = f"{ours}.norm.{leaf}"
+    for official, ours in {
         "conv_cls": "detector.head.classifier",
         "kpt_offset": "detector.head.keypoints",
         "hm_pred": "trunk.heatmaps",
@@ -69,8 +69,8 @@ def _heads() -> dict[str, str]:
         "hm_offset": "trunk.predict_offsets",
     }.items():
         for leaf in ("weight", "bias"):
-            names[f"{theirs}.{leaf}"] = f"{ours}.{leaf}"
-    return {f"{_HEAD}.{theirs}": ours for theirs, ours in names.items()}
+            names[f"{official}.{leaf}"] = f"{ours}.{leaf}"
+    return {f"{_HEAD}.{official}": ours for official, ours in names.items()}
 
 
 _SAME = _backbone() | _pyramid() | _heads()
@@ -96,7 +96,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         )
     if unknown := sorted(state.keys() - known):
         raise ValueError(f"{len(unknown)} tensors have names that no InsPose checkpoint has: {unknown[:5]}")
-    converted = {ours: state[theirs] for theirs, ours in _SAME.items() if ours}
+    converted = {ours: state[official] for official, ours in _SAME.items() if ours}
     converted["keypoint_networks.ranges"] = torch.tensor(_RANGES)
     channels = len(state[_SHARED])
     for name in _CONTROLLER:

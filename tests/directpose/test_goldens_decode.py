@@ -1,4 +1,4 @@
-"""From scores to detections, against what the published code kept."""
+"""The detections of DirectPose, against those of its two official codes for the same features and weights."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from directpose import DirectPose
 from posecore.modeling.fcos.detector import InferenceSettings
 
 SIZE = (256, 320)
-# Per code: configuration, manifest, stored arrays, the NMS thresholds they cover, and how its score
-# comes from ours (gluon-cv takes the square root).
+# For the paper's official code and gluon-cv's: configuration, manifest, stored arrays, their NMS thresholds,
+# and the function from our score to the official one (gluon-cv takes the square root).
 CASES = {
-    "official": (
+    "paper": (
         "official/R_50.yaml",
         "manifest_authors.json",
         "kpalign_authors/decode.npz",
@@ -35,7 +35,7 @@ CASES = {
 
 
 class GivenFeatures(nn.Module):
-    """A backbone that returns the same maps whatever the image."""
+    """A backbone that returns the same maps for every image."""
 
     def __init__(self, features: dict[str, torch.Tensor]) -> None:
         super().__init__()
@@ -52,24 +52,24 @@ def detect(model: DirectPose, nms_thresh: float) -> object:
 
 @pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_best_candidates_and_survivors(shared: Path, case: str) -> None:
+def test_candidates_and_detections(shared: Path, case: str) -> None:
     config, manifest, stored, thresholds, score_of = CASES[case]
     golden = arrays(shared / "oracles/directpose" / stored)
     model = filled(shared, config, manifest)
     model.backbone = GivenFeatures(head_inputs(shared))
 
-    # No box overlaps another by more than 1: everything survives, best first.
-    everything = detect(model, nms_thresh=1.0)
-    assert_close(score_of(everything.scores[:20]), golden["top20_score"], atol=1e-5, rtol=0)
+    # An IoU is at most 1, so all candidates are kept, best first.
+    candidates = detect(model, nms_thresh=1.0)
+    assert_close(score_of(candidates.scores[:20]), golden["top20_score"], atol=1e-5, rtol=0)
     keypoints = golden["top20_keypoints"][..., :2]
-    assert_close(everything.pred_keypoints[:20, :, :2], keypoints, atol=5e-3, rtol=0)
+    assert_close(candidates.pred_keypoints[:20, :, :2], keypoints, atol=5e-3, rtol=0)
 
     for threshold in thresholds:
         name = f"nms{int(threshold * 10):02d}"
-        survivors = detect(model, nms_thresh=threshold)
-        assert len(survivors) == min(int(golden[f"{name}_count"]), 100)
-        assert_close(score_of(survivors.scores[:20]), golden[f"{name}_score"], atol=1e-5, rtol=0)
+        detections = detect(model, nms_thresh=threshold)
+        assert len(detections) == min(int(golden[f"{name}_count"]), 100)
+        assert_close(score_of(detections.scores[:20]), golden[f"{name}_score"], atol=1e-5, rtol=0)
         assert_close(
-            survivors.pred_keypoints[:20, :, :2], golden[f"{name}_keypoints"][..., :2], atol=5e-3, rtol=0
+            detections.pred_keypoints[:20, :, :2], golden[f"{name}_keypoints"][..., :2], atol=5e-3, rtol=0
         )
     assert len(LEVELS) == len(model.detector.in_features)

@@ -1,4 +1,4 @@
-"""The heads give what the published code gave for the same weights and features."""
+"""The outputs of the heads, against those of both official codes for the same features and weights."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,9 @@ from directpose.convert_weights import convert
 from directpose.kpalign import sampling_points
 
 TOLERANCE = {"atol": 5e-5, "rtol": 1e-4}
+# For the paper's official code and gluon-cv's: configuration, manifest, stored outputs.
 CASES = {
-    "official": ("official/R_50.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
+    "paper": ("official/R_50.yaml", "manifest_authors.json", "kpalign_authors/outputs.npz"),
     "gluon": (
         "official/R_50_gluon.yaml",
         "manifest_gluon_paperlike.json",
@@ -26,7 +27,7 @@ CASES = {
         "kpalign_gluon/with_box_outputs.npz",
     ),
 }
-# The same outputs under the two codes' names.
+# Names of outputs in the paper's official code -> names in gluon-cv's.
 NAMES = {"kps_offsets": "kpt_reg", "centerness": "ctrness"}
 
 
@@ -36,7 +37,7 @@ def test_head_outputs(shared: Path, case: str) -> None:
     config, manifest, expected_file = CASES[case]
     folder = shared / "oracles" / "directpose"
     if not (folder / expected_file).exists():
-        pytest.skip(f"{expected_file} is not handed out")
+        pytest.skip(f"the shared data has no {expected_file}")
     model = filled(shared, config, manifest)
     features = head_inputs(shared)
     expected = arrays(folder / expected_file)
@@ -45,7 +46,7 @@ def test_head_outputs(shared: Path, case: str) -> None:
     cells = [height * width for height, width in where.sizes]
 
     def compare(name: str, level: str, actual: torch.Tensor) -> None:
-        name = name if case == "official" else NAMES.get(name, name)
+        name = name if case == "paper" else NAMES.get(name, name)
         assert_close(actual, expected[f"{name}_{level}"], **TOLERANCE)
 
     keypoints = dense_keypoints(model, features)
@@ -60,14 +61,14 @@ def test_head_outputs(shared: Path, case: str) -> None:
                 values = flat.T.unflatten(1, where.sizes[index])
                 compare(name, level, values.relu() if ours == "ltrb" else values)
     heatmap = model.heatmap_branch(features["p3"])[0]
-    if case == "official":
+    if case == "paper":
         expected = arrays(folder / "kpalign_authors/heatmap.npz")
     assert_close(heatmap, expected["heatmap_logits"], **TOLERANCE)
 
 
 @torch.no_grad()
 def test_intermediate_features(shared: Path) -> None:
-    model = filled(shared, *CASES["official"][:2])
+    model = filled(shared, *CASES["paper"][:2])
     expected = arrays(shared / "oracles/directpose/kpalign_authors/features.npz")
     features = head_inputs(shared)
     channels = expected["channels"]
@@ -84,9 +85,9 @@ def test_intermediate_features(shared: Path) -> None:
 
 
 @torch.no_grad()
-def test_paper_rule_for_the_first_group(shared: Path) -> None:
-    """The official code fed two levels at a time, so that the head group samples the finer level."""
-    model = filled(shared, *CASES["official"][:2])
+def test_first_group_that_samples_the_finer_level(shared: Path) -> None:
+    """The paper's official code, run on two levels at a time, so that the first group samples the finer."""
+    model = filled(shared, *CASES["paper"][:2])
     model.keypoint_branch.sample_from = lambda level, group: max(level - 1, 0)
     expected = arrays(shared / "oracles/directpose/kpalign_authors/outputs.npz")
     keypoints = dense_keypoints(model, head_inputs(shared))
@@ -115,7 +116,7 @@ def test_gradients(shared: Path) -> None:
     fill = load_fill(shared)
     folder = shared / "oracles/directpose/kpalign_authors"
     golden = json.loads((folder / "gradients.json").read_text())
-    model = filled(shared, *CASES["official"][:2])
+    model = filled(shared, *CASES["paper"][:2])
     features = {level: value.requires_grad_() for level, value in head_inputs(shared).items()}
     predictions = model.detector(features)
     where = predictions.locations

@@ -1,7 +1,7 @@
-"""Targets and losses against those of the published code, on one synthetic batch and its corners.
+"""Targets and losses, against those of both official codes on a synthetic batch and variants of it.
 
-The cases hold keypoints as the published codes read them; positions enter losses only as differences
-to locations, so no half pixel matters here.
+The stored keypoints are those that the official codes read. Losses depend only on differences between
+keypoints and locations, so an offset of half a pixel does not matter here.
 """
 
 import json
@@ -24,10 +24,12 @@ from posecore.modeling.fcos.targets import assign, box_to_ltrb, centerness, gath
 SIZE = (640, 1024)
 SIZES = tuple((SIZE[0] // stride, SIZE[1] // stride) for stride in STRIDES)
 RANGES = (64, 128, 256, 512)
+# Name of the paper's official code in the stored numbers.
+PAPER = "authors"
 
 
 class Given(nn.Module):
-    """Stands for a part of the model: returns what it was given."""
+    """Replaces a part of the model and returns a given value."""
 
     def __init__(self, value: object) -> None:
         super().__init__()
@@ -38,7 +40,7 @@ class Given(nn.Module):
 
 
 class GivenKeypoints(nn.Module):
-    """Stands for the keypoint branch: predictions (N, R, K, 2) offsets, read at the selected."""
+    """Replaces the keypoint branch and returns given offsets (N, R, K, 2) at the selected locations."""
 
     def __init__(self, offsets: Tensor) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class GivenKeypoints(nn.Module):
 
 
 def predictions(shared: Path) -> dict[str, Tensor]:
-    """(2, R, C) of each output of the head; the heatmap logits as a map."""
+    """Made-up outputs of the networks: (2, R, C) of the head's, and the heatmap logits as a map."""
     fill = load_fill(shared)
 
     def levels(name: str, channels: int, make=fill.normal, scale: tuple = ()) -> Tensor:
@@ -91,7 +93,7 @@ def few_keypoints(box: list[float], labeled: dict[int, tuple[float, float, int]]
 
 
 def losses(model: DirectPose, predicted: dict[str, Tensor], targets: list[Instances]) -> dict[str, float]:
-    """The model's losses if its networks said ``predicted``."""
+    """The losses of the model if its networks predict ``predicted``."""
     num_images = len(targets)
     predicted = {name: values[:num_images] for name, values in predicted.items()}
     model.train()
@@ -110,9 +112,9 @@ def losses(model: DirectPose, predicted: dict[str, Tensor], targets: list[Instan
     return {name: value.item() for name, value in model.losses(images, targets).items()}
 
 
-@pytest.mark.parametrize("boxes", ["authors", "gluon"])
+@pytest.mark.parametrize("boxes", [PAPER, "gluon"])
 def test_targets(shared: Path, boxes: str) -> None:
-    stored = "targets_authors" if boxes == "authors" else "targets_gluon_own_boxes"
+    stored = "targets_authors" if boxes == PAPER else "targets_gluon_own_boxes"
     golden = arrays(shared / f"oracles/directpose/losses/{stored}.npz")
     where = make_locations(SIZES, STRIDES)
     batch = people(shared, boxes)
@@ -122,14 +124,14 @@ def test_targets(shared: Path, boxes: str) -> None:
     positives = gather_positives(matched, where, batch, 17)
 
     starts = torch.tensor(where.starts)
-    theirs = golden["image"].long(), starts[golden["level"].long()] + golden["index"].long()
-    order = (theirs[0] * len(where) + theirs[1]).argsort()
-    assert torch.equal(positives.locations.images, theirs[0][order])
-    assert torch.equal(positives.locations.index, theirs[1][order])
+    official = golden["image"].long(), starts[golden["level"].long()] + golden["index"].long()
+    order = (official[0] * len(where) + official[1]).argsort()
+    assert torch.equal(positives.locations.images, official[0][order])
+    assert torch.equal(positives.locations.index, official[1][order])
     assert torch.equal(matched[matched >= 0], golden["person"].long()[order])
     assert_close(positives.points, golden["location"][order], atol=1e-4, rtol=0)
     ltrb = box_to_ltrb(positives.points, positives.boxes)
-    unit = 1 if boxes == "authors" else positives.strides[:, None]
+    unit = 1 if boxes == PAPER else positives.strides[:, None]
     assert_close(ltrb / unit, golden["ltrb"][order], atol=1e-4, rtol=0)
     assert_close(centerness(ltrb), golden["centerness"][order], atol=1e-4, rtol=0)
     offsets = (positives.keypoints[..., :2] - positives.points[:, None]) / positives.strides[:, None, None]
@@ -139,7 +141,7 @@ def test_targets(shared: Path, boxes: str) -> None:
 
 def test_heatmap_targets(shared: Path) -> None:
     golden = arrays(shared / "oracles/directpose/losses/heatmap_labels.npz")
-    keypoints = [image.gt_keypoints.tensor for image in people(shared, "authors")]
+    keypoints = [image.gt_keypoints.tensor for image in people(shared, PAPER)]
     per_type = heatmaps_per_type(keypoints, SIZES[0], 8)
     expected = {tuple(row) for row in golden["gluon_stride8_image_channel_row_col"].tolist()}
     assert {tuple(row) for row in per_type.nonzero().tolist()} == expected
@@ -174,13 +176,13 @@ def scenario_targets(shared: Path, name: str, boxes: str) -> list[Instances]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_losses_of_the_official_code(shared: Path, name: str) -> None:
+def test_losses_of_the_papers_official_code(shared: Path, name: str) -> None:
     golden = json.loads((shared / "oracles/directpose/losses/case.json").read_text())["losses"]
-    golden = golden["authors"] if name == "whole batch" else golden["scenarios"][name]["authors"]
+    golden = golden[PAPER] if name == "whole batch" else golden["scenarios"][name][PAPER]
     if "error" in golden:
-        pytest.skip("the official code cannot do an image without persons")
+        pytest.skip("the paper's official code fails on images without persons")
     model = build("official/R_50.yaml")
-    ours = losses(model, predictions(shared), scenario_targets(shared, name, "authors"))
+    ours = losses(model, predictions(shared), scenario_targets(shared, name, PAPER))
     assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)
     assert ours["loss_centerness"] == pytest.approx(golden["centerness"], rel=1e-4)
     assert ours["loss_keypoint"] == pytest.approx(golden["kps"], rel=1e-4)
@@ -195,14 +197,14 @@ def test_losses_of_gluon(shared: Path, name: str) -> None:
     else:
         golden = golden["scenarios"][name]["gluon_paperlike"]
     model = build("official/R_50_gluon.yaml")
-    ours = losses(model, predictions(shared), scenario_targets(shared, name, "authors"))
+    ours = losses(model, predictions(shared), scenario_targets(shared, name, PAPER))
     assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)
     assert ours["loss_centerness"] == pytest.approx(golden["ctr"], rel=1e-4)
     assert ours["loss_keypoint"] == pytest.approx(golden["kpt_loc"], rel=1e-4)
     assert ours["loss_heatmap"] == pytest.approx(golden["hm"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("boxes", "key"), [("gluon", "own_boxes"), ("authors", "authors_boxes")])
+@pytest.mark.parametrize(("boxes", "key"), [("gluon", "own_boxes"), (PAPER, "authors_boxes")])
 def test_losses_of_gluon_with_boxes(shared: Path, boxes: str, key: str) -> None:
     golden = json.loads((shared / "oracles/directpose/losses/case.json").read_text())["losses"]
     golden = golden["gluon_with_box"][key]

@@ -1,4 +1,4 @@
-"""KPAlign against the paper's own order of things: locate, sample every channel everywhere, predict."""
+"""KPAlign against the plain form of the paper: locate, sample all channels at all locations, and predict."""
 
 import itertools
 
@@ -18,7 +18,7 @@ GROUPS = ((0, 4), (2,), (1, 3, 5))
 
 
 def plain(kpalign: KPAlign, groups: tuple, maps: list[Tensor]) -> Tensor:
-    """(N, R, K, 2) by grid_sample, one level and group at a time; nothing projected early."""
+    """(N, R, K, 2) keypoints by grid_sample, one level and group at a time, without early projection."""
     features = [kpalign.sampler(level) for level in maps]
     results = []
     for level, stride in enumerate(STRIDES):
@@ -53,7 +53,7 @@ def make(separate: bool, sample_from: str, aligner: bool = True) -> tuple[KPAlig
         sample_from=SAMPLE_FROM[sample_from],
         aligner=aligner,
     )
-    if aligner:  # far enough that some points leave the map, wholly or in part
+    if aligner:  # large enough that some points are partly or wholly outside the map
         torch.nn.init.normal_(kpalign.locator.weight, std=0.5)
     for predictor in kpalign.predictors:
         torch.nn.init.normal_(predictor.bias)
@@ -66,18 +66,16 @@ def gradients(result: Tensor, kpalign: KPAlign, maps: list[Tensor]) -> list[Tens
 
 
 @pytest.mark.parametrize(("separate", "sample_from"), [*itertools.product([True, False], SAMPLE_FROM)])
-def test_equals_the_plain_form_with_its_gradients(separate: bool, sample_from: str) -> None:
+def test_equals_the_plain_form_including_gradients(separate: bool, sample_from: str) -> None:
     kpalign, maps = make(separate, sample_from)
     expected = plain(kpalign, GROUPS, maps)
     everywhere = SelectedLocations.everywhere(2, len(LOCATIONS))
     actual = kpalign(maps, LOCATIONS, everywhere).unflatten(0, (2, -1))
     assert_close(actual, expected, atol=2e-5, rtol=1e-4)
-    for ours, theirs in zip(
-        gradients(actual, kpalign, maps), gradients(expected, kpalign, maps), strict=True
-    ):
-        assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+    for one, other in zip(gradients(actual, kpalign, maps), gradients(expected, kpalign, maps), strict=True):
+        assert_close(one, other, atol=1e-4, rtol=1e-3)
     outside = kpalign.locator(maps[0]).abs().max()
-    assert outside > 9, "the case must leave the map"
+    assert outside > 9, "some sampled points must be outside the map"
 
 
 def test_chosen_locations_are_rows_of_the_dense_prediction() -> None:
@@ -89,15 +87,15 @@ def test_chosen_locations_are_rows_of_the_dense_prediction() -> None:
     sparse = kpalign(maps, LOCATIONS, selected)
     assert_close(sparse, everywhere[selected.images, selected.index])
     # A loss on a few locations has the gradients of the dense prediction masked to them.
-    for ours, theirs in zip(
+    for one, other in zip(
         gradients(sparse, kpalign, maps),
         gradients(everywhere[selected.images, selected.index], kpalign, maps),
         strict=True,
     ):
-        assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+        assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
-def test_no_location_still_reaches_every_weight() -> None:
+def test_no_location_gives_every_weight_a_gradient_of_zero() -> None:
     kpalign, maps = make(separate=True, sample_from="finer")
     nothing = torch.empty(0, dtype=torch.int64)
     result = kpalign(maps, LOCATIONS, SelectedLocations(nothing, nothing))
@@ -105,7 +103,7 @@ def test_no_location_still_reaches_every_weight() -> None:
     assert all(gradient.abs().sum() == 0 for gradient in gradients(result, kpalign, maps))
 
 
-def test_without_the_aligner_the_location_itself_is_read() -> None:
+def test_without_the_aligner_features_are_read_at_the_location() -> None:
     kpalign, maps = make(separate=False, sample_from="same", aligner=False)
     result = kpalign(maps, LOCATIONS, SelectedLocations.everywhere(2, len(LOCATIONS))).unflatten(0, (2, -1))
     own = [
@@ -127,7 +125,7 @@ def test_positions_stay_float32_under_autocast() -> None:
         )
 
 
-def test_naive_head_is_a_convolution_read_at_the_locations() -> None:
+def test_the_naive_branch_equals_its_convolution_at_the_locations() -> None:
     naive = NaiveKeypointBranch(nn.Identity(), 12, 6)
     maps = [torch.randn(2, 12, *size) for size in SIZES]
     selected = SelectedLocations(torch.tensor([1, 0]), torch.tensor([63 + 7, 10]))

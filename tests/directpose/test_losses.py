@@ -1,3 +1,5 @@
+"""The losses and heatmap targets of DirectPose, by hand."""
+
 import torch
 from torch.testing import assert_close
 
@@ -20,7 +22,7 @@ def test_errors_are_means_over_labeled_keypoints() -> None:
     assert_close(mean_keypoint_errors(offsets, targets, labeled, beta=SMOOTH_L1_BETA), smooth)
 
 
-def test_what_is_not_labeled_has_no_gradient_whatever_it_holds() -> None:
+def test_unlabeled_targets_give_no_gradient() -> None:
     offsets = torch.zeros(2, 2, 2, requires_grad=True)
     targets = torch.full((2, 2, 2), float("nan"))
     targets[0, 0] = 1
@@ -31,7 +33,7 @@ def test_what_is_not_labeled_has_no_gradient_whatever_it_holds() -> None:
     assert_close(offsets.grad.abs().sum(dim=2), torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
 
 
-def test_weights_are_centerness_where_something_is_labeled() -> None:
+def test_weights_are_the_centerness_of_locations_with_labeled_keypoints() -> None:
     labeled = torch.tensor([[True, True], [True, False], [False, False]])
     centerness = torch.tensor([0.5, 0.75, 1.0])
     # Errors of 2, 4 and 8 cells; the third location has no label.
@@ -52,7 +54,7 @@ def test_heatmap_targets_at_the_edges() -> None:
     assert targets.nonzero().tolist() == [[0, 0, 0, 0], [0, 1, 0, 1]]
 
 
-def test_one_type_per_cell_is_the_last_written() -> None:
+def test_one_type_per_cell_keeps_the_last_type() -> None:
     persons = torch.tensor([[[4.0, 4.0, 2.0], [5.0, 5.0, 2.0]], [[3.0, 3.0, 2.0], [12.0, 4.0, 2.0]]])
     both = heatmaps_per_type([persons], (1, 2), 8)
     one = heatmaps_one_per_cell([persons], (1, 2), 8)

@@ -1,4 +1,4 @@
-"""The names of the official checkpoints: all of them, and no others."""
+"""The conversion of official FCPose checkpoints."""
 
 import json
 from pathlib import Path
@@ -17,29 +17,29 @@ def state(shared: Path) -> dict[str, Tensor]:
     return official_state(shared, case)
 
 
-def test_nothing_is_missing_and_nothing_left_over(state: dict[str, Tensor]) -> None:
+def test_every_tensor_is_converted(state: dict[str, Tensor]) -> None:
     model = build("official/R_50_3x.yaml")
     model.load_state_dict(convert(state))
     assert sum(tensor.numel() for tensor in convert(state).values()) == sum(t.numel() for t in state.values())
 
 
-def test_constants_of_old_files_may_be_there(state: dict[str, Tensor]) -> None:
+def test_constants_of_older_checkpoints_are_left_out(state: dict[str, Tensor]) -> None:
     old = state | {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
     assert convert(old).keys() == convert(state).keys()
 
 
-def test_what_is_missing_is_named(state: dict[str, Tensor]) -> None:
+def test_missing_tensors_are_named(state: dict[str, Tensor]) -> None:
     name = "proposal_generator.fcpose_head.atten_producer.weight"
     with pytest.raises(ValueError, match=f"lacks 1 tensors.*{name}"):
         convert({other: tensor for other, tensor in state.items() if other != name})
 
 
-def test_what_nobody_knows_is_named(state: dict[str, Tensor]) -> None:
+def test_unknown_tensors_are_named(state: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"1 tensors have names.*roi_heads\.weight"):
         convert(state | {"roi_heads.weight": torch.zeros(1)})
 
 
-def test_inputs_stay_as_they_are(state: dict[str, Tensor]) -> None:
+def test_inputs_are_not_modified(state: dict[str, Tensor]) -> None:
     before = dict(state)
     convert(state)
     assert state.keys() == before.keys()

@@ -1,5 +1,6 @@
-"""Stage by stage what the official code computes for one image."""
+"""The stages of inference on one image, against those of the official code for the same weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from posecore.modeling.fcos.locations import SelectedLocations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
-# Where the best logit leads the next by less, float32 may take the other cell.
+# If the difference between the two best logits of a heatmap is smaller, rounding may change the best cell.
 SAFE_MARGIN = 1e-3
 
 
@@ -21,7 +22,7 @@ def case(shared: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def stages(case: Case) -> dict:
-    """What the model computes on the way, from the image to the detections."""
+    """The intermediate results of the model, from the image to the detections."""
     model = case.model().eval()
     inputs = [{"image": case.uniform("fcpose/case_a/image", (3, 256, 320), 0, 255)}]
     with torch.no_grad():
@@ -62,9 +63,9 @@ def test_pyramid(case: Case, stages: dict) -> None:
 
 
 def test_detector(case: Case, stages: dict) -> None:
-    for theirs, ours in (("cls", "cls"), ("reg", "ltrb"), ("ctr", "centerness")):
+    for official, ours in (("cls", "cls"), ("reg", "ltrb"), ("ctr", "centerness")):
         for level, values in per_level(stages, ours).items():
-            case.check(f"fcos_{theirs}_{level}", values.relu() if ours == "ltrb" else values)
+            case.check(f"fcos_{official}_{level}", values.relu() if ours == "ltrb" else values)
 
 
 def test_shared_maps(case: Case, stages: dict) -> None:
@@ -102,10 +103,10 @@ def test_detections(case: Case, stages: dict) -> None:
 
 
 def test_every_detection(case: Case, stages: dict) -> None:
-    model, how = stages["model"], stages["model"].detector.inference_settings
-    model.detector.inference_settings = type(how)(**{**vars(how), "max_detections": 1000})
+    model, settings = stages["model"], stages["model"].detector.inference_settings
+    model.detector.inference_settings = replace(settings, max_detections=1000)
     with torch.no_grad():
         result = model(stages["inputs"])[0]["instances"]
-    model.detector.inference_settings = how
+    model.detector.inference_settings = settings
     case.check("all_pred_boxes", result.pred_boxes.tensor)
     case.check("all_scores", result.scores)

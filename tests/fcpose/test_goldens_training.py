@@ -1,4 +1,4 @@
-"""Targets, losses and gradients of one step on two images, as the official code computes them."""
+"""Targets, losses and gradients of a training step on two images, against those of the official code."""
 
 from pathlib import Path
 
@@ -78,8 +78,8 @@ def step(case: Case) -> dict:
 
 def test_losses(case: Case, step: dict) -> None:
     assert step["losses"].keys() == LOSSES.keys()
-    for ours, theirs in LOSSES.items():
-        case.check(f"loss/{theirs}", step["losses"][ours])
+    for ours, official in LOSSES.items():
+        case.check(f"loss/{official}", step["losses"][ours])
     case.check("loss/total", sum(step["losses"].values()))
 
 
@@ -94,7 +94,7 @@ def test_auxiliary_targets(case: Case) -> None:
 
 def test_positives(case: Case, step: dict) -> None:
     positives, locations, golden = step["positives"], step["locations"], case.golden
-    # Theirs are ordered by level, then image.
+    # In the official code positives are sorted by level, then by image.
     levels = locations.levels[positives.locations.index]
     order = (levels * 2 + positives.locations.images).argsort(stable=True)
     case.check("pos_levels", levels[order])
@@ -104,24 +104,24 @@ def test_positives(case: Case, step: dict) -> None:
     ltrb = box_to_ltrb(positives.points, positives.boxes)
     case.check("pos_reg_targets", (ltrb / positives.strides[:, None])[order])
     case.check("pos_ctr_targets", centerness(ltrb)[order])
-    for theirs, ours in (("cls_logits", "cls"), ("reg_pred", "ltrb"), ("ctr_logits", "centerness")):
+    for official, ours in (("cls_logits", "cls"), ("reg_pred", "ltrb"), ("ctr_logits", "centerness")):
         values = step["predictions"].maps[ours][step["at"]][order]
         values = values.relu() if ours == "ltrb" else values
-        case.check(f"pos_{theirs}", values.reshape(golden[f"pos_{theirs}"].shape))
+        case.check(f"pos_{official}", values.reshape(golden[f"pos_{official}"].shape))
 
 
 def in_their_order(case: Case, step: dict) -> Tensor:
-    """The sample in the official code's order: for each of theirs its place among ours."""
+    """For each sampled positive of the official code, its position in our sample."""
     positives, index = step["positives"], step["sample"].index
     ours = {
-        (*positives.points[i].tolist(), positives.persons[i].item()): place
-        for place, i in enumerate(index.tolist())
+        (*positives.points[i].tolist(), positives.persons[i].item()): position
+        for position, i in enumerate(index.tolist())
     }
-    theirs = zip(case.golden["sel_locations"].tolist(), case.golden["sel_gt_inds"].tolist(), strict=True)
-    return torch.tensor([ours[(*point, person)] for point, person in theirs])
+    official = zip(case.golden["sel_locations"].tolist(), case.golden["sel_gt_inds"].tolist(), strict=True)
+    return torch.tensor([ours[(*point, person)] for point, person in official])
 
 
-def test_sample(case: Case, step: dict) -> None:
+def test_sampled_positives(case: Case, step: dict) -> None:
     order, sample, positives = in_their_order(case, step), step["sample"], step["positives"]
     assert len(order) == len(sample.index) == len(order.unique())
     index = sample.index[order]
@@ -153,7 +153,7 @@ def test_heads_in_training(case: Case, step: dict) -> None:
 
 def test_gradients(case: Case, step: dict) -> None:
     parameters = dict(step["model"].named_parameters())
-    # Where two of theirs are one of ours or the other way round.
+    # Some official tensors are parts of one tensor here, or the other way round.
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.requires_grad}
     controller = gradients["keypoint_head.controller.weight"].flatten(1)
     scales = gradients["detector.head.predictions.ltrb.scales"]
@@ -166,7 +166,7 @@ def test_gradients(case: Case, step: dict) -> None:
         case.check(f"grad/proposal_generator.basis_module.tower.4.{leaf}", part)
     for level in (0, 2):
         case.check(f"grad/proposal_generator.fcos.fcos_head.scales.{level}.scale", scales[level : level + 1])
-    for theirs, ours in {
+    for official, ours in {
         "proposal_generator.fcpose_head.atten_producer.bias": "keypoint_head.controller.bias",
         "proposal_generator.basis_module.p1_logits.bias": "auxiliary.fine.bias",
         "proposal_generator.basis_module.p3_logits.bias": "auxiliary.coarse.bias",
@@ -176,16 +176,16 @@ def test_gradients(case: Case, step: dict) -> None:
         "backbone.fpn_output3.bias": "backbone.fpn_output3.bias",
         "backbone.top_block.p7.bias": "backbone.top_block.p7.bias",
     }.items():
-        case.check(f"grad/{theirs}", gradients[ours])
+        case.check(f"grad/{official}", gradients[ours])
     upsample = gradients["auxiliary.upsample.weight"][::29, ::32]
     case.check("grad/proposal_generator.basis_module.upsampler.0.weight", upsample)
 
-    # Every other parameter, which is the same tensor here and there, by the length of its gradient.
+    # All other parameters are the same tensors in both codes; the norms of their gradients are compared.
     ours = {id(tensor): name for name, tensor in convert(case.state).items()}
     compared = 0
-    for theirs, norm in zip(case.facts["grad_names"], case.golden["grad_norms"].tolist(), strict=True):
-        if name := ours.get(id(case.state[theirs])):
+    for official, norm in zip(case.facts["grad_names"], case.golden["grad_norms"].tolist(), strict=True):
+        if name := ours.get(id(case.state[official])):
             tolerance = case.about["grad_norms"]["rtol_f32"]
-            assert gradients[name].norm().item() == pytest.approx(norm, rel=tolerance, abs=1e-6), theirs
+            assert gradients[name].norm().item() == pytest.approx(norm, rel=tolerance, abs=1e-6), official
             compared += 1
     assert compared == len(case.facts["grad_names"]) - 5 - 3  # scales, the tower's last layer, the controller

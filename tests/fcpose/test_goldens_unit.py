@@ -1,4 +1,4 @@
-"""The keypoint head, its sampling and losses alone on all five levels, and the detector on larger maps."""
+"""The parts of FCPose alone, against the official code: heads, sampling and losses, and the detector."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def model(case: Case) -> FCPose:
 
 
 def heads_from(model: FCPose, features: Tensor, points: Tensor, levels: Tensor) -> GeneratedNetworks:
-    """Heads of (Q, 2304) unfolded patches."""
+    """The heads that the controller generates from (Q, 2304) unfolded patches."""
     controller = model.keypoint_head.controller
     parameters = torch.nn.functional.linear(features, controller.weight.flatten(1), controller.bias)
     return GeneratedNetworks(parameters, points, model.keypoint_head.ranges[levels])
@@ -67,9 +67,9 @@ def test_sampling_and_keypoint_losses(case: Case, model: FCPose) -> None:
     images, persons, levels = (torch.tensor(given[key]) for key in ("im_inds", "gt_inds", "fpn_levels"))
     sample = sample_positives(persons, confidence, limit=9)
 
-    # Theirs has a person's positives best first, or as they were where all are taken.
-    theirs = {tuple(point): i for i, point in enumerate(case.golden["train_sel_locations"].tolist())}
-    order = torch.tensor([theirs[tuple(point)] for point in points[sample.index].tolist()]).argsort()
+    # In the official code the positives of a person are sorted best first, or not sorted if all are sampled.
+    official = {tuple(point): i for i, point in enumerate(case.golden["train_sel_locations"].tolist())}
+    order = torch.tensor([official[tuple(point)] for point in points[sample.index].tolist()]).argsort()
     index = sample.index[order]
     case.check("train_sel_gt_inds", persons[index])
     case.check("train_sel_levels", levels[index])
@@ -86,7 +86,7 @@ def test_sampling_and_keypoint_losses(case: Case, model: FCPose) -> None:
         boxes=torch.cat([case.inputs["boxes_0"], case.inputs["boxes_1"]])[persons[index]],
         keypoints=torch.cat(people)[persons[index]],
         offsets=maps[:, 32:].unflatten(1, (17, 2)),
-        read_offsets=lambda cells: torch.zeros(*cells.shape, 2),  # the official losses read maps
+        read_offsets=lambda cells: torch.zeros(*cells.shape, 2),  # not used by the official losses
         people=people,
         stride=8,
     )
@@ -107,7 +107,7 @@ def test_sampling_and_keypoint_losses(case: Case, model: FCPose) -> None:
 
 @pytest.fixture(scope="module")
 def maps(case: Case) -> dict[str, list[Tensor]]:
-    """The detector's outputs per level: class and centerness logits, distances in cells."""
+    """The outputs of the detector for each level: class and centerness logits, and ltrb in cells."""
     given: dict[str, list[Tensor]] = {"cls": [], "reg": [], "ctr": []}
     for level, size in zip(("p3", "p4", "p5", "p6", "p7"), SIZES, strict=True):
         given["cls"].append(case.normal(f"fcpose/unit/fcos/cls_{level}", (3, 1, *size), 2.0) - 3)
@@ -161,13 +161,16 @@ def test_detections(case: Case, maps: dict[str, list[Tensor]]) -> None:
     flat = {name: flatten_levels(levels) for name, levels in maps.items()}
     probability = flat["cls"][..., 0].sigmoid()
     scores = (probability * flat["ctr"][..., 0].sigmoid()).sqrt()
-    found = select_candidates(
+    candidates = select_candidates(
         probability, scores, locations, score_thresh=0.05, topk_per_level=1000, topk_per_image=0
     )
-    at = found.locations.images, found.locations.index
+    at = candidates.locations.images, candidates.locations.index
     points, strides = locations.points[at[1]], locations.strides[at[1]]
     boxes = ltrb_to_box(points, flat["reg"][at] * strides[:, None])
-    parts = [values.split(found.counts) for values in (boxes, found.scores, points, locations.levels[at[1]])]
+    parts = [
+        values.split(candidates.counts)
+        for values in (boxes, candidates.scores, points, locations.levels[at[1]])
+    ]
     for image, (own_boxes, own_scores, own_points, levels) in enumerate(zip(*parts, strict=True)):
         kept = suppress(own_boxes, own_scores, nms_thresh=0.6, max_detections=100)
         case.check(f"fcos_boxes_{image}", own_boxes[kept])

@@ -1,4 +1,4 @@
-"""The whole model at its edges: who is in the image, how large it is, how many keypoints there are."""
+"""The whole model on unusual inputs: images without persons, odd sizes, other skeletons, half precision."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,19 +44,19 @@ def model_of(variant: str) -> nn.Module:
     return tiny(*overrides, config=config)
 
 
-def everything(model: nn.Module) -> nn.Module:
-    """The same model, in evaluation mode, which takes every location for a person."""
+def detecting_everywhere(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, with settings that make every location a candidate."""
     model.detector.inference_settings = replace(
         model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
     )
-    with torch.no_grad():  # boxes with an area, and heatmaps whose peaks are no matter of rounding
+    with torch.no_grad():  # boxes with an area, and heatmaps whose peaks do not depend on rounding
         model.detector.head.predictions["ltrb"].conv.bias.fill_(2.0)
         model.keypoint_head.controller.weight.mul_(30)
     return model.eval()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+def test_training_steps_with_any_number_of_persons(variant: str) -> None:
     keys = contract.steps_are_sound(model_of(variant))
     auxiliary = (
         {"loss_auxiliary_coarse", "loss_auxiliary_fine"} if variant in ("official", "auxiliary") else set()
@@ -65,7 +65,7 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant: str) -> None:
+def test_without_persons_only_class_and_auxiliary_losses_are_positive(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     for name in ("loss_box", "loss_centerness", "loss_heatmap", "loss_offset"):
         assert losses[name] == 0
@@ -73,13 +73,13 @@ def test_nobody_costs_nothing_but_classification_and_auxiliary_heatmaps(variant:
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
+def test_hard_persons_have_finite_losses_and_gradients(variant: str) -> None:
     contract.hard_persons_leave_everything_finite(model_of(variant))
 
 
 @pytest.mark.parametrize("variant", ["paper", "official", "no offsets", "deconvolution", "per person"])
 def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
-    model = everything(model_of(variant))
+    model = detecting_everywhere(model_of(variant))
     contract.batches_are_their_images(model, [sample(i, 1) for i in range(3)], count=20)
 
 
@@ -87,23 +87,25 @@ def test_images_without_a_detection() -> None:
     contract.nobody_is_found(model_of("paper"))
 
 
-def test_poses_come_back_in_the_original_image() -> None:
-    small, _ = contract.poses_are_in_the_original_image(everything(model_of("paper")))
+def test_poses_are_in_pixels_of_the_original_image() -> None:
+    small, _ = contract.poses_are_in_the_original_image(detecting_everywhere(model_of("paper")))
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
-def test_the_third_value_is_a_probability_or_the_official_logit() -> None:
-    paper = contract.detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
+def test_the_third_value_is_a_probability_or_a_logit_in_the_official_model() -> None:
+    paper = contract.detections(detecting_everywhere(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[
+        ..., 2
+    ]
     assert (paper > 0).all()
     assert (paper <= 1).all()
-    model = everything(model_of("official"))
+    model = detecting_everywhere(model_of("official"))
     with torch.no_grad():
         model.keypoint_head.controller.bias.fill_(0.5)
     assert (contract.detections(model, [sample(0, 1)])[0].pred_keypoints[..., 2] > 1).any()
 
 
 def test_offsets_refine_the_centers_of_cells() -> None:
-    model = everything(model_of("paper"))
+    model = detecting_everywhere(model_of("paper"))
     with torch.no_grad():
         model.shared_branch.offsets.conv.weight.zero_()
         model.shared_branch.offsets.conv.bias.copy_(torch.tensor([0.25, -0.125]).repeat(17))
@@ -113,15 +115,17 @@ def test_offsets_refine_the_centers_of_cells() -> None:
 
 @pytest.mark.parametrize(("variant", "cell"), [("no offsets", 8), ("deconvolution", 2)])
 def test_without_offsets_keypoints_are_centers_of_cells(variant: str, cell: int) -> None:
-    points = contract.detections(everything(model_of(variant)), [sample(0, 1)])[0].pred_keypoints[..., :2]
+    points = contract.detections(detecting_everywhere(model_of(variant)), [sample(0, 1)])[0].pred_keypoints[
+        ..., :2
+    ]
     assert_close(points % cell, torch.full_like(points, cell / 2))
     assert points[..., 0].max() <= 128
     assert points[..., 1].max() <= 96
 
 
 def test_detections_in_the_padding_are_dropped() -> None:
-    model = everything(model_of("paper"))
-    with torch.no_grad():  # boxes that reach a tenth of a cell
+    model = detecting_everywhere(model_of("paper"))
+    with torch.no_grad():  # every side of a box is a tenth of a cell from its location
         model.detector.head.predictions["ltrb"].conv.weight.zero_()
         model.detector.head.predictions["ltrb"].conv.bias.fill_(0.1)
     model.detector.inference_settings = replace(model.detector.inference_settings, max_detections=1000)
@@ -131,8 +135,8 @@ def test_detections_in_the_padding_are_dropped() -> None:
     assert result[0].pred_boxes.nonempty().all()
 
 
-def test_the_auxiliary_branch_rests_at_test_time() -> None:
-    model = everything(model_of("official"))
+def test_the_auxiliary_branch_does_not_run_in_inference() -> None:
+    model = detecting_everywhere(model_of("official"))
     model.auxiliary.forward = None
     assert len(contract.detections(model, [sample(0, 1)])[0]) == 20
 
@@ -145,14 +149,16 @@ def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp
         *overrides, "DATASETS.SKELETON", contract.skeleton_of(num_keypoints, tmp_path), config=config
     )
     labeled = sample(0, 2, num_keypoints=num_keypoints)
-    result = contract.trains_and_predicts(model, everything, [labeled], sample(0, 1))
+    result = contract.trains_and_predicts(model, detecting_everywhere, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
     labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(model_of(variant), everything, labeled, sample(0, 2))
+    contract.half_precision_trains_and_predicts(
+        model_of(variant), detecting_everywhere, labeled, sample(0, 2)
+    )
 
 
 def test_a_deconvolution_goes_with_the_loss_over_cells() -> None:

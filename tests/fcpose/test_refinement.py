@@ -1,4 +1,4 @@
-"""Offsets at chosen cells, against the same computed everywhere."""
+"""The readers of offsets at given cells, against offsets of the whole map."""
 
 import pytest
 import torch
@@ -36,12 +36,14 @@ def one_by_one(maps: Tensor) -> Tensor:
     return torch.stack([torch.stack([torch.stack(cells) for cells in person]) for person in points])
 
 
-def test_shared_offsets_are_those_of_the_image(predictions: DensePredictions, shared: SharedMaps) -> None:
+def test_shared_offsets_are_read_from_the_map_of_the_image(
+    predictions: DensePredictions, shared: SharedMaps
+) -> None:
     offsets = SharedOffsetReader()(shared, predictions, SELECTED, CELLS)
     assert_close(offsets, one_by_one(shared.offsets[SELECTED.images]))
 
 
-def test_personal_offsets_are_a_generated_convolution_at_the_cells(
+def test_generated_offsets_equal_a_convolution_of_the_whole_map(
     predictions: DensePredictions, shared: SharedMaps
 ) -> None:
     networks = KeypointNetworks(16, (8, 2 * K), kernel_size=1, ranges=(64, 128), stride=STRIDE)
@@ -57,8 +59,8 @@ def test_personal_offsets_are_a_generated_convolution_at_the_cells(
     assert networks.controller.weight.grad.abs().sum() > 0
 
 
-def test_nobody_has_no_offsets(predictions: DensePredictions, shared: SharedMaps) -> None:
-    nobody = SelectedLocations(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+def test_no_persons_have_no_offsets(predictions: DensePredictions, shared: SharedMaps) -> None:
+    none = SelectedLocations(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
     networks = KeypointNetworks(16, (8, 2 * K), kernel_size=3, ranges=(64, 128), stride=STRIDE)
     for reader in (SharedOffsetReader(), GeneratedOffsetReader(networks)):
-        assert reader(shared, predictions, nobody, CELLS[:0]).shape == (0, K, 4, 2)
+        assert reader(shared, predictions, none, CELLS[:0]).shape == (0, K, 4, 2)

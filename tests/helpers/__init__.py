@@ -1,1 +1,1 @@
-"""What several tests share: samples, data sets, models, the contract that every model keeps."""
+"""Helpers that several tests share: samples, datasets, models, oracles, and the contract of all models."""

@@ -1,4 +1,4 @@
-"""Made-up annotations and predictions in COCO's format, for tests of evaluators."""
+"""Made-up annotations and results in COCO's format, for the tests of evaluators."""
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ HALF = np.array([0.5, 0.5, 0])  # from COCO's coordinates to continuous pixels
 
 
 def random_ground_truth(rng, skeleton, num_images=12):
-    """Persons of all sizes, crowds, persons without keypoints, images without persons."""
+    """Annotations of persons of all sizes, crowds, persons without keypoints, and images without persons."""
     people = []
-    for image_id in range(1, num_images):  # nobody in image 0
+    for image_id in range(1, num_images):  # image 0 has no persons
         for _ in range(rng.integers(0, 7)):
             width, height = rng.uniform(8, 200, 2)
             x, y = rng.uniform(0, 400, 2)
@@ -31,7 +31,7 @@ def random_ground_truth(rng, skeleton, num_images=12):
             points[:, 2] = seen
             people.append(
                 {
-                    "id": len(people),  # 0 among them
+                    "id": len(people),  # 0 is one of the ids
                     "image_id": image_id,
                     "category_id": CATEGORY,
                     "bbox": [x, y, width, height],
@@ -47,7 +47,7 @@ def random_ground_truth(rng, skeleton, num_images=12):
 
 
 def random_results(rng, ground_truth, skeleton):
-    """Each person found none to three times, more or less well, and poses where nobody is."""
+    """Results with none to three poses per person, of different accuracy, and a random pose per image."""
     results = []
     for person in ground_truth["annotations"]:
         for _ in range(rng.integers(0, 4)):
@@ -64,11 +64,12 @@ def random_results(rng, ground_truth, skeleton):
     for image in ground_truth["images"]:
         points = rng.uniform(0, 600, (skeleton.num_keypoints, 3)).ravel().tolist()
         results.append({"image_id": image["id"], "keypoints": points, "bbox": [0.0, 0.0, 600.0, 600.0]})
-    # Rounded scores, so that there are ties.
+    # The scores are rounded, so that some are equal.
     return [{**result, "category_id": CATEGORY, "score": round(rng.uniform(), 2)} for result in results]
 
 
 def instances(keypoints, scores=None, boxes=None):
+    """Detections (M, K, 3) of one image, as a model returns them; scores are 1 and boxes 0 if not given."""
     keypoints = torch.as_tensor(keypoints, dtype=torch.float32)
     found = Instances((100, 100))
     found.pred_keypoints = keypoints
@@ -79,13 +80,14 @@ def instances(keypoints, scores=None, boxes=None):
 
 
 def images(ground_truth):
+    """The images of annotations, as inputs of an evaluator."""
     return [{"image_id": image["id"], "file_name": image["file_name"]} for image in ground_truth["images"]]
 
 
 def perfect(ground_truth):
-    """What a perfect model returns for each image: the ground truth in continuous pixels.
+    """The outputs of a perfect model for each image: the ground truth in continuous pixels.
 
-    Keypoints that are not labeled are in the middle of the box.
+    Unlabeled keypoints are at the center of the box.
     """
     num_keypoints = len(ground_truth["categories"][0]["keypoints"])
     outputs = []

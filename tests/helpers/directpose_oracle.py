@@ -1,4 +1,4 @@
-"""The shared numbers of the published code, and our heads loaded with the weights they were made with."""
+"""Stored numbers of both official codes, and our heads with the weights for which they were computed."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def build(config: str, *overrides: object) -> DirectPose:
 
 
 def filled(shared: Path, config: str, manifest: str) -> DirectPose:
-    """The model in evaluation mode with the manifest's weights in every part but the backbone."""
+    """The model in evaluation mode, with the weights of a manifest in all parts but the backbone."""
     fill = load_fill(shared)
     tensors = json.loads((shared / "oracles" / "directpose" / manifest).read_text())["tensors"]
     official = {}
@@ -42,7 +42,7 @@ def filled(shared: Path, config: str, manifest: str) -> DirectPose:
 
 
 def head_inputs(shared: Path) -> dict[str, Tensor]:
-    """The pyramid that the head cases start from."""
+    """The maps of the pyramid for which the outputs of the heads are stored."""
     fill = load_fill(shared)
     return {
         level: torch.from_numpy(fill.normal(f"directpose/{level}", (1, 256, *size)))
@@ -51,11 +51,12 @@ def head_inputs(shared: Path) -> dict[str, Tensor]:
 
 
 def locations(sizes: tuple[tuple[int, int], ...] = HEAD_SIZES) -> Locations:
+    """The locations of levels of these sizes."""
     return make_locations(sizes, STRIDES)
 
 
 def dense_keypoints(model: DirectPose, features: dict[str, Tensor]) -> list[Tensor]:
-    """Per level (N, 2K, H, W), as the published heads give them."""
+    """The (N, 2K, H, W) keypoints of each level, in the layout of the official codes."""
     predictions = model.detector(features)
     where = predictions.locations
     num_images = len(features[LEVELS[0]])

@@ -1,4 +1,4 @@
-"""Persons who are three colored dots, and models that find them without training."""
+"""A dataset whose persons are three colored dots, and models that detect them without training."""
 
 import json
 
@@ -22,13 +22,13 @@ HANDS = {
     "limbs": [],
     "sigmas": [0.1, 0.1, 0.1],
 }
-# Of the person in COCO's pixels: a red, a green and a blue dot.
+# The red, green and blue dot of the person, in COCO's pixels.
 LEFT, RIGHT, CHIN = (60, 40.25), (95.5, 35), (80, 71)
 SIZE = (96, 72)
 
 
 def make_cfg(*overrides):
-    """Crops for the CPU, of annotated boxes."""
+    """A configuration of person crops from annotated boxes, for the CPU."""
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2])
     cfg.merge_from_list(["INPUT.SAMPLES", "person_crops", "INPUT.BOXES", "annotated", "INPUT.FORMAT", "RGB"])
@@ -37,10 +37,11 @@ def make_cfg(*overrides):
 
 
 def dots_cfg(folder):
-    """A configuration of crops from two images, which are written to the folder as dataset "dots".
+    """Writes a dataset "dots" of two images to the folder, and returns a configuration of their crops.
 
-    The first has a person with a dot at each of three keypoints, a crowd, somebody unlabeled, two whose
-    boxes are partly and wholly outside, and somebody without an area; the second is black and has nobody.
+    The first image has a person with a dot at each of three keypoints, a crowd, a person without labels, two
+    persons whose boxes are partly and wholly outside the image, and a person without an area. The second
+    image is black and has no persons.
     """
     rows, columns = np.mgrid[:110, :150]
     spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
@@ -82,7 +83,7 @@ def dots_cfg(folder):
 
 @META_ARCH_REGISTRY.register()
 class DotPose(nn.Module):
-    """Keypoint k of three is where channel k of a crop has its center of mass."""
+    """Predicts keypoint k of three at the center of mass of channel k of a crop."""
 
     @configurable
     def __init__(self, *, skeleton: Skeleton) -> None:
@@ -115,7 +116,7 @@ class DotPose(nn.Module):
 
 @META_ARCH_REGISTRY.register()
 class OneDetector(nn.Module):
-    """Finds a person, and a dog, wherever there is something."""
+    """Detects a person and a dog in the box around all bright pixels of an image."""
 
     def __init__(self, cfg) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
+"""Stored numbers of the official code, and our model with the weights for which they were computed."""
 
 import json
 from collections.abc import Callable
@@ -31,12 +31,12 @@ TINY = override_list(
 
 
 def tiny(*overrides: object, config: str = "R_50_1x.yaml") -> FCPose:
-    """Small enough to train a step in a moment."""
+    """An FCPose that is small enough for fast training steps."""
     return build(config, *TINY, *overrides)
 
 
 def official_state(shared: Path, case: dict) -> dict[str, Tensor]:
-    """A official state dict with the values of a case."""
+    """An official state dict with the values of a case."""
     fill = load_fill(shared)
     state = {}
     for entry in json.loads((shared / "oracles/fcpose/manifest.json").read_text())["entries"]:
@@ -51,11 +51,11 @@ def official_state(shared: Path, case: dict) -> dict[str, Tensor]:
 
 
 class Case:
-    """One folder of numbers.
+    """The stored numbers of one case.
 
     Args:
         shared: the folder of shared data.
-        name: of the case.
+        name: name of the case.
         stage: "outputs" or "train_outputs".
     """
 
@@ -74,12 +74,13 @@ class Case:
         return torch.from_numpy(self.fill.normal(name, shape, *scale))
 
     def model(self) -> FCPose:
+        """The model of the official configuration with the weights of the case."""
         model = build("official/R_50_3x.yaml")
         model.load_state_dict(convert(self.state))
         return model
 
     def check(self, name: str, actual: Tensor, where: Callable[[Tensor], Tensor] = lambda x: x) -> None:
-        """Compares at the case's tolerance for float32; ``where`` picks the part that is compared."""
+        """Compares with a stored array at its tolerance for float32; ``where`` selects the compared part."""
         expected = self.golden[name]
         assert actual.shape == expected.shape, name
         actual, expected = where(actual.detach()), where(expected)

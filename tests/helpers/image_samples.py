@@ -1,4 +1,4 @@
-"""Made-up training samples."""
+"""Made-up training samples of whole images."""
 
 from typing import Any
 
@@ -9,10 +9,13 @@ from detectron2.structures import Boxes, Instances, Keypoints
 def sample(
     seed: int, num_people: int, size: tuple[int, int] = (96, 128), num_keypoints: int = 17
 ) -> dict[str, Any]:
-    """One image of noise with persons at random places; some keypoints are not labeled.
+    """One image of noise with persons at random positions; some keypoints are not labeled.
 
     Args:
-        size: height and width.
+        seed: seed of the random numbers.
+        num_people: number of persons.
+        size: (height, width).
+        num_keypoints: K.
     """
     rng = torch.Generator().manual_seed(seed)
     height, width = size

@@ -1,4 +1,4 @@
-"""The shared numbers of the official code; our models, tiny or with the weights that the numbers are of."""
+"""Stored numbers of the official code, and our models, small or with the weights of the stored numbers."""
 
 import json
 from pathlib import Path
@@ -37,16 +37,17 @@ def load(config: str, *overrides: Any) -> CfgNode:
 
 
 def official_cfg(*overrides: Any) -> CfgNode:
+    """The configuration of the official model."""
     return load(OFFICIAL, *overrides)
 
 
 def build(config: str, *overrides: Any) -> nn.Module:
-    """The model of a configuration."""
+    """The model of a configuration under configs/inspose, without weights."""
     return build_model(load(config, *overrides))
 
 
 def tiny(*overrides: Any, config: str = "R_50_36ep.yaml") -> nn.Module:
-    """Small enough to train a step in a moment."""
+    """An InsPose that is small enough for fast training steps."""
     return build(config, *TINY, *overrides)
 
 
@@ -61,19 +62,19 @@ def official_state(shared: Path) -> dict[str, Tensor]:
 
 
 def official_model(shared: Path) -> InsPoseOfficial:
-    """Our model with those weights, for images that are normalized already."""
+    """Our model with the weights of :func:`official_state`, for images that are already normalized."""
     model = build(OFFICIAL, "MODEL.PIXEL_MEAN", [0.0] * 3, "MODEL.PIXEL_STD", [1.0] * 3)
     model.load_state_dict(convert(official_state(shared)))
     return model
 
 
 class Case:
-    """One file of numbers.
+    """The stored numbers of one case.
 
     Args:
         shared: the folder of shared data.
-        name: of the case.
-        file: of its numbers.
+        name: name of the case.
+        file: name of the file of its numbers.
     """
 
     def __init__(self, shared: Path, name: str, file: str) -> None:
@@ -86,7 +87,7 @@ class Case:
         return torch.from_numpy(self.fill.normal(name, shape, scale))
 
     def check(self, name: str, actual: Tensor, *, atol: float = 0.0, rtol: float = 0.0) -> None:
-        """Compares at a tolerance; exactly without one."""
+        """Compares with a stored array, exactly if no tolerance is given."""
         expected = self.golden[name]
         assert actual.shape == expected.shape, name
         torch.testing.assert_close(
@@ -99,7 +100,7 @@ class Case:
 
 
 def count_networks(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many networks are generated at a time from now on; the list grows."""
+    """A list to which every later call of ``generate`` appends the number of generated networks."""
     counts = []
     generate = model.keypoint_networks.generate
 
@@ -112,7 +113,7 @@ def count_networks(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 
 def people(folder: Path, kind: str, image: int, size: tuple[int, int]) -> Instances:
-    """The persons of one image of the training case."""
+    """The persons of one image of the stored training case."""
     values = arrays(folder / "inputs.npz")
     boxes = values[f"{kind}.img{image}.boxes_xyxy"]
     return Instances(

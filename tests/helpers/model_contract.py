@@ -1,4 +1,4 @@
-"""What every model that reads whole images must do; each method's tests call these on its models."""
+"""The contract of all models that read whole images, as functions that the tests of each method call."""
 
 import copy
 import importlib
@@ -33,7 +33,7 @@ STAR = {
 
 
 def skeleton_of(num_keypoints: int, folder: Path) -> str:
-    """A skeleton of 5 keypoints, written to the folder, or the shipped one of 133."""
+    """The value of DATASETS.SKELETON for 5 keypoints (a file written to the folder) or 133 (shipped)."""
     if num_keypoints == 133:
         return "coco_wholebody_133"
     assert num_keypoints == len(STAR["keypoints"])
@@ -43,13 +43,13 @@ def skeleton_of(num_keypoints: int, folder: Path) -> str:
 
 
 def detections(model: nn.Module, batch: list[dict]) -> list[Instances]:
-    """What a model in evaluation mode finds."""
+    """The detections of a model in evaluation mode."""
     with torch.no_grad():
         return [result["instances"] for result in model(batch)]
 
 
 def steps_are_sound(model: nn.Module) -> set[str]:
-    """Training steps on batches of all kinds have the same finite losses, and reach every parameter.
+    """Training steps with any number of persons have the same finite losses, and reach all parameters.
 
     Returns:
         The names of the losses.
@@ -70,7 +70,11 @@ def steps_are_sound(model: nn.Module) -> set[str]:
 
 
 def hard_persons_leave_everything_finite(model: nn.Module) -> None:
-    """A person of one pixel, one without area, one without meaning, keypoints on the border."""
+    """Losses and gradients are finite for unusual persons.
+
+    These are a person of one pixel, one without area, one with unlabeled NaN keypoints, and one with
+    keypoints on the border of the image.
+    """
     inputs = sample(0, 5, (96, 128))
     people = inputs["instances"]
     people.gt_boxes.tensor[0] = torch.tensor([20.0, 20.0, 21.0, 21.0])
@@ -87,7 +91,7 @@ def hard_persons_leave_everything_finite(model: nn.Module) -> None:
 def losses_after(
     model: nn.Module, batch: list[dict], steps: int, optimizer: torch.optim.Optimizer
 ) -> dict[str, float]:
-    """How much of each loss of a batch is left after so many steps on it, as a share."""
+    """The ratio of each loss after a number of steps on a batch to the loss at the first step."""
     model.train()
     history = []
     for _ in range(steps):
@@ -100,7 +104,7 @@ def losses_after(
 
 
 def batches_are_their_images(model: nn.Module, batch: list[dict], count: int) -> None:
-    """A batch gives what its images give one by one, ``count`` detections each."""
+    """The detections of a batch, ``count`` per image, equal those of its images one by one."""
     alone = [detections(model, [inputs])[0] for inputs in batch]
     for ours, own in zip(detections(model, batch), alone, strict=True):
         assert len(ours) == count
@@ -110,10 +114,10 @@ def batches_are_their_images(model: nn.Module, batch: list[dict], count: int) ->
 
 
 def poses_are_in_the_original_image(model: nn.Module) -> tuple[Instances, Instances]:
-    """Detections scale with the original image's size, which is what they are returned in.
+    """Detections are in pixels of the original image.
 
     Returns:
-        Those of an image of 90 x 121 and of the same that was made from 180 x 363.
+        The detections of an image of 90 x 121, and of the same image resized from 180 x 363.
     """
     inputs = sample(0, 1, (90, 121))
     small = detections(model, [inputs])[0]
@@ -129,10 +133,13 @@ def poses_are_in_the_original_image(model: nn.Module) -> tuple[Instances, Instan
 def trains_and_predicts(
     model: nn.Module, awake: Callable[[nn.Module], nn.Module], labeled: list[dict], inputs: dict
 ) -> Instances:
-    """A step on labeled samples, and what is found in an image then.
+    """Takes a training step, and returns the detections in one image.
 
     Args:
-        awake: makes a model find something in evaluation.
+        model: the model.
+        awake: returns the model in evaluation mode, with settings that give it detections.
+        labeled: samples of the training step.
+        inputs: the image of the detections.
     """
     sum(model.train()(labeled).values()).backward()
     return detections(awake(model), [inputs])[0]
@@ -141,7 +148,10 @@ def trains_and_predicts(
 def half_precision_trains_and_predicts(
     model: nn.Module, awake: Callable[[nn.Module], nn.Module], labeled: list[dict], inputs: dict
 ) -> None:
-    """Under autocast losses and poses are in full precision, and everything is finite; arguments as above."""
+    """Under autocast losses and poses are in full precision, and they and the gradients are finite.
+
+    Arguments as in :func:`trains_and_predicts`.
+    """
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = model.train()(labeled)
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
@@ -155,7 +165,7 @@ def half_precision_trains_and_predicts(
 
 
 def nobody_is_found(model: nn.Module) -> None:
-    """An FCOS whose threshold nobody passes returns empty results for every image."""
+    """A model with FCOS returns empty detections for images without candidates."""
     model.detector.inference_settings = replace(model.detector.inference_settings, score_thresh=1.0)
     none = detections(model.eval(), [sample(0, 1), sample(1, 1)])
     assert [one.pred_keypoints.shape for one in none] == [(0, 17, 3), (0, 17, 3)]
@@ -163,7 +173,7 @@ def nobody_is_found(model: nn.Module) -> None:
 
 
 def losses_are_looked_at(model: nn.Module, batch: list[dict]) -> None:
-    """Outside of training they are those of the same network every time, and change nothing of it."""
+    """Validation losses are the same each time, and computing them does not change the model."""
     model.train()
     before = copy.deepcopy(model.state_dict())
     losses = mean_losses(model, [batch])
@@ -175,7 +185,7 @@ def losses_are_looked_at(model: nn.Module, batch: list[dict]) -> None:
 
 
 def inputs_stay(model: nn.Module) -> None:
-    """Neither training nor evaluation edits what comes in."""
+    """Neither training nor evaluation modifies the inputs."""
     batch = [sample(0, 2), sample(1, 0)]
     before = copy.deepcopy(batch)
     model.train()(batch)
@@ -188,24 +198,29 @@ def inputs_stay(model: nn.Module) -> None:
 
 
 def hard_images() -> list[dict]:
-    """A crowd, persons of one pixel, persons without visible keypoints, keypoints on the border, nobody."""
-    crowd, dots, hidden, border, nobody = (sample(i, n) for i, n in enumerate((40, 6, 4, 3, 0)))
+    """Images that are hard to train on.
+
+    They have many persons, persons of one pixel, persons without labeled keypoints, keypoints on the border,
+    and no persons.
+    """
+    crowd, dots, hidden, border, empty = (sample(i, n) for i, n in enumerate((40, 6, 4, 3, 0)))
     people = dots["instances"]
     people.gt_boxes.tensor[:, 2:] = people.gt_boxes.tensor[:, :2] + 1
     people.gt_keypoints.tensor[..., :2] = people.gt_boxes.tensor[:, None, :2] + 0.5
     hidden["instances"].gt_keypoints.tensor[..., 2] = 0
     border["instances"].gt_keypoints.tensor[..., :2] = torch.tensor([128.0, 96.0])
-    return [crowd, dots, hidden, border, nobody]
+    return [crowd, dots, hidden, border, empty]
 
 
 def hard_images_train_in_half_precision(
     model: nn.Module, *, lr: float, clip: Callable[[list[nn.Parameter]], Any]
 ) -> None:
-    """Every loss and gradient stays finite.
+    """All losses and gradients stay finite in half precision on hard images.
 
     Args:
-        lr: the learning rate of its schedule.
-        clip: clips the gradients of parameters.
+        model: the model.
+        lr: learning rate of its configuration.
+        clip: clips the gradients of parameters as in its configuration.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=1e-4)
@@ -218,11 +233,12 @@ def trains_in_half_precision(
     optimizer: torch.optim.Optimizer,
     clip: Callable[[list[nn.Parameter]], Any],
 ) -> None:
-    """Every loss and gradient stays finite; 15 steps, or $POSECORE_HARD_STEPS.
+    """All losses and gradients stay finite in half precision, in 15 or $POSECORE_HARD_STEPS steps.
 
     Args:
-        samples: from which pairs are drawn in turn.
-        optimizer: of the model's parameters.
+        model: the model.
+        samples: samples of which each step takes a pair.
+        optimizer: optimizer of the parameters.
         clip: clips the gradients of parameters.
     """
     model.train()
@@ -240,10 +256,13 @@ def trains_in_half_precision(
 
 
 def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[str, dict[str, Any]]:
-    """Losses and gradients of one step on images with so many persons, all or this process's share.
+    """Losses and gradients of one step on made-up images.
 
     Args:
-        oracle: the module whose ``tiny(*overrides)`` makes the model.
+        oracle: name of the module whose ``tiny(*overrides)`` makes the model.
+        overrides: overrides of the configuration.
+        people: number of persons of each image.
+        share: whether the step is on this process's share of the images instead of all.
     """
     torch.manual_seed(0)
     model = importlib.import_module(oracle).tiny(*overrides).train()
@@ -251,11 +270,11 @@ def step(oracle: str, overrides: tuple, people: list[int], share: bool) -> dict[
 
 
 def step_on(model: nn.Module, batch: list[dict], share: bool) -> dict[str, dict[str, Any]]:
-    """Losses and gradients of one step of a model on a batch, or on this process's share of it."""
+    """Losses and gradients of one step of a model on a batch, or on this process's share of the batch."""
     if share:
         half = len(batch) // comm.get_world_size()
         batch = batch[comm.get_rank() * half :][:half]
-        # Held by a name: the reduction of gradients ends with the wrapper.
+        # The wrapper needs a name: gradients are reduced only as long as it exists.
         wrapped = DistributedDataParallel(model)
         losses = wrapped(batch)
     else:
@@ -268,17 +287,20 @@ def step_on(model: nn.Module, batch: list[dict], share: bool) -> dict[str, dict[
 
 
 def two_processes_are_one(oracle: str, overrides: tuple, people: list[int]) -> None:
-    """A step of two processes is the step of one on their joined batch."""
+    """A step of two processes equals the step of one process on the joined batch."""
     whole = step(oracle, overrides, people, share=False)
     first, second = in_processes(step, 2, oracle, overrides, people, True)
     shares_are_the_whole(whole, first, second)
 
 
 def shares_are_the_whole(whole: dict, first: dict, second: dict, tolerance: float = 1e-5) -> None:
-    """What :func:`step_on` gives for two shares is what it gives for the batch.
+    """The results of :func:`step_on` on two shares of a batch equal that on the whole batch.
 
     Args:
-        tolerance: relative, of losses and of each gradient's largest value.
+        whole: result on the batch.
+        first: result of the first process.
+        second: result of the second process.
+        tolerance: relative tolerance of losses, and of gradients relative to their largest value.
     """
     for name, loss in whole["losses"].items():
         mean = (first["losses"][name] + second["losses"][name]) / 2

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of poses, restated plainly from its definition."""
+"""COCO's average precision and recall of poses, computed in plain Python from their definition."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ THRESHOLDS = np.arange(10) * 0.05 + 0.5
 
 
 def similarity(pose, person, sigmas):
-    """OKS; a person without labeled keypoints is the box, made three times as wide and high."""
+    """OKS of a pose and a person.
+
+    For a person without labeled keypoints, distances are to the box, enlarged to three times its width and
+    height.
+    """
     pose, own = (np.reshape(item["keypoints"], (-1, 3)) for item in (pose, person))
     x, y, width, height = person["bbox"]
     labeled = own[:, 2] > 0
@@ -21,18 +25,19 @@ def similarity(pose, person, sigmas):
 
 
 def wanted(person):
+    """Whether a person counts for the recall."""
     return person["num_keypoints"] > 0 and not person["iscrowd"]
 
 
-def matches(people, poses, sigmas, threshold):
-    """Score and kind of match of each of the 20 best poses of an image: hit, wrong, or ignored."""
+def match_poses(people, poses, sigmas, threshold):
+    """Yields for each of the 20 best poses of an image its score, and "hit", "wrong" or "ignored"."""
     free = [True] * len(people)
     for pose in sorted(poses, key=lambda pose: -pose["score"])[:20]:
         chosen = None
-        for matters in (True, False):
+        for counts in (True, False):
             best = min(threshold, 1 - 1e-10)
             for index, person in enumerate(people):
-                if wanted(person) == matters and (free[index] or person["iscrowd"]):
+                if wanted(person) == counts and (free[index] or person["iscrowd"]):
                     value = similarity(pose, person, sigmas)
                     if value >= best:
                         best, chosen = value, index
@@ -46,15 +51,15 @@ def matches(people, poses, sigmas, threshold):
 
 
 def precision_and_recall(ground_truth, results, sigmas, threshold):
-    """Average precision over COCO's 101 recalls, and recall, in percent, at one similarity."""
-    people, poses, found = {}, {}, []
+    """Average precision over COCO's 101 recalls, and recall, in percent, at one threshold of the OKS."""
+    people, poses, matches = {}, {}, []
     for group, items in ((people, ground_truth["annotations"]), (poses, results)):
         for item in items:
             group.setdefault(item["image_id"], []).append(item)
     for image in ground_truth["images"]:
-        found += matches(people.get(image["id"], []), poses.get(image["id"], []), sigmas, threshold)
-    found = sorted((item for item in found if item[1] != "ignored"), key=lambda item: -item[0])
-    hits = np.cumsum([what == "hit" for _, what in found])
+        matches += match_poses(people.get(image["id"], []), poses.get(image["id"], []), sigmas, threshold)
+    counted = sorted((item for item in matches if item[1] != "ignored"), key=lambda item: -item[0])
+    hits = np.cumsum([match == "hit" for _, match in counted])
     recall = hits / sum(map(wanted, ground_truth["annotations"]))
     precision = hits / np.arange(1, len(hits) + 1)
     heights = [precision[recall >= level - 1e-12].max(initial=0) for level in np.linspace(0, 1, 101)]
@@ -62,7 +67,7 @@ def precision_and_recall(ground_truth, results, sigmas, threshold):
 
 
 def coco_metrics(ground_truth, results, sigmas):
-    """AP, AP50, AP75, AR, AR50, AR75; NaN where nobody is wanted."""
+    """AP, AP50, AP75, AR, AR50 and AR75; NaN if no person counts."""
     names = ("AP", "AR")
     if not any(map(wanted, ground_truth["annotations"])):
         return {name + at: np.nan for name in names for at in ("", "50", "75")}

@@ -1,4 +1,4 @@
-"""The shared numbers of published codes."""
+"""Reading the stored numbers of the official codes."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def load_fill(shared: Path) -> ModuleType:
-    """fill.py, which makes every array from its name."""
+    """The module fill.py of the shared data, which makes each array from its name."""
     spec = importlib.util.spec_from_file_location("fill", shared / "oracles" / "fill.py")
     fill = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fill)
@@ -18,6 +18,6 @@ def load_fill(shared: Path) -> ModuleType:
 
 
 def arrays(path: Path) -> dict[str, Tensor]:
-    """The numbers of a file by name; arrays of text are left out."""
+    """The arrays of a file by name; arrays of text are left out."""
     content = {name: np.asarray(array) for name, array in np.load(path).items()}
     return {name: torch.from_numpy(array) for name, array in content.items() if array.dtype.kind != "U"}

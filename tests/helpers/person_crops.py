@@ -1,4 +1,4 @@
-"""Made-up persons, cut out."""
+"""Made-up samples of person crops."""
 
 from typing import Any
 
@@ -9,10 +9,12 @@ SIZE = (64, 48)
 
 
 def crop(seed: int, visible: bool = True, num_keypoints: int = 17) -> dict[str, Any]:
-    """A training sample: a crop of noise with a person at random; some keypoints are not labeled.
+    """A training sample: a crop of noise with random keypoints, some of which are not labeled.
 
     Args:
-        visible: False labels none at all.
+        seed: seed of the random numbers.
+        visible: whether any keypoint is labeled.
+        num_keypoints: K.
     """
     rng = torch.Generator().manual_seed(seed)
     height, width = SIZE
@@ -29,7 +31,7 @@ def crop(seed: int, visible: bool = True, num_keypoints: int = 17) -> dict[str, 
 
 
 def image(seed: int, num_people: int) -> dict[str, Any]:
-    """An image of 100 x 120 with the crops of its persons, whose boxes are 30 x 40."""
+    """The inputs for an image of 100 x 120: the crops of its persons, whose boxes are 30 x 40."""
     rng = torch.Generator().manual_seed(seed)
     corners = torch.rand(num_people, 2, generator=rng) * torch.tensor([90.0, 60.0])
     scale = torch.tensor([40 / SIZE[1], 55 / SIZE[0]])

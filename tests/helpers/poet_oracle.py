@@ -1,4 +1,4 @@
-"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
+"""Stored numbers of the official code, and our model with the weights for which they were computed."""
 
 import json
 import re
@@ -37,7 +37,7 @@ TINY = override_list(
 
 
 def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
-    """Small enough to train a step in a moment."""
+    """A POET that is small enough for fast training steps."""
     return build(config, *TINY, *overrides)
 
 
@@ -54,12 +54,12 @@ def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json"
 
 
 class Case:
-    """One folder of numbers that a whole model gave.
+    """The stored numbers of one case of the whole model.
 
     Args:
         shared: the folder of shared data.
-        name: of the case.
-        manifest: of the official state dict.
+        name: name of the case.
+        manifest: name of the manifest of the official state dict.
     """
 
     def __init__(self, shared: Path, name: str, manifest: str = "manifest_r50.json") -> None:
@@ -70,7 +70,7 @@ class Case:
         self.state = official_state(shared, self.facts, manifest)
 
     def model(self, config: str = "official/R_50.yaml") -> POET:
-        """For images that are normalized already."""
+        """The model with the weights of the case, for images that are already normalized."""
         unchanged = ("MODEL.PIXEL_MEAN", [0.0, 0.0, 0.0], "MODEL.PIXEL_STD", [1.0, 1.0, 1.0])
         queries = ("MODEL.POET.NUM_QUERIES", self.facts["num_queries"])
         model = build(config, *unchanged, *queries)
@@ -78,7 +78,7 @@ class Case:
         return model.eval()
 
     def batch(self) -> list[dict]:
-        """The images, and the sizes that their poses are wanted in."""
+        """The images, and the sizes of the original images."""
         return [
             {
                 "image": torch.from_numpy(self.fill.normal(entry["name"], entry["shape"])),
@@ -91,7 +91,7 @@ class Case:
         ]
 
     def check(self, name: str, actual: Tensor) -> None:
-        """Compares at the case's tolerance."""
+        """Compares with a stored array at its tolerance."""
         expected, about = self.golden[name], self.facts["arrays"][name]
         assert actual.shape == expected.shape, name
         if about.get("exact"):
@@ -107,13 +107,13 @@ class Case:
 
 
 def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions[Poses]:
-    """(L, N, Q, 3) and (L, N, Q, 2 + 3K) as the model would hand them on."""
+    """Predictions of logits (L, N, Q, 3) and vectors (L, N, Q, 2 + 3K), as the model makes them."""
     codec = PoseCodec((vectors.shape[-1] - 2) // 3)
     return Predictions(logits, codec.split(vectors))
 
 
 def people(annotations: Tensor, size: tuple[int, int]) -> Instances:
-    """(P, K, 3) annotations in the pixels of an image of (height, width); boxes are the whole image."""
+    """Persons of (P, K, 3) keypoints in pixels of an image of (height, width); boxes are the whole image."""
     count = len(annotations)
     return Instances(
         size,

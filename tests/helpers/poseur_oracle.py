@@ -1,4 +1,4 @@
-"""The shared numbers of the official code, and our model loaded with the weights they were made with."""
+"""Stored numbers of the official code, and our model with the weights for which they were computed."""
 
 import json
 from functools import cached_property
@@ -15,7 +15,7 @@ from helpers.oracles import arrays, load_fill
 from poseur import Poseur
 from poseur.convert_weights import convert
 
-# Of float32, after the sums of a whole network.
+# Relative rounding error of float32 after the sums of a whole network.
 ROUNDING = 1e-6
 
 
@@ -36,7 +36,7 @@ TINY = override_list(
 
 
 def tiny(*overrides: object, config: str = "R_50_256x192.yaml") -> Poseur:
-    """Small enough to train a step in a moment."""
+    """A Poseur that is small enough for fast training steps."""
     return build(config, *TINY, *overrides)
 
 
@@ -44,7 +44,8 @@ def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tens
     """An official state dict with the values of a case.
 
     Args:
-        manifest: as in ``manifest_res50.json``: "res50".
+        shared: the folder of shared data.
+        manifest: name of the manifest, "res50" for ``manifest_res50.json``.
         changes: name -> {"scale", "shift"}.
     """
     fill = load_fill(shared)
@@ -62,19 +63,19 @@ def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tens
 
 
 def our_names(state: dict[str, Tensor]) -> dict[str, str]:
-    """Official name -> ours, found by converting tensors that hold their own number."""
+    """Official name -> our name, found by converting tensors that are filled with their index."""
     names = list(state)
     numbered = {name: torch.full(state[name].shape, float(i)) for i, name in enumerate(names)}
     return {names[int(tensor.flatten()[0])]: ours for ours, tensor in convert(numbered).items()}
 
 
 class Case:
-    """One folder of numbers.
+    """The stored numbers of one case.
 
     Args:
         shared: the folder of shared data.
-        name: of the case.
-        manifest: of the model that it was made with.
+        name: name of the case.
+        manifest: name of the manifest of the official model.
     """
 
     def __init__(self, shared: Path, name: str, manifest: str = "res50") -> None:
@@ -96,7 +97,7 @@ class Case:
         return torch.from_numpy(self.fill.normal(name, shape, *scale))
 
     def image(self) -> Tensor:
-        """Two crops, already normalized."""
+        """Two crops that are already normalized."""
         return self.normal(self.facts["image"]["name"], tuple(self.facts["image"]["shape"]))
 
     def model(self, config: str, *overrides: object) -> Poseur:
@@ -105,7 +106,7 @@ class Case:
         return model
 
     def check(self, name: str, actual: Tensor) -> None:
-        """Compares at the tolerance of the case, but no closer than large values can be rounded."""
+        """Compares with a stored array at its tolerance, or at the rounding error of its largest value."""
         expected = self.golden[name]
         assert actual.shape == expected.shape, name
         atol = max(self.facts["arrays"][name].get("atol", 0), ROUNDING * expected.abs().max().item())
@@ -114,7 +115,7 @@ class Case:
         )
 
     def check_map(self, name: str, actual: Tensor) -> None:
-        """Compares what a case keeps of a map (N, C, H, W)."""
+        """Compares the stored statistics and parts of a map (N, C, H, W)."""
         height, width = actual.shape[2:]
         self.check(f"{name}.mean", actual.mean(dim=(2, 3)))
         self.check(f"{name}.std", actual.std(dim=(2, 3), correction=0))
@@ -124,6 +125,6 @@ class Case:
 
 
 def permutation(case: Case, name: str, count: int) -> Tensor:
-    """What stands for ``torch.randperm`` in a case."""
+    """The permutation that replaces ``torch.randperm`` in a case."""
     values = case.fill.uniform(name, (count,))
     return torch.from_numpy(np.argsort(values, kind="stable"))

@@ -1,4 +1,4 @@
-"""A small Mask R-CNN with Poseur's head for tests."""
+"""A small Mask R-CNN with Poseur's head."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Made-up persons and predictions for the tests of set prediction; K = 3 keypoints."""
+"""Made-up persons and predictions with K = 3 keypoints, for the tests of set prediction."""
 
 import torch
 from detectron2.structures import Instances
@@ -12,7 +12,7 @@ K = 3
 
 
 def targets(*counts: int, size: tuple[int, int] = (96, 128)) -> list[Instances]:
-    """Images with so many persons each."""
+    """The persons of images, ``counts`` per image."""
     return [sample(seed, count, size, K)["instances"] for seed, count in enumerate(counts)]
 
 

@@ -1,4 +1,4 @@
-"""What several tests share: a configuration without methods, and functions run by several processes."""
+"""A configuration without methods, and functions that run in several processes."""
 
 import importlib.util
 import inspect
@@ -17,7 +17,7 @@ from posecore.engine.launch import launch
 
 
 def core_cfg(*overrides: Any) -> CfgNode:
-    """The keys of Detectron2 and of the core, for the CPU; no method is loaded."""
+    """A configuration with the keys of Detectron2 and of the core, for the CPU; no method is loaded."""
     cfg = detectron2.config.get_cfg()
     add_config(cfg)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *overrides])
@@ -28,12 +28,13 @@ def in_processes(function: Callable[..., Any], size: int, *args: Any) -> list[An
     """Calls ``function(*args)`` in ``size`` processes that form one gloo world.
 
     Args:
-        function: at the top of a test module. The processes load that module from its file, so whatever
-            it registers when it is imported exists in them too.
-        args: picklable.
+        function: a function at the top level of a test module. The processes load that module from its file,
+            so everything that it registers on import exists in them too.
+        size: number of processes.
+        args: picklable arguments.
 
     Returns:
-        What the function returned, by rank; tensors, numbers, text and containers of them.
+        The results of the function by rank: tensors, numbers, text or containers of these.
     """
     with tempfile.TemporaryDirectory() as folder:
         call = (inspect.getfile(function), function.__name__, args, folder)

@@ -1,4 +1,4 @@
-"""A model that trains in milliseconds: it reads one pose from the average colors of an image's quarters."""
+"""A model that trains in milliseconds: it regresses one pose from the mean colors of an image's quarters."""
 
 import torch
 from detectron2.config import configurable
@@ -12,7 +12,7 @@ from posecore.structures.skeleton import Skeleton, load_skeleton
 
 @META_ARCH_REGISTRY.register()
 class ToyPose(nn.Module):
-    """Inputs and outputs as every meta-architecture here has them; the first person is the one it learns."""
+    """A meta-architecture with the usual inputs and outputs that learns the first person of each image."""
 
     @configurable
     def __init__(self, *, skeleton: Skeleton) -> None:
@@ -26,7 +26,9 @@ class ToyPose(nn.Module):
 
     def forward(self, batched_inputs):
         colors = [nn.functional.adaptive_avg_pool2d(x["image"] / 255, 2).flatten() for x in batched_inputs]
-        points = self.regress(torch.stack(colors)).sigmoid().unflatten(1, (-1, 2))  # shares of the image
+        points = (
+            self.regress(torch.stack(colors)).sigmoid().unflatten(1, (-1, 2))
+        )  # in units of the image size
         if self.training:
             pairs = zip(points, batched_inputs, strict=True)
             return {"loss_points": torch.stack([self.loss(own, x) for own, x in pairs]).mean()}

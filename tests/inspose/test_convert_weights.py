@@ -1,4 +1,4 @@
-"""The names of the official checkpoints: all of them, and no others."""
+"""The conversion of official InsPose checkpoints."""
 
 from pathlib import Path
 
@@ -15,27 +15,27 @@ def state(shared: Path) -> dict[str, Tensor]:
     return official_state(shared)
 
 
-def test_nothing_is_missing_and_nothing_left_over(state: dict[str, Tensor]) -> None:
+def test_every_tensor_is_converted(state: dict[str, Tensor]) -> None:
     model = build(OFFICIAL)
     converted = convert(state)
     model.load_state_dict(converted)
-    # What frozen norms do not have, and the constants that are saved here.
+    # The batch counts of frozen norms are dropped, and the five ranges of the relative coordinates are added.
     counts = sum("num_batches_tracked" in name for name in state) - 42
     assert sum(t.numel() for t in state.values()) - counts + 5 == sum(t.numel() for t in converted.values())
 
 
-def test_what_is_missing_is_named(state: dict[str, Tensor]) -> None:
+def test_missing_tensors_are_named(state: dict[str, Tensor]) -> None:
     name = "bbox_head.controller.weight"
     with pytest.raises(ValueError, match=f"lacks 1 tensors.*{name}"):
         convert({other: tensor for other, tensor in state.items() if other != name})
 
 
-def test_what_nobody_knows_is_named(state: dict[str, Tensor]) -> None:
+def test_unknown_tensors_are_named(state: dict[str, Tensor]) -> None:
     with pytest.raises(ValueError, match=r"1 tensors have names.*bbox_head\.conv_reg"):
         convert(state | {"bbox_head.conv_reg.weight": torch.zeros(1)})
 
 
-def test_inputs_stay_as_they_are(state: dict[str, Tensor]) -> None:
+def test_inputs_are_not_modified(state: dict[str, Tensor]) -> None:
     before = {name: tensor.clone() for name, tensor in state.items()}
     convert(state)
     assert state.keys() == before.keys()

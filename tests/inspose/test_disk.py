@@ -1,4 +1,4 @@
-"""Where offsets are trained, and what they are to say."""
+"""The targets of the disk offsets of InsPose, and their errors."""
 
 import math
 
@@ -16,33 +16,33 @@ def person(*points: tuple[float, float, int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("radius", [0.75, 1.0, 2.0, 3.0])
-def test_a_disk_has_the_cells_whose_centers_are_near(radius: float) -> None:
+def test_a_disk_has_the_cells_whose_centers_it_contains(radius: float) -> None:
     x, y = 21.0, 30.0
-    ground_truth = disk_targets([person((x, y, 2))], SIZE, STRIDE, radius)
+    targets = disk_targets([person((x, y, 2))], SIZE, STRIDE, radius)
     expected = {
         (row, column): (x - 8 * column - 4, y - 8 * row - 4)
         for row in range(6)
         for column in range(8)
         if math.hypot(x - 8 * column - 4, y - 8 * row - 4) <= radius * 8
     }
-    found = [divmod(cell, 8) for cell in ground_truth.cells.tolist()]
-    assert dict(zip(found, map(tuple, ground_truth.offsets.tolist()), strict=True)) == expected
+    cells = [divmod(cell, 8) for cell in targets.cells.tolist()]
+    assert dict(zip(cells, map(tuple, targets.offsets.tolist()), strict=True)) == expected
 
 
 @pytest.mark.parametrize("point", [(24.0, 24.0), (23.9, 16.1), (0.0, 0.0), (64.0, 48.0), (20.0, 20.0)])
-def test_the_smallest_disk_holds_a_cell_wherever_the_keypoint_is(point: tuple[float, float]) -> None:
+def test_the_smallest_disk_contains_the_center_of_a_cell(point: tuple[float, float]) -> None:
     assert len(disk_targets([person((*point, 1))], SIZE, STRIDE, 0.71)) >= 1
     with pytest.raises(ValueError, match=r"MODEL\.INSPOSE\.DISK_RADIUS must be at least 0\.71 cells.* 0\.5"):
         disk_targets([person((*point, 1))], SIZE, STRIDE, 0.5)
 
 
-def test_cells_between_two_persons_point_at_the_nearer_one() -> None:
+def test_cells_between_two_persons_have_the_nearer_one_as_target() -> None:
     both = torch.cat([person((20.0, 20.0, 2)), person((44.0, 20.0, 2))])
-    ground_truth = disk_targets([both], SIZE, STRIDE, 3.0)
-    assert len(ground_truth.cells.unique()) == len(ground_truth)
-    columns = ground_truth.cells % 8
-    to_the_first = ground_truth.offsets[:, 0] + columns * 8 + 4 == 20
-    assert torch.equal(to_the_first, columns <= 3)  # of equals the first
+    targets = disk_targets([both], SIZE, STRIDE, 3.0)
+    assert len(targets.cells.unique()) == len(targets)
+    columns = targets.cells % 8
+    to_the_first = targets.offsets[:, 0] + columns * 8 + 4 == 20
+    assert torch.equal(to_the_first, columns <= 3)  # of equally near persons the first
 
 
 def test_types_and_images_do_not_mix_and_unlabeled_keypoints_do_not_count() -> None:
@@ -51,20 +51,16 @@ def test_types_and_images_do_not_mix_and_unlabeled_keypoints_do_not_count() -> N
         torch.zeros(0, 2, 3),
         person((20.0, 20.0, 0), (20.0, 20.0, 1)),
     ]
-    ground_truth = disk_targets(people, SIZE, STRIDE, 1.0)
-    places = set(zip(ground_truth.images.tolist(), ground_truth.types.tolist(), strict=True))
+    targets = disk_targets(people, SIZE, STRIDE, 1.0)
+    places = set(zip(targets.images.tolist(), targets.types.tolist(), strict=True))
     assert places == {(0, 0), (0, 1), (2, 1)}
     assert len(disk_targets([torch.zeros(0, 2, 3)], SIZE, STRIDE, 1.0)) == 0
 
 
-def test_errors_are_in_cells_and_read_at_their_places() -> None:
-    ground_truth = disk_targets(
-        [torch.zeros(0, 2, 3), person((20.0, 20.0, 2), (30.0, 6.0, 1))], SIZE, STRIDE, 2.0
-    )
+def test_offset_errors_are_read_at_the_supervised_cells() -> None:
+    targets = disk_targets([torch.zeros(0, 2, 3), person((20.0, 20.0, 2), (30.0, 6.0, 1))], SIZE, STRIDE, 2.0)
     offsets = torch.zeros(2, 2, 2, *SIZE)
-    offsets.flatten(3)[ground_truth.images, ground_truth.types, :, ground_truth.cells] = (
-        ground_truth.offsets + torch.tensor([4.0, -8.0])
+    offsets.flatten(3)[targets.images, targets.types, :, targets.cells] = targets.offsets + torch.tensor(
+        [4.0, -8.0]
     )
-    assert_close(
-        offset_errors(offsets, ground_truth, STRIDE), torch.full((len(ground_truth),), (0.5 + 1) / 2)
-    )
+    assert_close(offset_errors(offsets, targets, STRIDE), torch.full((len(targets),), (0.5 + 1) / 2))

@@ -1,4 +1,4 @@
-"""Persons on their way from annotations to samples, as the official code has them."""
+"""The persons of training samples and the sizes of images, against those of the official data pipeline."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ def golden(shared: Path) -> dict:
 
 @pytest.fixture
 def record(golden: dict, tmp_path: Path) -> dict:
-    """The image and its persons; the official code has keypoints where the file has them."""
+    """The dataset record of the image; its keypoints are those of the annotation file."""
     width, height = golden["image_wh"]
     file = tmp_path / "image.png"
     Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(file)
     people = [
-        # The masks were the boxes, whatever the annotation gives as area.
+        # The masks of the stored case are the boxes, so the area is that of the box.
         person | {"bbox_mode": BoxMode.XYWH_ABS, "area": person["bbox"][2] * person["bbox"][3]}
         for person in golden["annotations_raw"]
     ]
@@ -48,7 +48,7 @@ def test_persons_of_a_training_sample(golden: dict, record: dict, kind: str) -> 
     assert_close(people.gt_boxes.tensor, torch.tensor(expected["gt_bboxes"]), atol=1e-3, rtol=0)
     keypoints = torch.tensor(expected["gt_keypoints"]).unflatten(1, (-1, 3))
     assert_close(people.gt_keypoints.tensor, keypoints, atol=1e-3, rtol=0)
-    # Theirs is the number of the resized mask's pixels.
+    # The official area is the number of pixels of the resized mask.
     assert_close(people.gt_areas, torch.tensor(expected["mask_area"]).float(), atol=0, rtol=6e-3)
 
 

@@ -1,4 +1,4 @@
-"""Stage by stage what the official code computes for one image."""
+"""The stages of inference on one image, against those of the official code for the same weights."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from posecore.modeling.fcos.locations import SelectedLocations
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
 SIZE = (256, 320)
-# Raw maps; their means and deviations; values of KP-Nets' maps.
+# Tolerances of raw maps, of their means and standard deviations, and of the heatmaps of KP-Nets.
 RAW, STATS, MAPS = {"atol": 2e-4, "rtol": 1e-3}, {"atol": 1e-4, "rtol": 1e-3}, {"atol": 2e-3, "rtol": 1e-3}
-# Where the best value leads the next by less, float32 may take the other cell.
+# If the difference between the two best logits of a heatmap is smaller, rounding may change the best cell.
 SAFE_MARGIN = 5e-3
 
 
@@ -25,7 +25,7 @@ def case(shared: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def stages(case: Case, shared: Path) -> dict:
-    """What the model computes on the way, from the image to the detections."""
+    """The intermediate results of the model, from the image to the detections."""
     model = official_model(shared).eval()
     inputs = [{"image": case.normal(case.facts["input"]["name"], (3, *SIZE))}]
     with torch.no_grad():
@@ -47,21 +47,21 @@ def stages(case: Case, shared: Path) -> dict:
 
 
 def stats(maps: Tensor) -> Tensor:
-    """(N, C, H, W) -> (C, 2) means and population deviations."""
+    """(N, C, H, W) -> (C, 2) means and population standard deviations."""
     maps = maps.double().transpose(0, 1).flatten(1)
     return torch.stack([maps.mean(dim=1), maps.std(dim=1, correction=0)], dim=1)
 
 
-def theirs(parameters: Tensor) -> Tensor:
-    """(Q, 313) KP-Nets as in the official code, from ours: the same exchange the other way round."""
+def official_order(parameters: Tensor) -> Tensor:
+    """(Q, 313) parameters of KP-Nets in the order of the official code, see ``coordinates_first``."""
     end = 8 * (8 + 2)
     coordinates, shared = parameters[:, :end].unflatten(1, (8, 10)).split([2, 8], dim=2)
     return torch.cat([torch.cat([shared, -coordinates], dim=2).flatten(1), parameters[:, end:]], dim=1)
 
 
-def test_the_exchange_is_the_converters() -> None:
+def test_official_order_is_the_inverse_of_the_conversion() -> None:
     parameters = torch.randn(3, 313)
-    assert torch.equal(coordinates_first(theirs(parameters).T, 8).T, parameters)
+    assert torch.equal(coordinates_first(official_order(parameters).T, 8).T, parameters)
 
 
 def test_backbone_and_pyramid(case: Case, stages: dict) -> None:
@@ -99,7 +99,9 @@ def test_generated_networks(case: Case, stages: dict) -> None:
     for level, tower in zip(LEVELS, stages["predictions"].towers["controller"], strict=True):
         with torch.no_grad():
             everywhere = controller(tower)
-        maps = theirs(everywhere.movedim(1, -1).flatten(0, 2)).T.unflatten(1, everywhere.shape[2:])[None]
+        maps = official_order(everywhere.movedim(1, -1).flatten(0, 2)).T.unflatten(1, everywhere.shape[2:])[
+            None
+        ]
         case.check(f"head.controller.{level}.stats", stats(maps), **STATS)
         expected = case.golden[f"head.controller.{level}"]
         some = [0, 9, 79, 80, 87, 88, 151, 152, 159, 160, 295, 296, 312]
@@ -109,7 +111,7 @@ def test_generated_networks(case: Case, stages: dict) -> None:
 def test_pixel_maps(case: Case, stages: dict) -> None:
     case.check("head.shared_feat", stages["shared_map"], **RAW)
     pixels = stages["pixels"]
-    # Ours start at the center of a cell and are in pixels.
+    # The official offsets start at the upper left corner of a cell and are in cells.
     offsets = (pixels.offsets / 4 + 0.5).flatten(1, 2)
     for name, maps in (("hm", pixels.heatmaps), ("ae", pixels.tags), ("hm_offset", offsets)):
         case.check(f"head.{name}.stats", stats(maps), **STATS)
@@ -126,7 +128,7 @@ def test_candidates(case: Case, stages: dict) -> None:
     case.check("top.score", logits[selected.index].sigmoid(), atol=1e-4)
     case.check("top.point_xy", predictions.locations.points[selected.index])
     case.check("top.coord_norm", stages["networks"].ranges)
-    case.check("top.params", theirs(stages["networks"].parameters), **RAW)
+    case.check("top.params", official_order(stages["networks"].parameters), **RAW)
     case.check("top.reg_keypoints", model._regressed(predictions, selected, SIZE), atol=5e-3)
 
 
@@ -138,9 +140,9 @@ def test_peaks(case: Case, stages: dict) -> None:
         case.check(f"top.{name}_margin", best.values[..., 0] - best.values[..., 1], **MAPS)
         cells, width = best.indices[..., 0], maps.shape[3]
         safe = case.golden[f"top.{name}_margin"] > SAFE_MARGIN
-        found = torch.stack([cells % width, cells // width], dim=-1)
+        peaks = torch.stack([cells % width, cells // width], dim=-1)
         assert safe.float().mean() > 0.9
-        assert torch.equal(found[safe], case.golden[f"top.{name}_argmax_xy"][safe])
+        assert torch.equal(peaks[safe], case.golden[f"top.{name}_argmax_xy"][safe])
 
 
 def test_detections(case: Case, stages: dict) -> None:
@@ -151,10 +153,10 @@ def test_detections(case: Case, stages: dict) -> None:
     case.check("det.keypoints", result.pred_keypoints, atol=5e-3)
 
 
-def test_the_second_of_a_batch_is_not_read_at_the_first(case: Case, stages: dict) -> None:
-    """The official code reads offsets of a batch's first image for all of them."""
+def test_each_image_of_a_batch_has_its_own_offsets(case: Case, stages: dict) -> None:
+    """The official code reads the offsets of the first image for all images of a batch."""
     image = stages["inputs"][0]["image"]
     other = case.normal("another image", (3, *SIZE))
     with torch.no_grad():
-        found = stages["model"]([{"image": other}, {"image": image}])[1]["instances"]
-    torch.testing.assert_close(found.pred_keypoints, stages["result"].pred_keypoints, atol=5e-3, rtol=0)
+        result = stages["model"]([{"image": other}, {"image": image}])[1]["instances"]
+    torch.testing.assert_close(result.pred_keypoints, stages["result"].pred_keypoints, atol=5e-3, rtol=0)

@@ -1,4 +1,4 @@
-"""Targets, losses and gradients of the official code: of the whole model, and of its losses alone."""
+"""Targets, losses and gradients of a training step, against those of the official code."""
 
 import math
 from pathlib import Path
@@ -50,37 +50,38 @@ def level_sizes() -> list[tuple[int, int]]:
     return [(-(-SIZE[0] // stride), -(-SIZE[1] // stride)) for stride in STRIDES]
 
 
-def ground_truth_of(case: Case, run: str) -> DetectionTargets:
+def detection_targets(case: Case, run: str) -> DetectionTargets:
     locations = make_locations(level_sizes(), STRIDES)
     return make_targets(
         locations, persons(case, run), 17, radius=1.5, size_ranges=TrainingSettings().size_ranges
     )
 
 
-def their_order(ground_truth: DetectionTargets, sizes: list[tuple[int, int]]) -> Tensor:
-    """Ours in the order of theirs: level by level, then image by image; an index into (N * R,)."""
-    count = ground_truth.is_positive.shape[1]
-    parts = (
-        torch.arange(ground_truth.is_positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
-    )
+def their_order(targets: DetectionTargets, sizes: list[tuple[int, int]]) -> Tensor:
+    """The order of locations in the official code, as an index into our N * R locations.
+
+    They are sorted by level, then by image.
+    """
+    count = targets.is_positive.shape[1]
+    parts = torch.arange(targets.is_positive.numel()).view(-1, count).split([h * w for h, w in sizes], dim=1)
     return torch.cat([part.flatten() for part in parts])
 
 
 @pytest.mark.parametrize("run", ["head_full", "head_odd"])
 def test_assignment(case: Case, run: str) -> None:
-    ground_truth = ground_truth_of(case, run)
-    order = their_order(ground_truth, level_sizes())
-    positive = ground_truth.is_positive.flatten()[order]
+    targets = detection_targets(case, run)
+    order = their_order(targets, level_sizes())
+    positive = targets.is_positive.flatten()[order]
     case.check(f"{run}.assign.labels", 1 - positive.long())
     assert case.golden[f"{run}.cls.avg_factor"] == positive.sum() + 2
-    # Persons of the batch to persons of the image, scattered to all locations.
-    instance = torch.zeros_like(ground_truth.is_positive, dtype=torch.int64)
-    selected, ltrb = ground_truth.positives.locations, torch.zeros(*ground_truth.is_positive.shape, 4)
+    # Indices of persons in the batch become indices in their image, scattered to all locations.
+    instance = torch.zeros_like(targets.is_positive, dtype=torch.int64)
+    selected, ltrb = targets.positives.locations, torch.zeros(*targets.is_positive.shape, 4)
     first = torch.tensor([0, 3])[selected.images]
-    instance[selected.images, selected.index] = ground_truth.positives.persons - first
-    ltrb[selected.images, selected.index] = ground_truth.ltrb
-    found = instance.flatten()[order]
-    assert torch.equal(found[positive], case.golden[f"{run}.assign.instance"][positive])
+    instance[selected.images, selected.index] = targets.positives.persons - first
+    ltrb[selected.images, selected.index] = targets.ltrb
+    matched = instance.flatten()[order]
+    assert torch.equal(matched[positive], case.golden[f"{run}.assign.instance"][positive])
     expected = case.golden[f"{run}.assign.bbox_targets_ltrb"]
     torch.testing.assert_close(ltrb.flatten(0, 1)[order][positive], expected[positive], atol=1e-4, rtol=0)
 
@@ -96,7 +97,7 @@ def test_targets_of_cells(case: Case, run: str) -> None:
 
 
 def dense_offsets(supervised: SupervisedCells, size: tuple[int, int]) -> Tensor:
-    """As in the official code: from the upper left corner of a cell, in cells, on maps (2, 34, H, W)."""
+    """Official target offsets (2, 34, H, W), from the upper left corner of a cell, in cells."""
     maps = torch.zeros(2, 17, 2, size[0] * size[1])
     maps[supervised.images, supervised.types, :, supervised.cells] = supervised.offsets / 4 + 0.5
     return maps.flatten(1, 2).unflatten(2, size)
@@ -104,10 +105,10 @@ def dense_offsets(supervised: SupervisedCells, size: tuple[int, int]) -> Tensor:
 
 @pytest.mark.parametrize("run", ["head_full", "head_odd"])
 def test_targets_of_regression(case: Case, run: str) -> None:
-    positives = ground_truth_of(case, run).positives
+    positives = detection_targets(case, run).positives
     zero = torch.zeros_like(positives.keypoints[..., :2])
     errors = regression_errors(zero, positives.keypoints, positives.points, positives.strides)
-    # Theirs are ordered by level within an image, as are ours.
+    # In both codes positives are sorted by image, then by level.
     labeled = positives.keypoints[..., 2] > 0
     expected = case.golden[f"{run}.reg.targets"].abs().mean(dim=1)
     torch.testing.assert_close(errors[labeled], expected, atol=1e-4, rtol=0)
@@ -115,13 +116,13 @@ def test_targets_of_regression(case: Case, run: str) -> None:
 
 def check_losses(case: Case, run: str, losses: dict[str, Tensor], **tolerance: float) -> None:
     assert losses.keys() == LOSSES.keys()
-    for ours, theirs in LOSSES.items():
-        case.check(f"{run}.loss.{theirs}", losses[ours], **tolerance)
+    for ours, official in LOSSES.items():
+        case.check(f"{run}.loss.{official}", losses[ours], **tolerance)
 
 
 @pytest.mark.parametrize("run", ["head_full", "head_odd"])
 def test_losses_of_given_outputs(case: Case, run: str) -> None:
-    """The losses alone, on made-up outputs of the head, and their gradients."""
+    """The losses of made-up outputs of the networks, and their gradients."""
     leaves = {}
 
     def given(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
@@ -147,13 +148,13 @@ def test_losses_of_given_outputs(case: Case, run: str) -> None:
     pixels = PixelMaps(given("hm", (2, 17, 64, 80)), given("ae", (2, 17, 64, 80)), offsets)
 
     model = tiny(config=OFFICIAL)
-    copy = nn.Conv2d(313, 313, 1, bias=False)  # hands on the given networks, in our order of numbers
+    copy = nn.Conv2d(313, 313, 1, bias=False)  # passes on the given parameters, reordered to our order
     copy.weight.data = coordinates_first(torch.eye(313), 8)[..., None, None]
     model.keypoint_networks.controller = copy
     targets = persons(case, run)
     boxes = [target.gt_boxes.tensor for target in targets]
     areas = torch.cat([person_areas(target) for target in targets])
-    terms = model._location_terms(predictions, shared_map, ground_truth_of(case, run), areas)
+    terms = model._location_terms(predictions, shared_map, detection_targets(case, run), areas)
     terms |= model._pixel_terms(pixels, keypoint_tensors(targets, 17), boxes)
     losses = {name: term.total / term.count for name, term in terms.items()}
     check_losses(case, run, losses, rtol=1e-4, atol=1e-5)
@@ -180,13 +181,13 @@ def test_losses_and_gradients_of_the_whole_model(case: Case, run: str, shared: P
     parameters = dict(model.named_parameters())
     names = np.load(case.folder / "targets_losses.npz")["grad_norm_names"].tolist()
     norms = dict(zip(names, case.golden[f"{run}.grad_norms"].tolist(), strict=True))
-    for theirs, norm in norms.items():
-        if math.isnan(norm):  # frozen there
-            assert ours[id(state[theirs])] not in parameters or theirs.startswith(FROZEN), theirs
+    for official, norm in norms.items():
+        if math.isnan(norm):  # frozen in the official code
+            assert ours[id(state[official])] not in parameters or official.startswith(FROZEN), official
         else:
-            gradient = parameters[ours[id(state[theirs])]].grad
-            assert gradient.norm().item() == pytest.approx(norm, rel=1e-2, abs=1e-4), theirs
-    for theirs, name in {
+            gradient = parameters[ours[id(state[official])]].grad
+            assert gradient.norm().item() == pytest.approx(norm, rel=1e-2, abs=1e-4), official
+    for official, name in {
         "kpt_offset.bias": "detector.head.keypoints.bias",
         "conv_cls.bias": "detector.head.classifier.bias",
         "shared_convs.4.gn.weight": "keypoint_features.1.1.weight",
@@ -194,9 +195,9 @@ def test_losses_and_gradients_of_the_whole_model(case: Case, run: str, shared: P
         "ae_pred.bias": "trunk.tags.bias",
         "hm_offset.bias": "trunk.predict_offsets.bias",
     }.items():
-        case.check(f"{run}.grad.bbox_head.{theirs}", parameters[name].grad, rtol=1e-2, atol=1e-2)
+        case.check(f"{run}.grad.bbox_head.{official}", parameters[name].grad, rtol=1e-2, atol=1e-2)
     if run == "trainmode":
         buffers = dict(model.named_buffers())
-        for theirs in (name for name in case.golden if name.startswith("trainmode.after.")):
-            buffer = buffers[ours[id(state[theirs.removeprefix("trainmode.after.")])]]
-            case.check(theirs, buffer[:32], rtol=1e-3, atol=1e-4)
+        for official in (name for name in case.golden if name.startswith("trainmode.after.")):
+            buffer = buffers[ours[id(state[official.removeprefix("trainmode.after.")])]]
+            case.check(official, buffer[:32], rtol=1e-3, atol=1e-4)

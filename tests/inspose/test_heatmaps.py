@@ -1,4 +1,4 @@
-"""The auxiliary heatmaps: radii, targets, and CornerNet's loss."""
+"""The auxiliary heatmaps of InsPose: radii, targets, and CornerNet's loss."""
 
 import math
 
@@ -11,7 +11,7 @@ from inspose.heatmaps import heatmap_errors, heatmap_targets, radius_of
 
 @pytest.mark.parametrize(("side", "radius"), [(0, 0), (41, 0), (42, 1), (82, 1), (84, 2), (124, 3), (900, 3)])
 def test_radii_grow_with_the_box(side: int, radius: int) -> None:
-    """Sides in pixels of a map at stride 4, as the official code has them."""
+    """The sides are in pixels, for heatmaps at stride 4 as in the official code."""
     assert radius_of(torch.tensor([[3.0, 5.0, 3 + side / 4, 5 + side / 4]])).tolist() == [radius]
 
 
@@ -24,7 +24,7 @@ def test_a_labeled_keypoint_has_its_peak_even_on_the_border() -> None:
     assert targets[1].sum() == 0
 
 
-def test_the_loss_is_cornernets() -> None:
+def test_the_loss_equals_that_of_cornernet() -> None:
     probability = torch.tensor([0.9, 0.9, 0.2, 0.2])
     targets = torch.tensor([1.0, 0.0, 1.0, 0.5])
     expected = [
@@ -36,7 +36,7 @@ def test_the_loss_is_cornernets() -> None:
     assert_close(heatmap_errors(probability.logit(), targets), torch.tensor(expected))
 
 
-def test_the_loss_stays_finite_and_keeps_its_gradient_at_the_ends() -> None:
+def test_the_loss_and_its_gradient_are_finite_for_large_logits() -> None:
     logits = torch.tensor([-60.0, 60.0], requires_grad=True)
     errors = heatmap_errors(logits, torch.tensor([1.0, 0.0]))
     errors.sum().backward()

@@ -1,4 +1,4 @@
-"""Both models at their edges: who is in the image, how large it is, how many keypoints there are."""
+"""Both models on unusual inputs: images without persons, odd sizes, other skeletons, half precision."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +35,12 @@ def model_of(variant: str) -> nn.Module:
     return tiny(*overrides, config=config)
 
 
-def everything(model: nn.Module) -> nn.Module:
-    """The same model, in evaluation mode, which takes every location for a person."""
+def detecting_everywhere(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, with settings that make every location a candidate."""
     model.detector.inference_settings = replace(
         model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
     )
-    with torch.no_grad():  # peaks, and the order of persons, that are no matter of rounding
+    with torch.no_grad():  # peaks and scores that do not depend on rounding
         model.keypoint_networks.controller.weight.mul_(30)
         model.keypoint_networks.controller.bias.normal_()
         for name, weight in model.detector.head.named_parameters():
@@ -52,17 +52,17 @@ def everything(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize(("depth", "count"), [(1, 10 * 17 + 17), (2, 88 + 153), (3, 313), (4, 313 + 72)])
-def test_networks_have_as_many_numbers_as_their_layers_need(depth: int, count: int) -> None:
+def test_the_number_of_generated_parameters_follows_from_the_layers(depth: int, count: int) -> None:
     assert tiny("MODEL.INSPOSE.DEPTH", depth).keypoint_networks.layers.num_parameters == count
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_step_whatever_the_batch_holds(variant: str) -> None:
+def test_training_steps_with_any_number_of_persons(variant: str) -> None:
     assert contract.steps_are_sound(model_of(variant)) == KEYS.get(variant, PAPER_KEYS)
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_nobody_costs_nothing_but_classification_and_heatmaps(variant: str) -> None:
+def test_without_persons_only_class_and_heatmap_losses_are_positive(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     assert losses.pop("loss_cls") > 0
     assert losses.pop("loss_heatmap") > 0
@@ -70,13 +70,13 @@ def test_nobody_costs_nothing_but_classification_and_heatmaps(variant: str) -> N
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
+def test_hard_persons_have_finite_losses_and_gradients(variant: str) -> None:
     contract.hard_persons_leave_everything_finite(model_of(variant))
 
 
 @pytest.mark.parametrize("variant", ["paper", "official", "no offsets", "boxes", "coarse"])
 def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
-    model = everything(model_of(variant))
+    model = detecting_everywhere(model_of(variant))
     contract.batches_are_their_images(model, [sample(i, 1) for i in range(3)], count=20)
 
 
@@ -86,8 +86,8 @@ def test_images_without_a_detection(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_poses_come_back_in_the_original_image(variant: str) -> None:
-    small, _ = contract.poses_are_in_the_original_image(everything(model_of(variant)))
+def test_poses_are_in_pixels_of_the_original_image(variant: str) -> None:
+    small, _ = contract.poses_are_in_the_original_image(detecting_everywhere(model_of(variant)))
     assert small.pred_keypoints.shape == (20, 17, 3)
 
 
@@ -96,19 +96,24 @@ def test_official_poses_are_shifted_as_configured() -> None:
     assert tiny("MODEL.INSPOSE.OFFICIAL.SHIFT", 0.5, config=OFFICIAL).shift == 0.5
 
 
-def test_the_third_value_is_a_probability_or_as_official_one() -> None:
-    paper = contract.detections(everything(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[..., 2]
+def test_the_third_value_is_a_probability_or_one_in_the_official_model() -> None:
+    paper = contract.detections(detecting_everywhere(model_of("paper")), [sample(0, 1)])[0].pred_keypoints[
+        ..., 2
+    ]
     assert (paper > 0).all()
     assert (paper <= 1).all()
     assert paper.unique().numel() > 1
     assert (
-        contract.detections(everything(model_of("official")), [sample(0, 1)])[0].pred_keypoints[..., 2] == 1
+        contract.detections(detecting_everywhere(model_of("official")), [sample(0, 1)])[0].pred_keypoints[
+            ..., 2
+        ]
+        == 1
     ).all()
 
 
 @pytest.mark.parametrize(("variant", "cell"), [("paper", 8), ("coarse", 16), ("finest", 2)])
 def test_offsets_refine_the_centers_of_cells(variant: str, cell: int) -> None:
-    model = everything(model_of(variant))
+    model = detecting_everywhere(model_of(variant))
     with torch.no_grad():
         model.disk_offsets.predictor.weight.zero_()
         model.disk_offsets.predictor.bias.copy_(torch.tensor([0.25, -0.125]).repeat(17))
@@ -119,34 +124,34 @@ def test_offsets_refine_the_centers_of_cells(variant: str, cell: int) -> None:
 
 
 def test_without_offsets_keypoints_are_centers_of_cells() -> None:
-    points = contract.detections(everything(model_of("no offsets")), [sample(0, 1)])[0].pred_keypoints[
-        ..., :2
-    ]
+    points = contract.detections(detecting_everywhere(model_of("no offsets")), [sample(0, 1)])[
+        0
+    ].pred_keypoints[..., :2]
     assert_close(points % 8, torch.full_like(points, 4.0))
     assert points[..., 0].max() <= 128
     assert points[..., 1].max() <= 96
 
 
-def test_boxes_are_around_the_keypoints_unless_they_are_predicted() -> None:
-    found = contract.detections(everything(model_of("paper")), [sample(0, 1)])[0]
+def test_boxes_enclose_the_keypoints_unless_they_are_predicted() -> None:
+    result = contract.detections(detecting_everywhere(model_of("paper")), [sample(0, 1)])[0]
     limits = torch.tensor([128.0, 96.0])
-    points = found.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
-    assert_close(found.pred_boxes.tensor, torch.cat([points.amin(1), points.amax(1)], dim=1))
-    found = contract.detections(everything(model_of("boxes")), [sample(0, 1)])[0]
-    points = found.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
-    assert (found.pred_boxes.tensor - torch.cat([points.amin(1), points.amax(1)], dim=1)).abs().max() > 1
+    points = result.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
+    assert_close(result.pred_boxes.tensor, torch.cat([points.amin(1), points.amax(1)], dim=1))
+    result = contract.detections(detecting_everywhere(model_of("boxes")), [sample(0, 1)])[0]
+    points = result.pred_keypoints[..., :2].clamp(min=0).minimum(limits)
+    assert (result.pred_boxes.tensor - torch.cat([points.amin(1), points.amax(1)], dim=1)).abs().max() > 1
 
 
-def test_no_more_candidates_than_the_limit_get_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = everything(tiny("MODEL.FCOS.TOPK_PER_IMAGE", 30))
+def test_networks_are_generated_for_at_most_the_limit_of_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = detecting_everywhere(tiny("MODEL.FCOS.TOPK_PER_IMAGE", 30))
     counts = count_networks(model, monkeypatch)
     contract.detections(model, [sample(0, 1), sample(1, 1)])
     assert counts == [60]  # of both images
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
-def test_auxiliary_tasks_rest_at_test_time(variant: str) -> None:
-    model = everything(model_of(variant))
+def test_auxiliary_branches_do_not_run_in_inference(variant: str) -> None:
+    model = detecting_everywhere(model_of(variant))
     if variant == "paper":
         model.heatmap_branch.forward = None
     else:
@@ -164,17 +169,19 @@ def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp
         *overrides, "DATASETS.SKELETON", contract.skeleton_of(num_keypoints, tmp_path), config=config
     )
     labeled = sample(0, 2, num_keypoints=num_keypoints)
-    result = contract.trains_and_predicts(model, everything, [labeled], sample(0, 1))
+    result = contract.trains_and_predicts(model, detecting_everywhere, [labeled], sample(0, 1))
     assert result.pred_keypoints.shape == (20, num_keypoints, 3)
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
     labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(model_of(variant), everything, labeled, sample(0, 2))
+    contract.half_precision_trains_and_predicts(
+        model_of(variant), detecting_everywhere, labeled, sample(0, 2)
+    )
 
 
-def test_wrong_choices_name_the_key_and_the_options(tmp_path: Path) -> None:
+def test_an_unknown_value_is_an_error_that_names_the_key_and_its_values(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"MODEL\.INSPOSE\.STRIDE must be one of 16, 8, 4, 2, not 3"):
         tiny("MODEL.INSPOSE.STRIDE", 3)
     with pytest.raises(ValueError, match=r"TAPS must name 9 keypoints, not 1"):

@@ -1,4 +1,4 @@
-"""Steps of training: they help, and nothing in an image makes them blow up."""
+"""Training steps lower the losses, and stay finite on hard images."""
 
 from functools import partial
 
@@ -11,17 +11,17 @@ from helpers.model_contract import hard_images_train_in_half_precision, losses_a
 LOSSES = ("loss_cls", "loss_keypoint", "loss_disk_offset", "loss_heatmap")
 
 
-def test_a_person_is_learned_by_heart() -> None:
+def test_training_on_one_image_lowers_the_losses() -> None:
     """A few steps on one image lower every loss."""
     model = tiny()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3)
-    left = losses_after(model, [sample(3, 1)], 30, optimizer)
+    ratios = losses_after(model, [sample(3, 1)], 30, optimizer)
     for name in LOSSES:
-        assert left[name] < 0.8, name
+        assert ratios[name] < 0.8, name
 
 
 @pytest.mark.parametrize(("config", "lr"), [("R_50_36ep.yaml", 0.01), (OFFICIAL, 0.02)])
 def test_hard_images_train_in_half_precision(config: str, lr: float) -> None:
-    """At the stated learning rate and clipping; `make hard` is the long form."""
+    """The learning rate and the clipping are those of the configuration; `make hard` takes more steps."""
     clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=35.0)
     hard_images_train_in_half_precision(tiny(config=config), lr=lr, clip=clip)

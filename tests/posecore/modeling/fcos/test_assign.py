@@ -1,4 +1,4 @@
-"""The assignment against its definition, written out location by location and box by box."""
+"""The assignment of locations to boxes, against its definition, one location and one box at a time."""
 
 import math
 
@@ -46,7 +46,8 @@ def one_by_one(
     return matched
 
 
-# Whole and half pixels, so that sides fall on locations, sizes on the ends of ranges, and areas tie.
+# Whole and half pixels, so that locations lie on sides of boxes, sizes are ends of ranges, and boxes have
+# equal areas.
 halves = st.integers(-20, 200).map(lambda value: value / 2)
 
 
@@ -64,13 +65,13 @@ def test_equals_the_definition(corners: list, radius: float, ranges: tuple | Non
     assert matched.tolist() == one_by_one(locations, boxes, radius, ranges, inside_box)
 
 
-def test_no_box_is_all_background() -> None:
+def test_without_boxes_all_locations_are_background() -> None:
     locations = make_locations(SIZES, STRIDES)
     matched = assign(locations, torch.zeros(0, 4), radius=1.5, size_ranges=RANGES)
     assert matched.tolist() == [-1] * len(locations)
 
 
-def test_of_equal_boxes_the_first_wins() -> None:
+def test_the_first_of_equal_boxes_is_matched() -> None:
     locations = make_locations([(4, 4)], [8])
     boxes = torch.tensor([[0.0, 0.0, 32.0, 32.0]]).repeat(3, 1)
     assert set(assign(locations, boxes, radius=1.5, size_ranges=None).tolist()) == {-1, 0}

@@ -1,3 +1,5 @@
+"""The selection and suppression of candidates of FCOS."""
+
 import torch
 from torch.testing import assert_close
 
@@ -36,7 +38,7 @@ def test_candidates_of_a_batch_are_those_of_its_images() -> None:
     ]
 
 
-def test_an_image_may_have_a_limit_of_its_own() -> None:
+def test_the_number_of_candidates_of_an_image_is_limited() -> None:
     scores = torch.tensor(
         [[0.1, 0.5, 0.3, 0.9, 0.8, 0.2, 0.4, 0.6], [0.0, 0.7, 0.0, 0.0, 0.0, 0.0, 0.6, 0.8]]
     )
@@ -47,7 +49,7 @@ def test_an_image_may_have_a_limit_of_its_own() -> None:
     assert chosen.counts == [3, 3]
 
 
-def test_clipping_leaves_the_boxes_that_are_given() -> None:
+def test_clipping_does_not_modify_its_argument() -> None:
     boxes = torch.tensor([[-50.0, 0, 10, 10], [20, 0, 30, 10]])
     assert clip_boxes(boxes, (40, 25)).tensor.tolist() == [[0, 0, 10, 10], [20, 0, 25, 10]]
     assert boxes[0, 0] == -50
@@ -65,10 +67,11 @@ def test_suppress_keeps_the_best_of_overlapping_boxes() -> None:
 def test_soft_suppression_lowers_scores_by_the_overlap() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [20, 0, 30, 10], [0, 0, 10, 2]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6])
-    found = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.0, max_detections=10)
-    # The second overlaps the first by 0.5 and the last by 0.4; the last and the first, 0.2, do not count.
-    assert found.index.tolist() == [0, 2, 3, 1]
-    assert_close(found.scores, torch.tensor([0.9, 0.7, 0.6, 0.8 * 0.5 * (1 - 0.4)]))
+    result = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.0, max_detections=10)
+    # The second box has an IoU of 0.5 with the first and 0.4 with the last. The first and the last have an
+    # IoU of 0.2, which is below the threshold.
+    assert result.index.tolist() == [0, 2, 3, 1]
+    assert_close(result.scores, torch.tensor([0.9, 0.7, 0.6, 0.8 * 0.5 * (1 - 0.4)]))
     assert soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.0, max_detections=2).index.tolist() == [
         0,
         2,
@@ -80,11 +83,11 @@ def test_soft_suppression_lowers_scores_by_the_overlap() -> None:
     ]
 
 
-def test_soft_suppression_drops_copies_and_stands_boxes_without_area() -> None:
+def test_soft_suppression_drops_duplicates_and_allows_boxes_without_area() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]])
     scores = torch.tensor([0.5, 0.9, 0.3, 0.2])
-    found = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.001, max_detections=10)
-    assert found.index.tolist() == [1, 2, 3]
+    result = soft_suppress(boxes, scores, nms_thresh=0.3, min_score=0.001, max_detections=10)
+    assert result.index.tolist() == [1, 2, 3]
     assert scores.tolist() == torch.tensor([0.5, 0.9, 0.3, 0.2]).tolist()
     assert (
         len(soft_suppress(boxes[:0], scores[:0], nms_thresh=0.3, min_score=0.001, max_detections=10).index)

@@ -1,3 +1,5 @@
+"""The dense head of FCOS."""
+
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ def make_head() -> FCOSHead:
     )
 
 
-def test_maps_are_the_levels_one_behind_the_other() -> None:
+def test_maps_concatenate_the_levels() -> None:
     head = make_head()
     with torch.no_grad():
         head.predictions["ltrb"].scales.copy_(torch.tensor([2.0, 3.0]))

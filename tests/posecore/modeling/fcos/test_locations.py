@@ -1,9 +1,11 @@
+"""The locations of a feature pyramid."""
+
 import torch
 
 from posecore.modeling.fcos.locations import make_locations
 
 
-def test_cells_look_at_their_centers_row_by_row() -> None:
+def test_locations_are_the_centers_of_cells_row_by_row() -> None:
     locations = make_locations([(2, 3), (1, 2)], [8, 16])
     assert locations.points.tolist() == [
         [4, 4],

@@ -1,3 +1,5 @@
+"""The losses of FCOS, by hand."""
+
 import math
 
 import torch
@@ -19,7 +21,7 @@ def test_centerness_by_hand() -> None:
     assert_close(loss, torch.tensor(2 * math.log(2)))
 
 
-def test_box_loss_weighs_locations() -> None:
+def test_box_loss_weights_locations() -> None:
     ltrb, targets = torch.rand(4, 4) + 0.5, torch.rand(4, 4) + 0.5
     parts = [box_loss(ltrb[i : i + 1], targets[i : i + 1], torch.ones(1), smoothing=0.0) for i in range(4)]
     weights = torch.tensor([0.0, 1.0, 2.0, 0.5])
@@ -27,7 +29,7 @@ def test_box_loss_weighs_locations() -> None:
     assert_close(whole, (torch.stack(parts) * weights).sum())
 
 
-def test_no_positive_gives_zero_with_a_gradient() -> None:
+def test_no_positive_gives_a_zero_loss_with_a_gradient() -> None:
     logits = torch.zeros(0, requires_grad=True)
     ltrb = torch.zeros(0, 4, requires_grad=True)
     loss = centerness_loss(logits, torch.zeros(0))

@@ -1,3 +1,5 @@
+"""Boxes as ltrb distances: conversion, centerness and generalized IoU."""
+
 import torch
 from torch.testing import assert_close
 from torchvision.ops import generalized_box_iou
@@ -17,14 +19,14 @@ def test_centerness_by_hand() -> None:
     assert_close(centerness(ltrb), torch.tensor([1.0, 0.25, 0.5]))
 
 
-def test_generalized_iou_is_torchvisions() -> None:
+def test_generalized_iou_equals_that_of_torchvision() -> None:
     a, b = torch.rand(50, 4) * 30, torch.rand(50, 4) * 30
     point = torch.full((50, 2), 100.0)
     expected = generalized_box_iou(ltrb_to_box(point, a), ltrb_to_box(point, b)).diagonal()
     assert_close(generalized_iou(a, b), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_smoothing_adds_area_to_both() -> None:
+def test_smoothing_adds_area_to_intersection_and_union() -> None:
     a, b = torch.tensor([[1.0, 1.0, 1.0, 1.0]]), torch.tensor([[2.0, 1.0, 2.0, 1.0]])
     assert_close(generalized_iou(a, b, smoothing=1.0), torch.tensor([(4 + 1) / (8 + 1)]))
 

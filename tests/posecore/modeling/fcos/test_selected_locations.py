@@ -1,3 +1,5 @@
+"""Selections of locations."""
+
 import torch
 
 from posecore.modeling.fcos.locations import SelectedLocations
