@@ -21,7 +21,7 @@ namespace posecore {
 //   sum over the corners k with inside(k) of weight(k) * map[row(k)][column(k)]
 //
 // and the gradients as weight(k) * gradient for the map, and by gradient_x and gradient_y for the point.
-// scalar_t is the type of the computation: float, or double for maps of type double.
+// scalar_t is the type of the computation: float, or double for float64 maps.
 template <typename scalar_t>
 class Bilinear {
  public:

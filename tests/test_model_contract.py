@@ -1,4 +1,4 @@
-"""What holds for the models of all methods: processes, inputs, losses outside of training, wrong choices."""
+"""The contract of all models: processes, inputs, losses outside of training, unknown values of keys."""
 
 import importlib
 from typing import Any
@@ -104,12 +104,12 @@ def test_two_processes_are_one_on_the_joined_batch(method: str, overrides: tuple
 @pytest.mark.parametrize(
     ("method", "config"), [(method, config) for method, both in IMAGE_METHODS.items() for config in both]
 )
-def test_inputs_stay_as_they_are(method: str, config: str) -> None:
+def test_inputs_are_not_modified(method: str, config: str) -> None:
     model_contract.inputs_stay(tiny(method, config=config))
 
 
 @pytest.mark.parametrize(("method", "config"), [(method, both[0]) for method, both in IMAGE_METHODS.items()])
-def test_losses_can_be_computed_outside_of_training(method: str, config: str) -> None:
+def test_validation_losses_change_nothing(method: str, config: str) -> None:
     model_contract.losses_are_looked_at(tiny(method, config=config), [sample(0, 2), sample(1, 0)])
 
 
@@ -117,6 +117,8 @@ def test_losses_can_be_computed_outside_of_training(method: str, config: str) ->
     ("method", "key", "value"),
     [(method, key, value) for method, keys in WRONG_CHOICES.items() for key, value in keys.items()],
 )
-def test_wrong_choices_name_the_key_and_the_options(method: str, key: str, value: str) -> None:
+def test_an_unknown_value_is_an_error_that_names_the_key_and_its_values(
+    method: str, key: str, value: str
+) -> None:
     with pytest.raises(ValueError, match=rf"{key} must be one of '.*'{value}'"):
         tiny(method, key, value)
