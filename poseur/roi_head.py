@@ -25,6 +25,7 @@ from poseur.memory import ChannelMapper, PositionedLevels
 from poseur.prediction import Prediction
 from poseur.regions import RegionDecoder, RegionHead, RegionNetwork, RegionRegression, Regions
 from poseur.score import Scores
+from poseur.settings import RegionTrainingSettings
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -36,8 +37,7 @@ class PoseurROIHeads(StandardROIHeads):
         keypoint_stride: stride of the finest of these levels.
         keypoint_head: from the features of regions and the levels to predictions.
         pose_losses: from predictions to losses of keypoints.
-        pose_weight: weight of these losses.
-        max_persons: the most persons of an image whose poses are trained; they are drawn at random.
+        training_settings: the weight of these losses, and how many persons are trained.
         scores: the scores of keypoints and persons.
         heads: the other arguments of ``StandardROIHeads``.
     """
@@ -50,16 +50,14 @@ class PoseurROIHeads(StandardROIHeads):
         keypoint_stride: int,
         keypoint_head: RegionNetwork | RegionRegression,
         pose_losses: StageLosses,
-        pose_weight: float,
-        max_persons: int,
+        training_settings: RegionTrainingSettings,
         scores: Scores,
         **heads: Any,
     ) -> None:
         super().__init__(keypoint_pooler=keypoint_pooler, keypoint_head=keypoint_head, **heads)
         self.keypoint_stride = keypoint_stride
         self.pose_losses = pose_losses
-        self.pose_weight = pose_weight
-        self.max_persons = max_persons
+        self.training_settings = training_settings
         self.scores = scores
 
     @classmethod
@@ -99,8 +97,10 @@ class PoseurROIHeads(StandardROIHeads):
             "keypoint_stride": strides[0],
             "keypoint_head": network,
             "pose_losses": StageLosses.from_config(cfg),
-            "pose_weight": head_node.LOSS_WEIGHT,
-            "max_persons": max(node.QUERIES_PER_IMAGE // num_keypoints, 1),
+            "training_settings": RegionTrainingSettings(
+                weight=head_node.LOSS_WEIGHT,
+                max_persons=max(node.QUERIES_PER_IMAGE // num_keypoints, 1),
+            ),
             "scores": Scores.from_config(cfg),
         }
 
@@ -134,7 +134,7 @@ class PoseurROIHeads(StandardROIHeads):
             if len(persons):
                 persons = persons[(persons.gt_keypoints.tensor[..., 2] > 0).any(dim=1)]
             order = torch.randperm(len(persons), device=persons.proposal_boxes.device)
-            kept.append(persons[order[: self.max_persons]])
+            kept.append(persons[order[: self.training_settings.max_persons]])
         return kept
 
     def _keypoint_losses(
@@ -150,7 +150,9 @@ class PoseurROIHeads(StandardROIHeads):
             losses = self.pose_losses(stages, regions.shares(ground_truth[..., :2]))
         return reduce_losses(
             {
-                f"loss_{name}": LossTerm((errors * labeled).sum(), labeled.sum(), self.pose_weight)
+                f"loss_{name}": LossTerm(
+                    (errors * labeled).sum(), labeled.sum(), self.training_settings.weight
+                )
                 for name, errors in losses.items()  # (P, K)
             }
         )

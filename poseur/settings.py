@@ -1,4 +1,4 @@
-"""Settings of Poseur's training and inference: :class:`TrainingSettings`, :class:`InferenceSettings`."""
+"""Settings of Poseur's training and inference, on crops and on regions of Mask R-CNN."""
 
 from dataclasses import dataclass
 
@@ -18,6 +18,19 @@ class TrainingSettings:
 
     normalizer: Normalizer
     decoder_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class RegionTrainingSettings:
+    """The settings of the training on regions of Mask R-CNN.
+
+    Attributes:
+        weight: weight of the losses of keypoints.
+        max_persons: the most persons of an image whose poses are trained; they are drawn at random.
+    """
+
+    weight: float
+    max_persons: int
 
 
 @dataclass(frozen=True)

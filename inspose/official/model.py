@@ -51,9 +51,9 @@ class InsPoseOfficial(PoseEstimator):
     """InsPose as in its official code (opera), for the official checkpoint.
 
     Args:
+        trunk: predicts offsets, heatmaps and tags.
         keypoint_features: computes the map that the networks read.
         keypoint_networks: generates networks at locations and applies them to that map.
-        trunk: predicts offsets, heatmaps and tags.
         detector: FCOS with the predictions "cls" and "keypoints" and the tower "controller".
         common: the parts of every model; the backbone computes the levels of a pyramid.
     """
@@ -64,9 +64,9 @@ class InsPoseOfficial(PoseEstimator):
     def __init__(
         self,
         *,
+        trunk: PixelTrunk,
         keypoint_features: KeypointFeatures,
         keypoint_networks: KeypointNetworks,
-        trunk: PixelTrunk,
         detector: FCOSDetector,
         common: CommonParts,
     ) -> None:
