@@ -4,8 +4,8 @@ The rule of names. An image or film is called by its file name, an image of a fo
 that folder, a camera ``camera0`` and a stream by its address. Where two files would have the same name, both
 get as many of the folders above them as it takes: ``a/1.jpg`` and ``b/1.jpg``. These names are the keys in
 poses.json and for files of boxes. A drawing has the name of its image, with ``.png`` behind an ending that
-OpenCV does not write, and a drawn film the name of its film with the ending ``.mp4``. Where two drawings would
-then be the same file, ``.mp4`` or ``.png`` comes behind the whole name: ``film.avi.mp4``.
+OpenCV does not write, and a drawn film the name of its film with the ending ``.mp4``. Where two drawings
+would then be the same file, ``.mp4`` or ``.png`` comes behind the whole name: ``film.avi.mp4``.
 """
 
 import json
@@ -62,7 +62,10 @@ def plan_prediction(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder} is a file: it must be a folder")
     listed: dict[str, Source] = {}
+    roots: list[Path] = []
     for given in sources:
+        if Path(given).is_dir():
+            roots.append(Path(given).resolve())
         if folder.is_dir() and Path(given).is_dir() and folder.samefile(given):
             raise UsageError(
                 f"--output {folder} is the input folder {given}: drawings would be read as images; choose "
@@ -74,7 +77,7 @@ def plan_prediction(
     named = _distinct(list(listed.values()))
     drawings = _drawings(named)
     plan = PredictionPlan(tuple(named), folder, drawings)
-    _check_targets(plan, inputs)
+    _check_targets(plan, inputs, roots)
     return plan
 
 
@@ -140,7 +143,14 @@ def _number(names: list[str], numbered: Callable[[str, int], str]) -> None:
             taken[names[index]] += 1
 
 
-def _check_targets(plan: PredictionPlan, inputs: Iterable[Path]) -> None:
+def _check_targets(plan: PredictionPlan, inputs: Iterable[Path], roots: list[Path]) -> None:
+    """Refuses a plan that would overwrite an input, or another file beside the inputs.
+
+    Args:
+        plan: the plan.
+        inputs: other files that are read.
+        roots: the folders among the sources.
+    """
     files = [Path(source.address) for source in plan.sources if source.kind != "live"]
     sources = {identity for file in files if (identity := _identity(file))}
     others = {identity: file for file in inputs if (identity := _identity(file))}
@@ -161,7 +171,10 @@ def _check_targets(plan: PredictionPlan, inputs: Iterable[Path]) -> None:
                 f"--output {plan.folder}: {target} is read ({others[identity]}) and would be overwritten; "
                 "choose another folder"
             )
-        if drawing != POSES and _is_near(target, homes):
+        near = target.parent.resolve() in homes or any(
+            target.resolve().is_relative_to(root) for root in roots
+        )
+        if drawing != POSES and near:
             earlier = _earlier_drawings(plan.folder) if earlier is None else earlier
             if drawing not in earlier:
                 raise UsageError(
@@ -177,11 +190,6 @@ def _identity(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_near(target: Path, homes: set[Path]) -> bool:
-    """Whether a file lies in a folder of inputs, or in a folder there."""
-    return any(folder in homes for folder in target.resolve().parents)
 
 
 def _earlier_drawings(folder: Path) -> set[str]:
