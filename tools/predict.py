@@ -71,7 +71,7 @@ def main() -> int | None:
         print(f"nothing was found: no person has a score of {options.threshold} (--threshold) or more")
     if summary.failures:
         print(
-            f"predict.py: {len(summary.failures)} failures:", *summary.failures, sep="\n  ", file=sys.stderr
+            f"predict.py: {len(summary.failures)} failed:", *summary.failures, sep="\n  ", file=sys.stderr
         )
         return 1
     return None

@@ -120,38 +120,44 @@ def predict_sources(
         failures.append(message)
         logger.warning(message)
 
+    def predict_source(source: Source, progress: tqdm) -> bool:
+        """Whether to go on with the next source."""
+        frames = source.read(predictor.max_pixels)
+        while (frame := _next(frames, fail)) is not None:
+            progress.update()
+            poses = _predict(predictor, frame, find_boxes, fail)
+            if poses is None:
+                continue
+            poses = poses[poses.scores >= threshold]
+            drawing = _draw(frame, poses, skeleton, fail)
+            try:
+                writer.write(frame, poses, drawing)
+            except (OSError, ValueError) as error:
+                fail(str(error))
+            if show and drawing is not None and _stopped_in_window(drawing):
+                return False
+        return True
+
     with PredictionWriter(folder, skeleton, plan.drawings) as writer, tqdm(unit="image") as progress:
         for source in plan.sources:
-            frames = source.read(predictor.max_pixels)
-            while (frame := _next(frames, source, fail)) is not None:
-                progress.update()
-                poses = _predict(predictor, frame, find_boxes, fail)
-                writer.failed = bool(failures)
-                if poses is None:
-                    continue
-                poses = poses[poses.scores >= threshold]
-                drawing = _draw(frame, poses, skeleton, fail)
-                try:
-                    writer.write(frame, poses, drawing)
-                except (OSError, ValueError) as error:
-                    fail(str(error))
-                if show and drawing is not None and _stopped_in_window(drawing):
+            try:
+                if not predict_source(source, progress):
                     break
-            writer.failed = bool(failures)
+            except KeyboardInterrupt:
+                if source.kind != "live":  # the usual way to stop a camera
+                    raise
+        writer.failed = bool(failures)
     people = sum(len(record["people"]) for record in writer.records)
     return PredictionSummary(people, len(writer.records), tuple(failures))
 
 
-def _next(frames: Iterator[SourceImage], source: Source, fail: Callable[[str], None]) -> SourceImage | None:
+def _next(frames: Iterator[SourceImage], fail: Callable[[str], None]) -> SourceImage | None:
     """The next image of a source; None after the last, and after an error, which is reported."""
     try:
         return next(frames, None)
     except (OSError, ValueError) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        if source.kind != "live":  # the usual way to stop a camera
-            raise
-    return None
+        return None
 
 
 def _predict(

@@ -5,6 +5,8 @@ import re
 import runpy
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -101,7 +103,7 @@ def test_a_broken_image_is_reported_and_the_others_follow(predict, tmp_path, cap
     assert end.value.code == 1
     output = capsys.readouterr()
     assert "1 people in 2 images" in output.out
-    assert re.search(r"predict\.py: 1 failures:\n  image .*0\.png cannot be read", output.err)
+    assert re.search(r"predict\.py: 1 failed:\n  image .*0\.png cannot be read", output.err)
     poses = json.loads((tmp_path / "out" / "poses.json").read_text())
     assert [record["name"] for record in poses] == ["1.png", "2.png"]
     # A run that fails wholly leaves the file as it is.
@@ -153,3 +155,29 @@ def test_an_image_too_thin_for_the_detector_is_named(predict, tmp_path, capsys):
     assert re.search(
         r"image thin\.png: it is 3000 wide and 1 high, .*1333 wide and 0 high", capsys.readouterr().err
     )
+
+
+def test_an_interrupted_camera_ends_as_usual(predict, tmp_path, monkeypatch):
+    class Camera:
+        def __init__(self, address):
+            self.images = 0
+
+        def isOpened(self):  # noqa: N802  (OpenCV's name)
+            return True
+
+        def get(self, key):
+            return 10.0
+
+        def read(self):
+            self.images += 1
+            if self.images == 3:
+                raise KeyboardInterrupt
+            return True, np.zeros((48, 64, 3), np.uint8)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.chdir(tmp_path)
+    records = predict(*detector(tmp_path), "--input", "0")
+    assert [(record["name"], record["number"]) for record in records] == [("camera0", 0), ("camera0", 1)]
