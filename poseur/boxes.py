@@ -17,6 +17,7 @@ from detectron2.structures import BoxMode
 from detectron2.utils import comm
 
 from posecore.config.options import choice
+from posecore.data.images import MAX_PIXELS
 from posecore.data.mapper import MARGIN, read_rgb
 from posecore.data.person_boxes import PersonBoxes, read_detections
 from posecore.inference.predictor import Predictor
@@ -147,16 +148,21 @@ class DetectorBoxes(BoxSource):
     Attributes:
         load_detector: loads a model of this project or of Detectron2 whose class 0 is persons.
         check_detector: raises FileNotFoundError or ValueError where what the detector needs is missing.
+        max_pixels: as for :func:`posecore.data.images.read_image`.
     """
 
     load_detector: Callable[[], Predictor]
     check_detector: Callable[[], None]
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
         self.check(dataset)
         detector = self.load_detector()
         rank, size = comm.get_rank(), comm.get_world_size()
-        own = [PersonBoxes.from_instances(detector(read_rgb(image))) for image in images[rank::size]]
+        own = [
+            PersonBoxes.from_instances(detector(read_rgb(image, self.max_pixels)))
+            for image in images[rank::size]
+        ]
         shares = comm.all_gather(own)
         return [shares[index % size][index // size] for index in range(len(images))]
 

@@ -14,6 +14,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor
 
 from posecore.config.options import choice
+from posecore.data.images import MAX_PIXELS, pixel_limit
 from posecore.data.mapper import IMAGE_FORMATS, ImageFormat, as_tensor, read_rgb
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, register_samples
@@ -46,6 +47,7 @@ class PersonCropSamples(Samples):
         image_format: order of the crops' channels, "BGR" or "RGB".
         min_keypoints: labeled keypoints that a training person must have; one is needed anyway.
         min_score: boxes with a lower score are not cut out in evaluation.
+        max_pixels: as for :func:`posecore.data.images.read_image`.
     """
 
     same_shape = True
@@ -63,6 +65,7 @@ class PersonCropSamples(Samples):
         image_format: ImageFormat,
         min_keypoints: int,
         min_score: float,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._geometry = geometry
         self._skeleton = skeleton
@@ -73,6 +76,7 @@ class PersonCropSamples(Samples):
         self._image_format = image_format
         self._min_keypoints = min_keypoints
         self._min_score = min_score
+        self._max_pixels = max_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PersonCropSamples":
@@ -98,6 +102,7 @@ class PersonCropSamples(Samples):
             "detector": lambda: DetectorBoxes(
                 load_detector=partial(load_predictor, *detector, cfg.MODEL.DEVICE),
                 check_detector=partial(check_detector_files, *detector),
+                max_pixels=pixel_limit(cfg),
             ),
         }
         return cls(
@@ -110,6 +115,7 @@ class PersonCropSamples(Samples):
             image_format=choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
             min_score=node.MIN_SCORE,
+            max_pixels=pixel_limit(cfg),
         )
 
     def train_records(self, images: list[dict]) -> list[dict]:
@@ -134,7 +140,7 @@ class PersonCropSamples(Samples):
         return self._person(record, (), ())
 
     def test_sample(self, record: dict) -> dict[str, Any]:
-        return _origin(record) | self.sample(read_rgb(record), record["people"])
+        return _origin(record) | self.sample(read_rgb(record, self._max_pixels), record["people"])
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
         """
@@ -154,7 +160,7 @@ class PersonCropSamples(Samples):
     def _person(
         self, record: dict, region_changes: Sequence[RegionChange], pixel_changes: Sequence[PixelChange]
     ) -> dict[str, Any]:
-        image = read_rgb(record)
+        image = read_rgb(record, self._max_pixels)
         keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)
         keypoints = self._geometry.in_image(keypoints)
         region = self._geometry.region(record["box"])

@@ -44,7 +44,7 @@ def attention(options: argparse.Namespace) -> None:
         raise ValueError("--cells needs x and y of every point")
     points = list(zip(options.cells[::2], options.cells[1::2], strict=True))
     cfg, model = load_model(options.config_file, options.opts, POET)
-    image = next(iter(read_images(options.input))).image
+    image = next(iter(read_images(options.input, cfg.INPUT.MAX_PIXELS))).image
     maps = draw_attention(
         model, build_samples(cfg), image, points, threshold=options.threshold, columns=options.columns
     )

@@ -5,7 +5,11 @@
 
 The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
 a list with, per image, its name, its number in the video, and per person the score, the box
-(x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
+(x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels. Images of the same
+name in different folders are called by these too: a/1.jpg, b/1.jpg. A drawing that would overwrite an input
+is refused before anything is read. The output folder may lie in an input folder; what is in it is no input.
+
+An image that cannot be read is reported and the others follow; the exit status is then 1.
 
 A model that looks at one person at a time (Poseur) needs their boxes: from a detector, any model of this
 project or of Detectron2 (--detector-config, --detector-weights), or from a file (--boxes), which is a
@@ -14,6 +18,8 @@ without its ending, or the number that this name is.
 """
 
 import argparse
+import math
+import sys
 from pathlib import Path
 
 from posecore.engine.command_line import run_tool
@@ -21,13 +27,16 @@ from posecore.inference.image_boxes import ImageBoxes
 from posecore.inference.predict import DetectorFiles, build_predictor, predict_sources
 
 
-def main() -> None:
+def main() -> int | None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config-file", required=True, help="the model's configuration")
     parser.add_argument(
-        "--input", nargs="+", required=True, help="images, folders, videos, or a camera's number"
+        "--input",
+        nargs="+",
+        required=True,
+        help="images, folders, videos, streams (rtsp://, http://), or a camera's number",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a person (default 0.3)")
@@ -41,13 +50,15 @@ def main() -> None:
         parser.error("--detector-config and --detector-weights go together")
     if options.detector_config and options.boxes:
         parser.error("boxes come from --boxes or from --detector-config, not from both")
+    if not math.isfinite(options.threshold):
+        parser.error(f"--threshold must be a finite number, not {options.threshold}")
     detector = None
     if options.detector_config:
         detector = DetectorFiles(options.detector_config, options.detector_weights)
     predictor = build_predictor(
         options.config_file, options.opts, detector=detector, boxes_given=bool(options.boxes)
     )
-    num_people, num_images = predict_sources(
+    summary = predict_sources(
         predictor,
         options.input,
         options.output,
@@ -55,7 +66,13 @@ def main() -> None:
         find_boxes=ImageBoxes.read(options.boxes) if options.boxes else None,
         show=options.show,
     )
-    print(f"{num_people} people in {num_images} images: {options.output}")
+    print(f"{summary.num_people} people in {summary.num_images} images: {options.output}")
+    if summary.num_images and not summary.num_people:
+        print(f"nothing was found: no person has a score of {options.threshold} (--threshold) or more")
+    if summary.failures:
+        print(f"predict.py: {len(summary.failures)} failed:", *summary.failures, sep="\n  ", file=sys.stderr)
+        return 1
+    return None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from poet.analysis.matched import MatchedPersons, matched_persons
 from poet.poet import POET
-from posecore.visualization.images import as_rgb
+from posecore.visualization.images import as_rgb, write_figure
 
 # Shifts of more diagonals are not shown.
 LIMIT = 1.0
@@ -63,7 +63,7 @@ def plot_centers(cfg: CfgNode, model: POET, file: Path, *, num_images: int | Non
         ylabel="y, box diagonals",
         title="Predicted minus ground-truth center",
     )
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure)
     upper_left = (every < 0).all(axis=1).mean()
     x, y = np.median(every, axis=0)
     return f"{len(every)} persons, median shift ({x:+.3f}, {y:+.3f}), {upper_left:.0%} up and left"

@@ -13,6 +13,7 @@ from posecore.config.options import choice
 from posecore.data import build_test_loader, register_definitions
 from posecore.evaluation import COCOPoseEvaluator
 from posecore.evaluation.coco import BACKENDS
+from posecore.visualization.images import write_figure
 
 METRICS = ("AP", "AP50", "AP75")
 
@@ -59,7 +60,7 @@ def plot_layers(metrics: list[dict[str, float]], file: Path) -> str:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure)
     lines = [f"{'layer':6}" + "".join(f"{name:>8}" for name in METRICS)]
     for number, values in zip(numbers, metrics, strict=True):
         lines.append(f"{number:<6}" + "".join(f"{values[name]:8.1f}" for name in METRICS))

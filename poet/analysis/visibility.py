@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from poet.analysis.matched import matched_persons
 from poet.poet import POET
+from posecore.visualization.images import write_figure
 
 # By COCO's v.
 FLAGS = ("not labeled", "hidden", "visible")
@@ -44,7 +45,7 @@ def plot_visibility(cfg: CfgNode, model: POET, file: Path, *, num_images: int | 
         range(1, len(by_flag) + 1), [f"{name}\n{len(values)}" for name, values in by_flag.items()]
     )
     axes.set(ylabel="predicted visibility", ylim=(0, 1))
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure)
     return "\n".join(
         f"{name:14}{len(values):8} keypoints, median {values.median():.3f}"
         for name, values in by_flag.items()

@@ -26,6 +26,7 @@ from posecore.config import get_cfg
 from posecore.config.repository import CONFIGS
 from posecore.modeling.fcos.detector import FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead
+from posecore.visualization.images import write_figure
 
 PEER = "Keypoint R-CNN R-50-FPN"
 STEM_SCALE = 1e-4
@@ -198,7 +199,7 @@ def plot_times(times: dict[tuple[str, int], float], file: Path) -> None:
     axes.set(xlabel="persons in the image", ylabel="milliseconds", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(file, dpi=110)
+    write_figure(file, figure)
 
 
 def _scale_stem(model: nn.Module) -> nn.Module:

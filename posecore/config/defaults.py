@@ -10,6 +10,8 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 METHODS = "posecore.methods"
+# Twice Pillow's MAX_IMAGE_PIXELS, above which Pillow itself refuses an image.
+MAX_PIXELS = 178_956_970
 
 
 def get_cfg() -> CfgNode:
@@ -46,6 +48,9 @@ def _add_data(cfg: CfgNode) -> None:
 
     # What a sample is made of: "images", or a kind that a method registers (Poseur's "person_crops").
     cfg.INPUT.SAMPLES = "images"
+    # Image files of more pixels than this are refused, because small files may claim enormous sizes
+    # ("decompression bombs"). The default is Pillow's limit; 0 lifts it.
+    cfg.INPUT.MAX_PIXELS = MAX_PIXELS
     # Boxes of the persons in training: "keypoints" (the smallest rectangle around the labeled keypoints, one
     # pixel wider on each side; a person without any is background), "annotated", or
     # "keypoints_or_annotated" (the smallest rectangle itself; for a person without any, the annotated box).

@@ -2,6 +2,7 @@
 
 datasets      datasets by name, and files that define more of them
 built_in      the datasets that are known by their names
+images        the reader of image files
 formats       readers of annotation formats: COCO, CrowdPose, COCO-WholeBody, MPII
 augment       augmentations of training images
 mapper        from a dataset dict to a sample of an image
@@ -23,6 +24,7 @@ from posecore.data.datasets import (
     resolve_dataset,
 )
 from posecore.data.formats.coco import read_coco
+from posecore.data.images import image_size, read_image
 from posecore.data.loader import (
     build_labeled_loader,
     build_test_loader,
@@ -46,11 +48,13 @@ __all__ = [
     "build_train_loader",
     "dataset_format",
     "dataset_metadata",
+    "image_size",
     "labeled_records",
     "load_dataset",
     "read_coco",
     "read_dataset",
     "read_detections",
+    "read_image",
     "register",
     "register_definitions",
     "register_samples",

@@ -91,6 +91,17 @@ class CropShare(T.Augmentation):
         return T.CropTransform(left, top, size[1], size[0])
 
 
+class EmptyImageError(ValueError):
+    """A resize would leave no pixels of an image."""
+
+
+class ResizeShortestEdge(T.ResizeShortestEdge):
+    """Detectron2's resize of the shorter side, for an image that keeps a pixel."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        return _not_empty(super().get_transform(image))
+
+
 class ResizeRoundingDown(T.ResizeShortestEdge):
     """Detectron2's resize of the shorter side, with the longer one rounded down as in torchvision and DETR.
 
@@ -109,7 +120,7 @@ class ResizeRoundingDown(T.ResizeShortestEdge):
             side = round(self.max_size * shorter / longer)
         other = int(side * longer / shorter)
         new = (side, other) if height <= width else (other, side)
-        return T.ResizeTransform(height, width, *new, self.interp)
+        return _not_empty(T.ResizeTransform(height, width, *new, self.interp))
 
 
 class BlackCells(T.Transform):
@@ -148,7 +159,7 @@ class CoarseDropout(T.Augmentation):
 
 
 # The options of INPUT.RESIZE_ROUNDING.
-RESIZES = {"nearest": T.ResizeShortestEdge, "down": ResizeRoundingDown}
+RESIZES = {"nearest": ResizeShortestEdge, "down": ResizeRoundingDown}
 
 
 def evaluation_resize(cfg: CfgNode) -> T.Augmentation:
@@ -194,6 +205,20 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         if strength > 0:
             steps.append(change(1 - strength, 1 + strength))
     return steps
+
+
+def _not_empty(resize: T.Transform) -> T.Transform:
+    """The resize itself.
+
+    Raises:
+        EmptyImageError: it would make a side of an image 0.
+    """
+    if isinstance(resize, T.ResizeTransform) and min(resize.new_h, resize.new_w) < 1:
+        raise EmptyImageError(
+            f"it is {resize.w} wide and {resize.h} high, and the resize of INPUT or TEST.AUG would make it "
+            f"{resize.new_w} wide and {resize.new_h} high; crop it, or raise the greatest size (MAX_SIZE)"
+        )
+    return resize
 
 
 def flip_steps(cfg: CfgNode, flip: Step) -> list[Step]:

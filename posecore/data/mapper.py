@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
 
 from posecore.config.options import choice
-from posecore.data.augment import build_augmentations
+from posecore.data.augment import EmptyImageError, build_augmentations
+from posecore.data.images import MAX_PIXELS, pixel_limit, read_image
 from posecore.structures.boxes import keypoint_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
@@ -104,6 +104,7 @@ class PoseMapper:
         skeleton: Skeleton,
         boxes: BoxRule,
         image_format: ImageFormat,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """
         Args:
@@ -112,6 +113,7 @@ class PoseMapper:
             skeleton: defines which keypoints a flip swaps.
             boxes: chooses the boxes of persons.
             image_format: order of the sample's channels.
+            max_pixels: as for :func:`posecore.data.images.read_image`.
         """
         self.labeled = labeled
         # The first step changes nothing: after it, annotations outside the original image are removed.
@@ -119,6 +121,7 @@ class PoseMapper:
         self.skeleton = skeleton
         self._choose_boxes = boxes
         self.image_format = image_format
+        self.max_pixels = max_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -134,19 +137,23 @@ class PoseMapper:
             "skeleton": load_skeleton(cfg.DATASETS.SKELETON),
             "boxes": choice(cfg, "INPUT.BOXES", BOX_RULES),
             "image_format": choice(cfg, "INPUT.FORMAT", IMAGE_FORMATS),
+            "max_pixels": pixel_limit(cfg),
         }
 
     def __call__(self, dataset_dict: dict) -> dict:
         """
         Raises:
-            FileNotFoundError, ValueError: the image is missing, broken or of another size than stated in
-                the dataset; the message names it.
+            FileNotFoundError, ValueError: the image is missing, broken, of another size than stated in the
+                dataset, or too thin for a resize; the message names it.
         """
-        augmented = T.AugInput(read_rgb(dataset_dict))
+        augmented = T.AugInput(read_rgb(dataset_dict, self.max_pixels))
         people = self._people(dataset_dict) if self.labeled else _no_people(self.skeleton)
         augmented.boxes = people.boxes
         for augmentation in self.augmentations:
-            transform = augmentation(augmented)
+            try:
+                transform = augmentation(augmented)
+            except EmptyImageError as error:
+                raise ValueError(f"image {dataset_dict['file_name']}: {error}") from error
             # After each step, because a point outside the image must not come back by a later step.
             size = augmented.image.shape[:2]
             augmented.boxes = augmented.boxes.clip(0, size[::-1] * 2)
@@ -200,19 +207,14 @@ def as_tensor(image: np.ndarray, image_format: ImageFormat) -> torch.Tensor:
     return torch.from_numpy(ordered.transpose(2, 0, 1).copy())
 
 
-def read_rgb(dataset_dict: dict) -> np.ndarray:
-    """The image of a dataset dict, (H, W, 3) uint8.
+def read_rgb(dataset_dict: dict, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image of a dataset dict, (H, W, 3) uint8 (:func:`posecore.data.images.read_image`).
 
     Raises:
         FileNotFoundError, ValueError: it is missing, broken or of another size than stated in the dict.
     """
     file_name = dataset_dict["file_name"]
-    try:
-        image = detection_utils.read_image(file_name, "RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"image {file_name} does not exist") from error
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises at broken files
-        raise ValueError(f"image {file_name} cannot be read: {error}") from error
+    image = read_image(file_name, max_pixels)
     stated = dataset_dict["height"], dataset_dict["width"]
     if image.shape[:2] != stated:
         raise ValueError(

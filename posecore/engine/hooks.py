@@ -1,5 +1,6 @@
 """Hooks of the training loop that Detectron2 does not have: checkpoints, evaluation, progress bar, plots."""
 
+import logging
 import math
 import sys
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from tqdm import tqdm
 
 from posecore.engine.results import finite_metrics
 from posecore.visualization.curves import plot_training
+
+logger = logging.getLogger(__name__)
 
 
 class SaveCheckpoint(HookBase):
@@ -92,4 +95,17 @@ class PlotCurves(HookBase):
 
     def after_train(self) -> None:
         if self.trainer.start_iter < self.trainer.max_iter <= self.trainer.iter:
-            plot_training(self._metrics_json, self._out_png)
+            try:
+                plot_training(self._metrics_json, self._out_png)
+            except Exception as error:  # Whatever goes wrong here, a plot must not cost the results.
+                logger.warning("the curves %s are not plotted: %s", self._out_png, error)
+
+
+def end_last_line(metrics_json: Path) -> None:
+    """Ends the last line of a file that was cut, so that those of a resumed training stay apart from it."""
+    if not metrics_json.is_file() or not metrics_json.stat().st_size:
+        return
+    with metrics_json.open("rb+") as file:
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -23,7 +23,7 @@ from posecore.config.options import choice
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.engine import random_state
 from posecore.engine.evaluate import evaluate
-from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
+from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint, end_last_line
 from posecore.engine.solver import (
     build_gradient_clipper,
     build_lr_scheduler,
@@ -206,6 +206,7 @@ class Trainer(TrainerBase):
         metrics = self._output_dir / "metrics.json"
         if self.start_iter == 0:
             _rename_existing(metrics)
+        end_last_line(metrics)
         writers = [
             CommonMetricPrinter(self.max_iter),
             JSONWriter(str(metrics)),

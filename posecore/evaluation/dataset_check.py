@@ -132,11 +132,19 @@ def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_ima
         labeled=False, augmentations=[], skeleton=skeleton, boxes=annotated_boxes, image_format="RGB"
     )
     chosen = np.linspace(0, len(dicts) - 1, min(num_images, len(dicts))).round().astype(int)
+    plain = []
     for index in chosen:
         try:
-            mapper(dicts[index])
+            image = mapper(dicts[index])["image"]
+            if (image == image[:, :1, :1]).all():
+                plain.append(dicts[index]["file_name"])
         except ValueError as error:
             report.errors.append(str(error))
+    if plain:
+        report.warnings.append(
+            f"{len(plain)} of {len(chosen)} images have one single color: {_some(plain)}; "
+            "were they written, or converted to 8 bits, by mistake?"
+        )
     report.facts.append(f"{len(chosen)} images opened")
 
 

@@ -1,18 +1,21 @@
 """Draws the poses and the ground truth of the first images of a dataset: :class:`Previews`."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data.detection_utils import read_image
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
-from PIL import Image
 
+from posecore.data.images import read_image
 from posecore.structures.skeleton import Skeleton
+from posecore.visualization.images import write_image
 from posecore.visualization.poses import draw_poses, grid
+
+logger = logging.getLogger(__name__)
 
 # The score above which poses are drawn.
 MIN_SCORE = 0.3
@@ -48,10 +51,16 @@ class Previews(DatasetEvaluator):
     def evaluate(self) -> None:
         parts = comm.gather(self._found)
         found = {image_id: instances for part in parts for image_id, instances in part.items()}
+        try:
+            self._draw(found)
+        except Exception as error:  # Whatever goes wrong here, a drawing must not cost the results.
+            logger.warning("the previews %s are not drawn: %s", self._out_png, error)
+
+    def _draw(self, found: dict[int, Instances]) -> None:
         drawings, captions = [], []
         for image_id in (image_id for image_id in self._records if image_id in found):
             record = self._records[image_id]
-            image = read_image(record["file_name"], "RGB")
+            image = read_image(record["file_name"], max_pixels=0)  # The evaluation has read it.
             scale = SIDE / max(image.shape[:2])
             name = Path(record["file_name"]).name
             if "annotations" in record:
@@ -61,7 +70,7 @@ class Previews(DatasetEvaluator):
             captions.append(f"{name}: found")
         if drawings:
             self._out_png.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(grid(drawings, columns=4, captions=captions)).save(self._out_png)
+            write_image(self._out_png, grid(drawings, columns=4, captions=captions))
 
     def _ground_truth(self, record: dict[str, Any]) -> Instances:
         people = [person for person in record["annotations"] if person["num_keypoints"] > 0]

@@ -1,7 +1,8 @@
 """Boxes of persons from a file, for images by their names (:class:`ImageBoxes`)."""
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from posecore.config.merge import UsageError
 from posecore.data import PersonBoxes, read_detections
-from posecore.inference.video import SourceImage
+from posecore.inference.video import Source, SourceImage
 
 # How many of a file's images an error message names.
 _NAMED = 5
@@ -37,36 +38,98 @@ class ImageBoxes:
         Raises:
             FileNotFoundError, ValueError: the file is missing, or is neither; names it.
         """
-        content = json.loads(file.read_bytes()) if file.is_file() else None
-        if isinstance(content, list) and any("people" in item for item in content):
-            people = {(item["name"], item["number"]): _person_boxes(item["people"]) for item in content}
-            return cls(file, people, by_image_id=False)
+        try:
+            content = json.loads(file.read_bytes()) if file.is_file() else None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file} is not valid JSON (is it truncated?): {error}") from error
+        if isinstance(content, list) and any(isinstance(item, dict) and "people" in item for item in content):
+            return cls(file, dict(_poses(file, content)), by_image_id=False)
         return cls(file, read_detections(file), by_image_id=True)
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Checks before a prediction that the file knows its images.
+
+        Raises:
+            UsageError: the file has detections of images and a source is a video, an image is not in the
+                file, none of them is, or two images would get the same boxes.
+        """
+        if not self.by_image_id:
+            known = {name for name, _ in self.boxes}
+            for source in sources:
+                if source.name not in known:
+                    raise self._unknown(source.name)
+            return
+        users = defaultdict(list)
+        for source in sources:
+            if source.kind != "image":
+                raise UsageError(
+                    f"--boxes: {self.file} has detections by image_id, which do not fit the video {source}; "
+                    "give the poses.json of a prediction on it"
+                )
+            users[self._key(source.name)].append(source.name)
+        matched = {key: names for key, names in users.items() if key in self.boxes}
+        if sources and not matched:
+            raise self._unknown(Path(sources[0].name).stem)
+        for key, names in matched.items():
+            if len(names) > 1:
+                raise UsageError(
+                    f"--boxes: images {names[0]} and {names[1]} would both get the boxes of image_id {key!r} "
+                    f"of {self.file}; predict them one by one, or give a poses.json"
+                )
+        for source in sources:
+            self._of_image(source.name)
 
     def __call__(self, frame: SourceImage) -> PersonBoxes:
         """The boxes of an image.
 
-        An image_id is the image's name without its ending, or the number that this name is.
+        An image_id is the image's name without its ending, or the number that this name is. Where the file
+        has the name as text, this comes first.
 
         Raises:
             UsageError: the file does not know the image.
         """
-        if not self.by_image_id:
-            return self._find((frame.name, frame.number))
-        stem = Path(frame.name).stem
-        if stem.isdigit():
-            # Detectors write nothing for an image without persons.
-            return self.boxes.get(int(stem), PersonBoxes(np.zeros((0, 4)), np.zeros(0)))
-        return self._find(stem)
-
-    def _find(self, key: Any) -> PersonBoxes:
+        if self.by_image_id:
+            return self._of_image(frame.name)
+        key = frame.name, frame.number
         if key not in self.boxes:
-            raise UsageError(
-                f"--boxes: {self.file} has nothing of image {key}; it has {list(self.boxes)[:_NAMED]}"
-            )
+            raise self._unknown(key)
         return self.boxes[key]
 
+    def _of_image(self, name: str) -> PersonBoxes:
+        key = self._key(name)
+        if key in self.boxes:
+            return self.boxes[key]
+        if isinstance(key, int):
+            # Detectors write nothing for an image without persons.
+            return PersonBoxes(np.zeros((0, 4)), np.zeros(0))
+        raise self._unknown(key)
 
-def _person_boxes(people: list[dict[str, Any]]) -> PersonBoxes:
-    boxes = np.array([person["box"] for person in people], dtype=float).reshape(-1, 4)
-    return PersonBoxes(boxes, np.array([person["score"] for person in people], dtype=float))
+    def _key(self, name: str) -> str | int:
+        """The image_id of an image: of those it may have, the first that the file has, else the last."""
+        path = Path(name)
+        keys: list[str | int] = [str(path.with_suffix("")), path.stem]
+        if path.stem.isascii() and path.stem.isdecimal():
+            keys.append(int(path.stem))
+        return next((key for key in keys if key in self.boxes), keys[-1])
+
+    def _unknown(self, image: Any) -> UsageError:
+        some = list(self.boxes)[:_NAMED]
+        return UsageError(f"--boxes: {self.file} has nothing of image {image}; it has {some}")
+
+
+def _poses(file: Path, records: list[Any]) -> Iterator[tuple[tuple[str, int | None], PersonBoxes]]:
+    """The keys and boxes of a poses.json."""
+    for index, record in enumerate(records):
+        try:
+            people = record["people"]
+            boxes = np.array([person["box"] for person in people], dtype=float).reshape(len(people), 4)
+            scores = np.array([person["score"] for person in people], dtype=float)
+            key = record["name"], record["number"]
+            if not isinstance(key[0], str) or not (key[1] is None or type(key[1]) is int):
+                raise ValueError(f"name must be text and number a number or null, not {key}")
+            yield key, PersonBoxes(boxes, scores)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{file}: record {index} must have name, number and people with box and score, as poses.json "
+                f"has them: {error!r}"
+            ) from error

@@ -1,20 +1,27 @@
 """Finds the poses in files, folders, videos or of a camera, and writes them (:func:`predict_sources`)."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
+import torch
+from detectron2.structures import Instances
 from tqdm import tqdm
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
-from posecore.data import PersonBoxes
+from posecore.inference.image_boxes import ImageBoxes
+from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
 from posecore.inference.predictor import Predictor
-from posecore.inference.video import SourceImage, read_images
+from posecore.inference.video import Source, SourceImage
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.poses import draw_poses
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,42 +67,136 @@ def build_predictor(
     return predictor
 
 
+@dataclass(frozen=True)
+class PredictionSummary:
+    """What a prediction has done.
+
+    Attributes:
+        num_people: found in all images.
+        num_images: that were predicted.
+        failures: a message for every image or video that could not be read, predicted or drawn as a whole.
+    """
+
+    num_people: int
+    num_images: int
+    failures: tuple[str, ...]
+
+
 def predict_sources(
     predictor: Predictor,
     sources: Iterable[str],
     folder: Path,
     *,
     threshold: float = 0.3,
-    find_boxes: Callable[[SourceImage], PersonBoxes] | None = None,
+    find_boxes: ImageBoxes | None = None,
     show: bool = False,
-) -> tuple[int, int]:
+) -> PredictionSummary:
     """Predicts the images of all sources and writes drawings, films and poses.json.
+
+    All files are planned before the first is read (:func:`posecore.inference.plan.plan_prediction`). An image
+    that cannot be read or predicted is logged and counted, and the others follow.
 
     Args:
         predictor: the model.
-        sources: images, folders, videos or numbers of cameras (:func:`posecore.inference.video.read_images`).
+        sources: images, folders, videos, streams or numbers of cameras
+            (:func:`posecore.inference.video.list_sources`).
         folder: where the files go (:class:`PredictionWriter`).
         threshold: least score of a person.
         find_boxes: the persons' boxes of an image; None where the model or its detector finds them.
         show: whether drawings are shown in a window too, in which q stops.
 
-    Returns:
-        The number of people and the number of images.
-
     Raises:
-        FileNotFoundError, ValueError: a source is missing or broken; earlier images are written.
+        FileNotFoundError, ValueError: a source is missing, or boxes or output do not fit the sources; nothing
+            is written.
     """
     skeleton = predictor.model.skeleton
     assert isinstance(skeleton, Skeleton)
-    frames = (frame for source in sources for frame in read_images(source))
-    with PredictionWriter(folder, skeleton) as writer:
-        for frame in tqdm(frames, unit="image"):
-            poses = predictor(frame.image, find_boxes(frame) if find_boxes else None)
+    plan = plan_prediction(sources, folder, inputs=[find_boxes.file] if find_boxes else [])
+    if find_boxes:
+        find_boxes.check(plan.sources)
+    failures: list[str] = []
+
+    def fail(message: str) -> None:
+        failures.append(message)
+        logger.warning(message)
+
+    def predict_source(source: Source, progress: tqdm) -> bool:
+        """Whether to go on with the next source."""
+        frames = source.read(predictor.max_pixels)
+        while (frame := _next(frames, fail)) is not None:
+            progress.update()
+            poses = _predict(predictor, frame, find_boxes, fail)
+            if poses is None:
+                continue
             poses = poses[poses.scores >= threshold]
-            drawing = draw_poses(frame.image, poses, skeleton)
-            writer.write(frame, poses, drawing)
-            if show:
-                cv2.imshow("posecore", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
-                if cv2.waitKey(1) == ord("q"):
+            drawing = _draw(frame, poses, skeleton, fail)
+            try:
+                writer.write(frame, poses, drawing)
+            except (OSError, ValueError) as error:
+                fail(str(error))
+            if show and drawing is not None and _stopped_in_window(drawing):
+                return False
+        return True
+
+    with PredictionWriter(folder, skeleton, plan.drawings) as writer, tqdm(unit="image") as progress:
+        for source in plan.sources:
+            try:
+                if not predict_source(source, progress):
                     break
-    return sum(len(record["people"]) for record in writer.records), len(writer.records)
+            except KeyboardInterrupt:
+                if source.kind != "live":  # the usual way to stop a camera
+                    raise
+        writer.failed = bool(failures)
+    people = sum(len(record["people"]) for record in writer.records)
+    return PredictionSummary(people, len(writer.records), tuple(failures))
+
+
+def _next(frames: Iterator[SourceImage], fail: Callable[[str], None]) -> SourceImage | None:
+    """The next image of a source; None after the last, and after an error, which is reported."""
+    try:
+        return next(frames, None)
+    except (OSError, ValueError) as error:
+        fail(str(error))
+        return None
+
+
+def _predict(
+    predictor: Predictor, frame: SourceImage, find_boxes: ImageBoxes | None, fail: Callable[[str], None]
+) -> Instances | None:
+    """The poses of an image; None after an error, which is reported."""
+    boxes = find_boxes(frame) if find_boxes else None
+    try:
+        return predictor(frame.image, boxes)
+    except (ValueError, torch.OutOfMemoryError) as error:
+        fail(f"image {_label(frame)}: {error}")
+        return None
+
+
+def _draw(
+    frame: SourceImage, poses: Instances, skeleton: Skeleton, fail: Callable[[str], None]
+) -> np.ndarray | None:
+    """The drawing of an image; None after an error, which is reported, because poses matter more."""
+    try:
+        return draw_poses(frame.image, poses, skeleton)
+    except Exception as error:
+        fail(f"image {_label(frame)} cannot be drawn: {error}")
+        return None
+
+
+def _label(frame: SourceImage) -> str:
+    return frame.name if frame.number is None else f"{frame.number} of {frame.name}"
+
+
+def _stopped_in_window(drawing: np.ndarray) -> bool:
+    """Shows a drawing; whether q was pressed.
+
+    Raises:
+        UsageError: this OpenCV has no windows.
+    """
+    try:
+        cv2.imshow("posecore", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
+        return cv2.waitKey(1) == ord("q")
+    except cv2.error as error:
+        raise UsageError(
+            "--show needs a screen, and opencv-python instead of opencv-python-headless"
+        ) from error

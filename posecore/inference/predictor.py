@@ -13,6 +13,7 @@ from torch import nn
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
+from posecore.data.images import MAX_PIXELS, pixel_limit
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
 from posecore.modeling.tta import with_tta
@@ -27,6 +28,7 @@ class Predictor:
         samples: makes the model's inputs of images.
         detector: finds the persons (class 0) for a top-down model; it need not find poses. None where boxes
             are given with the images, or not needed.
+        max_pixels: INPUT.MAX_PIXELS, for those that read images to predict.
 
     Example::
 
@@ -37,10 +39,17 @@ class Predictor:
         poses.pred_keypoints, poses.scores
     """
 
-    def __init__(self, model: nn.Module, samples: Samples, detector: "Predictor | None" = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: Samples,
+        detector: "Predictor | None" = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.model = model.eval()
         self.samples = samples
         self.detector = detector
+        self.max_pixels = max_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
@@ -48,7 +57,7 @@ class Predictor:
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
-        return cls(model, build_samples(cfg), detector)
+        return cls(model, build_samples(cfg), detector, pixel_limit(cfg))
 
     def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
         """The poses of one image, in its pixels; on the CPU.

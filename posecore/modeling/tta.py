@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms
 
 from posecore.config.options import choice
-from posecore.data.augment import RESIZES
+from posecore.data.augment import RESIZES, EmptyImageError
 from posecore.modeling.estimator import PoseEstimator
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.oks import oks_nms
@@ -129,7 +129,10 @@ def _changed(inputs: dict[str, Any], resize: T.Augmentation, flip: bool) -> dict
     image = inputs["image"]
     size = {"height": image.shape[1], "width": image.shape[2]}
     pixels = image.permute(1, 2, 0).cpu().numpy()
-    resized = resize.get_transform(pixels).apply_image(pixels)
+    try:
+        resized = resize.get_transform(pixels).apply_image(pixels)
+    except EmptyImageError as error:
+        raise ValueError(f"image {inputs.get('file_name', 'of the batch')}: {error}") from error
     if flip:
         resized = resized[:, ::-1]
     changed = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1)))

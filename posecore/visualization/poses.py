@@ -1,6 +1,7 @@
 """Draws poses, heatmaps and links on images, and arranges images in grids.
 
-Images are (H, W, 3) uint8 RGB, points continuous pixels. The person's left is orange, the right blue.
+Images are (H, W, 3) uint8 RGB, points continuous pixels; those that are not finite are left out.
+The person's left is orange, the right blue.
 """
 
 from collections.abc import Sequence
@@ -52,9 +53,9 @@ def draw_poses(
         scale: factor by which the image is resized first.
 
     Returns:
-        (H * scale, W * scale, 3) uint8 RGB.
+        (H * scale, W * scale, 3) uint8 RGB, at least one pixel high and wide.
     """
-    height, width = (round(side * scale) for side in image.shape[:2])
+    height, width = (max(round(side * scale), 1) for side in image.shape[:2])
     canvas = cv2.resize(
         image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     )
@@ -122,7 +123,7 @@ def draw_links(
     greatest = max([float(weights[k]) for k in others], default=0.0) or 1.0
     for k in sorted(others, key=lambda k: weights[k]):
         thickness = round(float(weights[k]) / greatest * size / 40)
-        if thickness:
+        if thickness and np.isfinite(points[[origin, k]]).all():
             ends = _fixed(points[origin]), _fixed(points[k])
             cv2.line(canvas, *ends, _SIDES[skeleton.sides[k]], thickness, cv2.LINE_AA, _SHIFT)
     for k, point in enumerate(points):
@@ -174,6 +175,7 @@ def _draw_pose(
     canvas: np.ndarray, points: np.ndarray, shown: np.ndarray, hidden: np.ndarray, skeleton: Skeleton
 ) -> None:
     """points: (K, 2); shown, hidden: (K,)."""
+    shown = shown & np.isfinite(points).all(axis=1)
     if not shown.any():
         return
     # The size of the person without outliers among the keypoints.
@@ -199,10 +201,13 @@ def _limb_color(skeleton: Skeleton, a: int, b: int) -> Color:
 
 
 def _draw_disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: Color) -> None:
-    cv2.circle(canvas, _fixed(center), round(radius * 2**_SHIFT), color, -1, cv2.LINE_AA, _SHIFT)
+    if np.isfinite(center).all():
+        cv2.circle(canvas, _fixed(center), round(radius * 2**_SHIFT), color, -1, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_box(canvas: np.ndarray, box: np.ndarray, label: str, color: Color) -> None:
+    if not np.isfinite(box).all():
+        return
     corner, opposite = _fixed(box[:2]), _fixed(box[2:])
     cv2.rectangle(canvas, corner, opposite, color, 1, cv2.LINE_AA, _SHIFT)
     if label:

@@ -1,13 +1,17 @@
 """tools/predict.py with a model that looks at one person at a time."""
 
 import json
+import re
 import runpy
 import sys
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg
+from PIL import Image
 
 
 @pytest.fixture
@@ -25,9 +29,9 @@ def predict(root, tmp_path, monkeypatch):
     torch.save({"model": {"unused": torch.zeros(1)}}, tmp_path / "crops.pth")
     torch.save({"model": {"score": torch.tensor([0.75])}}, tmp_path / "detector.pth")
 
-    def predict(*arguments, images=("1.png",), config="crops"):
+    def predict(*arguments, images=("1.png",), config="crops", output=None):
         command = ["--input", *(tmp_path / image for image in images), *arguments]
-        command += ["--output", tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
+        command += ["--output", output or tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
         command += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", tmp_path / f"{config}.pth"]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
         with pytest.raises(SystemExit) as end:
@@ -90,3 +94,90 @@ def test_what_does_not_go_together(predict, tmp_path, capsys):
     assert "go together" in capsys.readouterr().err
     with pytest.raises(SystemExit, match=r"gone\.json does not exist"):
         predict("--boxes", "gone.json")
+
+
+def test_a_broken_image_is_reported_and_the_others_follow(predict, tmp_path, capsys):
+    (tmp_path / "0.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit) as end:
+        predict(*detector(tmp_path), images=("0.png", "1.png", "2.png"))
+    assert end.value.code == 1
+    output = capsys.readouterr()
+    assert "1 people in 2 images" in output.out
+    assert re.search(r"predict\.py: 1 failed:\n  image .*0\.png cannot be read", output.err)
+    poses = json.loads((tmp_path / "out" / "poses.json").read_text())
+    assert [record["name"] for record in poses] == ["1.png", "2.png"]
+    # A run that fails wholly leaves the file as it is.
+    with pytest.raises(SystemExit):
+        predict(*detector(tmp_path), images=("0.png",))
+    assert json.loads((tmp_path / "out" / "poses.json").read_text()) == poses
+
+
+def test_equal_names_get_their_own_drawings_and_boxes(predict, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "2.png").rename(tmp_path / "a" / "1.png")
+    (tmp_path / "1.png").rename(tmp_path / "b" / "1.png")
+    images = ("a/1.png", "b/1.png")
+    first, second = predict(*detector(tmp_path), images=images)
+    assert (first["name"], second["name"]) == images
+    assert [len(record["people"]) for record in (first, second)] == [0, 1]
+    assert {str(file.relative_to(tmp_path / "out")) for file in (tmp_path / "out").rglob("*.png")} == {
+        *images
+    }
+    (tmp_path / "out" / "poses.json").rename(tmp_path / "boxes.json")
+    assert predict("--boxes", tmp_path / "boxes.json", images=images)[1]["people"]
+
+
+def test_inputs_are_not_overwritten(predict, tmp_path):
+    before = (tmp_path / "1.png").read_bytes()
+    with pytest.raises(SystemExit, match="would overwrite an input"):
+        predict(*detector(tmp_path), output=tmp_path)
+    assert (tmp_path / "1.png").read_bytes() == before
+    assert not (tmp_path / "poses.json").exists()
+
+
+def test_drawings_in_the_input_folder_are_not_read_again(predict, tmp_path):
+    for _ in range(2):
+        records = predict(*detector(tmp_path), images=(".",))
+        assert [record["name"] for record in records] == ["1.png", "2.png"]
+
+
+def test_nothing_found_is_said(predict, tmp_path, capsys):
+    (record,) = predict(*detector(tmp_path), images=("2.png",))
+    assert record["people"] == []
+    assert "nothing was found" in capsys.readouterr().out
+
+
+def test_an_image_too_thin_for_the_detector_is_named(predict, tmp_path, capsys):
+    Image.new("RGB", (3000, 1)).save(tmp_path / "thin.png")
+    with pytest.raises(SystemExit):
+        predict(*detector(tmp_path), images=("thin.png", "1.png"))
+    assert re.search(
+        r"image thin\.png: it is 3000 wide and 1 high, .*1333 wide and 0 high", capsys.readouterr().err
+    )
+
+
+def test_an_interrupted_camera_ends_as_usual(predict, tmp_path, monkeypatch):
+    class Camera:
+        def __init__(self, address):
+            self.images = 0
+
+        def isOpened(self):  # noqa: N802  (OpenCV's name)
+            return True
+
+        def get(self, key):
+            return 10.0
+
+        def read(self):
+            self.images += 1
+            if self.images == 3:
+                raise KeyboardInterrupt
+            return True, np.zeros((48, 64, 3), np.uint8)
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.chdir(tmp_path)
+    records = predict(*detector(tmp_path), "--input", "0")
+    assert [(record["name"], record["number"]) for record in records] == [("camera0", 0), ("camera0", 1)]

@@ -5,14 +5,13 @@ pixels), and, except in the test set, ``joints`` (K pairs) and ``joints_vis`` (K
 Pixels count from 1. A person has no box.
 """
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from posecore.data.formats.coco import complete_coco, load_json
+from posecore.data.images import image_size
 from posecore.structures.skeleton import Skeleton
 
 # Pixels per unit of scale.
@@ -50,22 +49,6 @@ def read_mpii(json_file: str | Path, image_root: str | Path, skeleton: Skeleton)
     category = {"id": 1, "name": "person", "keypoints": list(skeleton.keypoints)}
     content = {"images": images, "categories": [category], "annotations": annotations}
     return complete_coco(content, skeleton, json_file, lacking=("area", "num_keypoints"))
-
-
-@functools.cache
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height from the header of an image file; cached, because a dataset is read repeatedly.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or no image; the message names the file.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"image {path} does not exist") from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"image {path} cannot be read: {error}") from error
 
 
 def _annotation(index: int, person: dict, skeleton: Skeleton) -> dict[str, Any]:

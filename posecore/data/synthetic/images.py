@@ -19,6 +19,7 @@ import yaml
 
 from posecore.data.synthetic.figures import Capsule, Figure, figure_maker
 from posecore.structures.skeleton import load_skeleton
+from posecore.visualization.images import write_image
 
 # In the cover, a map of what is in front at each pixel: figures are their index, and these are the others.
 _BACKGROUND, _OBJECT = -1, -2
@@ -80,7 +81,7 @@ def make_dataset(
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
         image, people = make_image(rng, make_figure, size, shown)
         file_name = f"{index + 1:06d}.jpg"
-        cv2.imwrite(str(folder / split / file_name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        write_image(folder / split / file_name, image)
         images.append({"id": index + 1, "file_name": file_name, "height": size[0], "width": size[1]})
         for person in people:
             identity = len(annotations) + 1

@@ -309,3 +309,22 @@ def test_another_size_than_stated(sample):
 def test_unknown_options(key, value, message):
     with pytest.raises(ValueError, match=message):
         PoseMapper(core_cfg(key, value), is_train=True)
+
+
+def test_an_image_too_thin_for_the_resize_is_named(tmp_path):
+    path = tmp_path / "thin.png"
+    cv2.imwrite(str(path), np.zeros((1, 3000, 3), np.uint8))
+    thin = {"file_name": str(path), "image_id": 5, "height": 1, "width": 3000, "annotations": []}
+    for rounding in ("nearest", "down"):
+        with pytest.raises(
+            ValueError,
+            match=r"image .*thin\.png: it is 3000 wide and 1 high, .* make it (1333|0) wide and 0 high",
+        ):
+            PoseMapper(core_cfg("INPUT.RESIZE_ROUNDING", rounding), is_train=False)(thin)
+
+
+def test_the_limit_of_pixels_is_that_of_the_configuration(sample):
+    with pytest.raises(
+        ValueError, match=r"dots\.png cannot be read: it is 120 x 100; .*INPUT\.MAX_PIXELS = 11999"
+    ):
+        PoseMapper(core_cfg("INPUT.MAX_PIXELS", 11999), is_train=False)(sample)

@@ -287,3 +287,23 @@ def test_two_processes_train_evaluate_and_resume(dataset, tmp_path):
     assert sorted(result["image_id"] for result in json.loads(file.read_text())) == list(range(1, 9))
     for _, _, _, message in (first, second):
         assert "would begin with iterations [10, 0]: OUTPUT_DIR" in message
+
+
+def test_a_cut_line_of_metrics_costs_nothing(dataset, tmp_path, caplog):
+    """As a power cut or a full disk leaves it; the line is ended, and the plot leaves it out."""
+    first = prepare(toy_cfg(dataset, tmp_path))
+    first.max_iter = 4
+    first.train()
+    metrics = tmp_path / "metrics.json"
+    metrics.write_bytes(metrics.read_bytes()[:-20])
+    results = prepare(toy_cfg(dataset, tmp_path), resume=True).train()
+    assert "keypoints" in results
+    assert (tmp_path / "curves.png").exists()
+    assert json.loads(metrics.read_text().splitlines()[-1])["iteration"] == 8
+    assert "lines are broken and left out" in caplog.text
+
+
+def test_curves_that_cannot_be_plotted_cost_nothing(dataset, tmp_path, caplog):
+    (tmp_path / "curves.png").mkdir()
+    assert "keypoints" in prepare(toy_cfg(dataset, tmp_path)).train()
+    assert "curves.png are not plotted" in caplog.text

@@ -143,3 +143,11 @@ def test_real_data(shared, tmp_path):
     )
     report = check_dataset(*register_definitions([definition]))
     assert (report.errors, report.warnings) == ([], [])
+
+
+def test_images_of_one_color_are_named(dataset, tmp_path):
+    name = dataset()
+    cv2.imwrite(str(tmp_path / "train" / "000003.jpg"), np.full((60, 80, 3), 255, np.uint8))
+    (warning,) = check_dataset(name).warnings
+    assert "1 of 4 images have one single color" in warning
+    assert str(Path("train", "000003.jpg")) in warning

@@ -68,3 +68,15 @@ def test_other_images_are_left_out_and_none_is_no_file(records, tmp_path):
     previewer.process([{"image_id": records[1]["image_id"]}], [found([0.9])])
     previewer.evaluate()
     assert not (tmp_path / "a.png").exists()
+
+
+def test_an_absurd_coordinate_is_no_error(records, tmp_path):
+    person = {**records[0]["annotations"][0], "keypoints": [1e300, 5.0, 2] * 17, "num_keypoints": 17}
+    draw([{**records[0], "annotations": [person]}], [found([0.9])], tmp_path / "a.png")
+
+
+def test_what_cannot_be_drawn_is_logged(records, tmp_path, caplog):
+    previewer = Previews([{**records[0], "file_name": "gone.jpg"}], SKELETON, tmp_path / "a.png")
+    previewer.process([{"image_id": records[0]["image_id"]}], [found([0.9])])
+    assert previewer.evaluate() is None
+    assert "a.png are not drawn: image gone.jpg does not exist" in caplog.text

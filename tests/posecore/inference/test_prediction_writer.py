@@ -10,6 +10,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from helpers.coco_annotations import DOG
 
+from posecore.config.merge import UsageError
 from posecore.inference.prediction_writer import PredictionWriter, pose_record
 from posecore.inference.video import SourceImage, read_images
 
@@ -64,3 +65,50 @@ def test_an_error_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken"):
         break_off()
     assert len(json.loads((tmp_path / "poses.json").read_text())) == 1
+
+
+def test_an_earlier_file_is_replaced_by_a_whole_one_only(tmp_path: Path) -> None:
+    earlier = '[{"name": "z.png", "number": null, "people": []}]'
+    (tmp_path / "poses.json").write_text(earlier)
+
+    def break_off() -> None:
+        with PredictionWriter(tmp_path, DOG) as writer:
+            writer.write(SourceImage(RED, "a.png"), poses(1), RED)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        break_off()
+    assert (tmp_path / "poses.json").read_text() == earlier
+    assert json.loads((tmp_path / "poses.partial.json").read_text())[0]["name"] == "a.png"
+    with PredictionWriter(tmp_path, DOG) as writer:
+        writer.failed = True
+    assert (tmp_path / "poses.json").read_text() == earlier
+    with PredictionWriter(tmp_path, DOG) as writer:
+        writer.write(SourceImage(RED, "b.png"), poses(0), RED)
+    assert json.loads((tmp_path / "poses.json").read_text())[0]["name"] == "b.png"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_images_of_other_sizes_stay_in_the_film(tmp_path: Path) -> None:
+    with PredictionWriter(tmp_path, DOG) as writer:
+        for number, image in enumerate((RED, RED[:16], RED)):
+            writer.write(SourceImage(image, "a.mp4", number), poses(0), image)
+    assert len(list(read_images(tmp_path / "a.mp4"))) == 3
+
+
+def test_a_drawing_that_cannot_be_written_costs_no_record(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "b.mp4").mkdir()
+    with PredictionWriter(tmp_path, DOG) as writer:
+        with pytest.raises(ValueError, match=r"image .*a\.png cannot be written"):
+            writer.write(SourceImage(RED, "a.png"), poses(1), RED)
+        with pytest.raises(ValueError, match=r"film .*b\.mp4 cannot be written"):
+            writer.write(SourceImage(RED, "b.mp4", 0), poses(1), RED)
+        writer.write(SourceImage(RED, "b.mp4", 1), poses(1), RED)
+    assert len(json.loads((tmp_path / "poses.json").read_text())) == 3
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"the folder .*out cannot be written to"):
+        PredictionWriter(tmp_path / "file" / "out", DOG)

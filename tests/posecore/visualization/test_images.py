@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from posecore.visualization.images import as_rgb, write_image
+from posecore.visualization.images import as_rgb, write_figure, write_image
 
 
 def test_channels_come_in_the_order_of_rgb() -> None:
@@ -22,3 +23,24 @@ def test_a_written_image_is_rgb(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "red.png"))[0, 0].tolist() == [0, 0, 255]
     with pytest.raises(FileNotFoundError, match="does its folder exist"):
         write_image(tmp_path / "gone" / "red.png", np.zeros((4, 5, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", ["red", "red.txt", "red.mp4"])
+def test_an_ending_without_a_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"image .*{name} cannot be written: .*ending"):
+        write_image(tmp_path / name, np.zeros((4, 5, 3), np.uint8))
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "red.png").mkdir()
+    (tmp_path / "file").touch()
+    figure = Figure()
+    for file in (tmp_path / "red.png", tmp_path / "file" / "red.png"):
+        with pytest.raises(ValueError, match=rf"image {file} cannot be written: "):
+            write_image(file, np.zeros((4, 5, 3), np.uint8))
+        with pytest.raises(ValueError, match=rf"image {file} cannot be written: "):
+            write_figure(file, figure)
+    with pytest.raises(FileNotFoundError, match="does its folder exist"):
+        write_figure(tmp_path / "gone" / "red.png", figure)
+    with pytest.raises(ValueError, match=r"image .*red\.xyz cannot be written"):
+        write_figure(tmp_path / "red.xyz", figure)

@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 
 from posecore.structures.skeleton import Skeleton, load_skeleton
-from posecore.visualization.curves import plot_training
+from posecore.visualization.curves import plot_training, read_metrics
 from posecore.visualization.poses import draw_heat, draw_links, draw_poses, grid
 
 SKELETON = Skeleton(
@@ -204,3 +204,40 @@ def test_links_are_as_thick_as_their_weights() -> None:
     assert thick > thin > 0
     assert image.max() == 0
     assert draw_links(image, points, np.zeros(17), 0, skeleton)[25].max() == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300, -1e30, 1e30])
+def test_absurd_coordinates_are_no_error(value):
+    expected = draw_poses(black(), detections([*POINTS[:2], [10.5, 80.5, 0.0]]), SKELETON)
+    keypoints = [*POINTS[:2], [value, 80.5, 0.3]]
+    drawn = draw_poses(black(), detections(keypoints), SKELETON)
+    if not abs(value) < 1e38:
+        assert np.array_equal(drawn, expected)
+    draw_poses(black(), detections([[value] * 3] * 3, boxes=((value,) * 4,)), SKELETON)
+    draw_links(black(), np.array([[value, 1.0], [5, 5], [9, 9]]), np.ones(3), 0, SKELETON)
+
+
+def test_a_thin_image_keeps_a_pixel():
+    drawn = draw_poses(np.zeros((1, 3000, 3), np.uint8), detections(), SKELETON, scale=480 / 3000)
+    assert drawn.shape == (1, 480, 3)
+
+
+def test_broken_metrics_are_left_out(tmp_path, caplog):
+    metrics = tmp_path / "metrics.json"
+    lines = [
+        '{"iteration": 0, "total_loss": 2.0, "loss_cls": NaN}',
+        '{"iteration": 1, "total_loss": 1e300, "keypoints/AP": "high"}',
+        '{"iteration": 2, "total_loss": 1.0',
+        '{"iteration": 3, "tot{"iteration": 4, "total_loss": 0.5}',
+        "null",
+        '{"total_loss": 3.0}',
+        '{"iteration": 5, "total_loss": 0.25, "keypoints/AP": Infinity}',
+        '{"iteration": 6, "total_loss": 0.25, "keypoints/AP": 1' + "0" * 400 + "}",
+    ]
+    metrics.write_text("\n".join(lines))
+    assert [line["iteration"] for line in read_metrics(metrics)] == [0, 1, 5, 6]
+    assert "metrics.json: 4 lines are broken and left out, line 3, 4, 5, 6" in caplog.text
+    plot_training(metrics, tmp_path / "curve.png")
+    assert cv2.imread(str(tmp_path / "curve.png")).std() > 10
+    with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
+        plot_training(tmp_path / "gone.json", tmp_path / "curve.png")

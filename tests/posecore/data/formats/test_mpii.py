@@ -129,3 +129,13 @@ def test_real_images(shared):
     report = check_dataset("mpii_five")
     assert report.errors == []
     assert "5 images opened" in report.facts
+
+
+def test_sizes_are_those_of_upright_images(shared):
+    folder = shared / "data" / "faults" / "mpii_exif"
+    if not folder.is_dir():
+        pytest.skip(f"no faulty inputs in {folder}")
+    (image,) = read_mpii(folder / "ann.json", folder / "images", MPII)["images"]
+    assert (image["width"], image["height"]) == (96, 64)
+    register("mpii_exif", folder / "ann.json", folder / "images", MPII, format="mpii")
+    assert check_dataset("mpii_exif").errors == []
