@@ -26,15 +26,34 @@ from posecore.config.defaults import MAX_PIXELS
 
 # Pillow's names of the formats that are read. Some others run programs (EPS), or take any file for theirs.
 _FORMATS = (
-    *("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM"),
+    "JPEG",
+    "PNG",
+    "BMP",
+    "DIB",
+    "GIF",
+    "TIFF",
+    "WEBP",
+    "PPM",
     *(("JPEG2000",) if features.check("jpg_2000") else ()),
     *(("AVIF",) if features.check("avif") else ()),
 )
 # The endings of image files, in lower case.
 IMAGE_ENDINGS = frozenset(
     {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-        *(".pbm", ".pgm", ".ppm", ".pnm"),
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".bmp",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".pbm",
+        ".pgm",
+        ".ppm",
+        ".pnm",
         *((".jp2", ".j2k", ".jpc", ".jpf", ".jpx") if "JPEG2000" in _FORMATS else ()),
         *((".avif",) if "AVIF" in _FORMATS else ()),
     }
