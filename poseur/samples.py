@@ -4,6 +4,7 @@ A training sample is the crop of one person; an evaluation sample holds the crop
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from poseur.crops import CONTINUOUS, PIXEL_INDICES, CropGeometry, Region, transf
 
 
 @register_samples("person_crops")
+@dataclass(frozen=True, kw_only=True)
 class PersonCropSamples(Samples):
     """Crops of persons.
 
@@ -37,7 +39,7 @@ class PersonCropSamples(Samples):
     (1, K, 3), v = 0 and x = y = 0 where a keypoint is not labeled or outside the crop, gt_boxes and
     gt_classes, 0. In evaluation M may be 0.
 
-    Args:
+    Attributes:
         geometry: how crops are cut.
         skeleton: defines which keypoints a flip swaps.
         ground_truth: boxes of the annotations, from which training crops are cut.
@@ -53,30 +55,16 @@ class PersonCropSamples(Samples):
     same_shape = True
     needs_boxes = True
 
-    def __init__(
-        self,
-        *,
-        geometry: CropGeometry,
-        skeleton: Skeleton,
-        ground_truth: GroundTruthBoxes,
-        source: BoxSource,
-        region_changes: Sequence[RegionChange],
-        pixel_changes: Sequence[PixelChange],
-        image_format: ImageFormat,
-        min_keypoints: int,
-        min_score: float,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        self._geometry = geometry
-        self._skeleton = skeleton
-        self._ground_truth = ground_truth
-        self._source = source
-        self._region_changes = region_changes
-        self._pixel_changes = pixel_changes
-        self._image_format = image_format
-        self._min_keypoints = min_keypoints
-        self._min_score = min_score
-        self._max_pixels = max_pixels
+    geometry: CropGeometry
+    skeleton: Skeleton
+    ground_truth: GroundTruthBoxes
+    source: BoxSource
+    region_changes: Sequence[RegionChange]
+    pixel_changes: Sequence[PixelChange]
+    image_format: ImageFormat
+    min_keypoints: int
+    min_score: float
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "PersonCropSamples":
@@ -122,25 +110,25 @@ class PersonCropSamples(Samples):
         return [
             _origin(image) | {"annotation": person, "box": box}
             for image in images
-            for person, box in self._ground_truth.people(image)
-            if person["num_keypoints"] >= self._min_keypoints
+            for person, box in self.ground_truth.people(image)
+            if person["num_keypoints"] >= self.min_keypoints
         ]
 
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
-        people = self._source(dataset, images)
+        people = self.source(dataset, images)
         return [_origin(image) | {"people": own} for image, own in zip(images, people, strict=True)]
 
     def check(self, dataset: str) -> None:
-        self._source.check(dataset)
+        self.source.check(dataset)
 
     def train_sample(self, record: dict) -> dict[str, Any]:
-        return self._person(record, self._region_changes, self._pixel_changes)
+        return self._person(record, self.region_changes, self.pixel_changes)
 
     def labeled_sample(self, record: dict) -> dict[str, Any]:
         return self._person(record, (), ())
 
     def test_sample(self, record: dict) -> dict[str, Any]:
-        return _origin(record) | self.sample(read_rgb(record, self._max_pixels), record["people"])
+        return _origin(record) | self.sample(read_rgb(record, self.max_pixels), record["people"])
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
         """
@@ -150,23 +138,23 @@ class PersonCropSamples(Samples):
         if boxes is None:
             raise ValueError("crops are cut around the persons of an image: their boxes must be given")
         has_area = (boxes.boxes[:, 2:] > boxes.boxes[:, :2]).all(axis=1)
-        kept = has_area & (boxes.scores >= self._min_score)
+        kept = has_area & (boxes.scores >= self.min_score)
         people = PersonBoxes(boxes.boxes[kept], boxes.scores[kept])
-        regions = [self._geometry.region(box) for box in people.boxes]
-        crops = [self._geometry.cut(image, region) for region in regions]
+        regions = [self.geometry.region(box) for box in people.boxes]
+        crops = [self.geometry.cut(image, region) for region in regions]
         height, width = image.shape[:2]
         return self._assemble(crops, regions, people) | {"height": height, "width": width}
 
     def _person(
         self, record: dict, region_changes: Sequence[RegionChange], pixel_changes: Sequence[PixelChange]
     ) -> dict[str, Any]:
-        image = read_rgb(record, self._max_pixels)
+        image = read_rgb(record, self.max_pixels)
         keypoints = np.array(record["annotation"]["keypoints"], dtype=np.float64).reshape(-1, 3)
-        keypoints = self._geometry.in_image(keypoints)
-        region = self._geometry.region(record["box"])
+        keypoints = self.geometry.in_image(keypoints)
+        region = self.geometry.region(record["box"])
         for change in region_changes:
             region = change(region, keypoints)
-        crop = self._geometry.cut(image, region)
+        crop = self.geometry.cut(image, region)
         for recolor in pixel_changes:
             crop = recolor(crop)
         boxes = PersonBoxes(record["box"][None], np.ones(1))
@@ -179,10 +167,10 @@ class PersonCropSamples(Samples):
     def _assemble(
         self, crops: list[np.ndarray], regions: list[Region], people: PersonBoxes
     ) -> dict[str, Tensor]:
-        tensors = [as_tensor(crop, self._image_format) for crop in crops]
-        affines = np.array([self._geometry.crop_to_image(region) for region in regions])
+        tensors = [as_tensor(crop, self.image_format) for crop in crops]
+        affines = np.array([self.geometry.crop_to_image(region) for region in regions])
         return {
-            "crops": torch.stack(tensors) if tensors else torch.zeros(0, 3, *self._geometry.size).byte(),
+            "crops": torch.stack(tensors) if tensors else torch.zeros(0, 3, *self.geometry.size).byte(),
             "crop_to_image": torch.from_numpy(affines).float().view(-1, 2, 3),
             "boxes": torch.from_numpy(people.boxes).float(),
             "box_scores": torch.from_numpy(people.scores).float(),
@@ -190,17 +178,17 @@ class PersonCropSamples(Samples):
 
     def _instances(self, box: np.ndarray, keypoints: np.ndarray, region: Region) -> Instances:
         """The person of a training crop: box (4,) and keypoints (K, 3) in the image."""
-        affine = self._geometry.image_to_crop(region)
+        affine = self.geometry.image_to_crop(region)
         points = transform(keypoints[:, :2], affine)
-        labeled = self._geometry.inside(points) & (keypoints[:, 2] > 0)
+        labeled = self.geometry.inside(points) & (keypoints[:, 2] > 0)
         moved = np.concatenate([points, keypoints[:, 2:]], axis=1) * labeled[:, None]
         if region.flipped:
-            moved = moved[list(self._skeleton.flip_indices)]
+            moved = moved[list(self.skeleton.flip_indices)]
         corners = transform(box[[[0, 1], [2, 1], [2, 3], [0, 3]]], affine)
         boxes = Boxes(enclosing_boxes(torch.from_numpy(corners)).float()[None])
-        boxes.clip(self._geometry.size)
+        boxes.clip(self.geometry.size)
         return Instances(
-            self._geometry.size,
+            self.geometry.size,
             gt_boxes=boxes,
             gt_classes=torch.zeros(1, dtype=torch.int64),
             gt_keypoints=Keypoints(torch.from_numpy(moved).float()[None]),
