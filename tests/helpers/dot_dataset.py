@@ -39,7 +39,8 @@ def dots_cfg(folder):
     """A configuration of crops from two images, which are written to the folder as dataset "dots".
 
     The first has a person with a dot at each of three keypoints, a crowd, somebody unlabeled, two whose
-    boxes are partly and wholly outside, and somebody without an area; the second is black and has nobody.
+    boxes are partly and wholly outside, and somebody whose box has no width; the second is black and has
+    nobody.
     """
     rows, columns = np.mgrid[:110, :150]
     spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
@@ -55,7 +56,7 @@ def dots_cfg(folder):
         person | {"id": 3, "keypoints": none, "num_keypoints": 0},
         person | {"id": 4, "keypoints": one, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
         person | {"id": 5, "keypoints": one, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
-        person | {"id": 6, "keypoints": three, "num_keypoints": 3, "area": 0},
+        person | {"id": 6, "keypoints": three, "num_keypoints": 3, "bbox": [50, 25, 0, 60]},
     ]
     images = [
         {"id": 1, "file_name": "1.png", "height": 110, "width": 150},

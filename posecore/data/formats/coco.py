@@ -1,9 +1,9 @@
 """Reads annotation files in COCO's keypoint format: :func:`read_coco` (https://cocodataset.org/#format-data).
 
-The entries of a file are declared here: :class:`ImageEntry`, :class:`CategoryEntry`, :class:`AnnotationEntry`
-and :class:`PersonEntry`. Anything that would make training or evaluation silently wrong is an error that names
-the file, the annotation and the field. Fields that COCO defines but small datasets leave out (area,
-num_keypoints, iscrowd) are filled in, with a warning.
+The entries of a file are declared here: :class:`ImageEntry`, :class:`CategoryEntry`,
+:class:`AnnotationEntry` and :class:`PersonEntry`. Anything that would make training or evaluation silently
+wrong is an error that names the file, the annotation and the field. Fields that COCO defines but small
+datasets leave out (area, num_keypoints, iscrowd) are filled in, with a warning.
 """
 
 import logging
@@ -45,8 +45,8 @@ LEAST_SHARE, GREATEST_SHARE = 0.02, 1.05
 KeypointNames = Callable[[list[str]], list[str]]
 
 KEYPOINTS = (
-    f"a list of x, y and v of each keypoint, finite numbers up to {MAX_COORDINATE} (or null, or missing, where "
-    "nothing is labeled)"
+    f"a list of x, y and v of each keypoint, finite numbers up to {MAX_COORDINATE} (or null, or missing, "
+    "where nothing is labeled)"
 )
 
 
@@ -115,7 +115,9 @@ def load_coco(json_file: str | Path) -> dict:
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise ValueError(f"{json_file} is not in COCO's format: it needs a list 'images' at its top")
     if not content["images"]:
-        raise ValueError(f"{json_file}: 'images' is empty: it must list the images, also those without persons")
+        raise ValueError(
+            f"{json_file}: 'images' is empty: it must list the images, also those without persons"
+        )
     return content
 
 
@@ -136,7 +138,8 @@ def complete_coco(
         content: in COCO's format, possibly incomplete.
         skeleton: the keypoints that the content must have.
         json_file: the file of the content, for messages.
-        lacking: keys of annotations that the format does not have; they are filled in without a warning.
+        lacking: keys of annotations that the format does not have, or counts otherwise; they are filled in
+            without a warning.
         names: converts the names of the category's keypoints, where the format has others than the skeleton.
 
     Raises:
@@ -154,6 +157,10 @@ def complete_coco(
         notices = _complete(people, images, skeleton, lacking)
     except ValueError as error:
         raise ValueError(f"{json_file}: {error}") from error
+    if not people:
+        logger.warning(
+            "%s: no annotation has category_id %r: all images are without persons", json_file, category["id"]
+        )
     for notice in notices.texts():
         logger.warning("%s: %s", json_file, notice)
     return {"images": list(images.values()), "categories": [category], "annotations": people}
@@ -191,7 +198,7 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     dicts = []
     for image in sorted(coco["images"], key=lambda image: image["id"]):
         record = {
-            "file_name": str(image_path(image_root, image["file_name"])),
+            "file_name": str(_image_path(image_root, image)),
             "image_id": image["id"],
             "height": image["height"],
             "width": image["width"],
@@ -202,12 +209,13 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     return dicts
 
 
-def image_path(image_root: str | Path, file_name: str) -> Path:
-    """The path of an image; where its name has backslashes, as on Windows, and no such file exists, with slashes.
+def _image_path(image_root: str | Path, image: dict) -> Path:
+    """The path of an image; with slashes where its name has backslashes, as on Windows, and is no file's.
 
     Raises:
         FileNotFoundError: neither exists.
     """
+    file_name = image["file_name"]
     path = Path(image_root, file_name)
     if "\\" not in file_name or path.is_file():
         return path
@@ -215,8 +223,8 @@ def image_path(image_root: str | Path, file_name: str) -> Path:
     if with_slashes.is_file():
         return with_slashes
     raise FileNotFoundError(
-        f"file_name '{file_name}' has backslashes, as Windows writes paths, and neither {path} nor {with_slashes} "
-        f"exists: file names must be relative to the images' folder {image_root}"
+        f"image {image['id']}: file_name '{file_name}' has backslashes, as Windows writes paths, and neither "
+        f"{path} nor {with_slashes} exists: file names must be relative to the images' folder {image_root}"
     )
 
 
@@ -291,7 +299,7 @@ def _plain(name: str) -> str:
 def _find_people(
     annotations: list, images: dict[Any, dict], categories: list[dict], category: dict, unique: bool
 ) -> list[dict]:
-    """The annotations of the persons' category, as copies, with ids checked and of the types of JSON's ids."""
+    """The annotations of the persons' category, as copies, with checked ids."""
     # A category_id may also be the name of a category.
     names = Counter(item.get("name") for item in categories)
     known = {item["name"]: item["id"] for item in categories if item.get("name") and names[item["name"]] == 1}
@@ -358,6 +366,9 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Col
     keypoints = _check_numbers(people, skeleton, notices, lacking)
     _check_visibility(people, keypoints, skeleton)
     labeled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
+    if any("area" in person for person in people):
+        # Where some have areas, it is news that others lack them.
+        lacking = set(lacking) - {"area"}
     for person, count in zip(people, labeled, strict=True):
         if person.get("num_keypoints") != count and "num_keypoints" not in lacking:
             notices.ids["no valid num_keypoints: counted from the keypoints with v > 0"].append(person["id"])
@@ -427,9 +438,9 @@ def _fill_area(person: dict, image: dict, notices: _Notices, lacking: Collection
         area = AREA_OF_BOX * person["bbox"][2] * person["bbox"][3]
     if not area and person["num_keypoints"] and not person["iscrowd"]:
         raise ValueError(
-            f"annotation {person['id']}: area must be a finite number above 0, not {short(given)}, or bbox must "
-            f"have a width and a height that it can be taken from, not {person['bbox']}: the tolerance of the "
-            "evaluation grows with the area, and would be 0"
+            f"annotation {person['id']}: area must be a finite number above 0, not {short(given)}, or bbox "
+            f"must have a width and a height that it is taken from, not {person['bbox']}: the tolerance of "
+            "the evaluation grows with the area, and would be 0"
         )
     if given is not None or "area" not in lacking:
         explanation = (

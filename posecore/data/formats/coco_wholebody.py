@@ -5,7 +5,7 @@ The format is that of arXiv 2007.11858.
 
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StrictBool
 
@@ -24,7 +24,7 @@ PART_SLICES = {
 }
 
 
-def _part(key: str) -> Field:
+def _part(key: str) -> Any:
     length = 3 * PARTS[key]
     words = f"{length} numbers (x, y, v of each keypoint), finite and up to {MAX_COORDINATE}"
     return Field(min_length=length, max_length=length, description=words)

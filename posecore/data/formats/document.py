@@ -1,8 +1,8 @@
-"""Reads JSON documents and checks their entries against declared models: :func:`load_json`, :func:`validated`.
+"""Reads JSON documents and checks their entries: :func:`load_json` and :func:`validated`.
 
-A format declares what each entry of its lists must hold as a :class:`Entry`, a pydantic model. The description
-of a field completes the sentence "<field> must be ..." of the error messages. Fields that are not declared are
-not looked at. The types that formats share are declared here.
+A format declares what each entry of its lists must hold as a subclass of :class:`Entry`, a pydantic model.
+The description of a field completes the sentence "<field> must be ..." of the error messages. Fields that are
+not declared are not looked at. The types that formats share are declared here.
 """
 
 import json
@@ -45,9 +45,7 @@ Id = Annotated[
 
 # A finite number; true and "3" are none.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Coordinate = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, ge=-MAX_COORDINATE, le=MAX_COORDINATE)
-]
+Coordinate = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Length = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0, le=MAX_COORDINATE)]
 Box = Annotated[
     tuple[Coordinate, Coordinate, Length, Length],
@@ -60,7 +58,9 @@ Pixels = Annotated[
     BeforeValidator(_as_integer),
     Field(strict=True, ge=1, le=MAX_COORDINATE, description="a positive integer"),
 ]
-FileName = Annotated[StrictStr, Field(min_length=1, pattern=r"^[^\x00]+$", description="a file name, as text")]
+FileName = Annotated[
+    StrictStr, Field(min_length=1, pattern=r"^[^\x00]+$", description="a file name, as text")
+]
 
 # 0 or 1; false and true count as these.
 Flag = Annotated[
@@ -93,7 +93,9 @@ def load_json(file: str | Path, what: str = "annotation file") -> Any:
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
     except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply to be read; annotations are a few levels deep") from error
+        raise ValueError(
+            f"{path} is nested too deeply to be read; annotations are a few levels deep"
+        ) from error
 
 
 def validated(entries: Any, model: type[EntryT], noun: str, *, key: str | None = None) -> Iterator[EntryT]:

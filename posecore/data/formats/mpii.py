@@ -7,7 +7,7 @@ Pixels count from 1. A person has no box.
 
 import functools
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,6 +19,7 @@ from posecore.data.formats.document import (
     Coordinate,
     Entry,
     FileName,
+    Flag,
     Number,
     load_json,
     short,
@@ -33,8 +34,6 @@ MAX_SCALE = MAX_COORDINATE // PIXELS_PER_SCALE
 # Pixels, per unit of scale, by which the center of the whole body is below the annotated center.
 _LOWER = 15
 
-Visible = Annotated[Number, Field(ge=0, le=1, multiple_of=1)]
-
 
 class MPIIEntry(Entry):
     """A person. In the test set, joints and joints_vis are missing."""
@@ -45,7 +44,7 @@ class MPIIEntry(Entry):
     joints: list[tuple[Coordinate, Coordinate]] | None = Field(
         None, description="a list of x and y of each joint, finite numbers"
     )
-    joints_vis: list[Visible] | None = Field(None, description="a list of 0 or 1 for each joint")
+    joints_vis: list[Flag] | None = Field(None, description="a list of 0 or 1 for each joint")
 
 
 def read_mpii(json_file: str | Path, image_root: str | Path, skeleton: Skeleton) -> dict:
@@ -102,7 +101,8 @@ def _check_joints(persons: list[MPIIEntry]) -> None:
     without = [index for index, person in enumerate(persons) if person.joints is None]
     if without and len(without) < len(persons):
         raise ValueError(
-            f"person at index {without[0]}: joints is missing; all persons must have them, or none, as in the test set"
+            f"person at index {without[0]}: joints is missing; all persons must have them, or none, as in "
+            "the test set"
         )
 
 
@@ -115,7 +115,8 @@ def _annotation(index: int, person: MPIIEntry, skeleton: Skeleton) -> dict[str, 
         joints, labeled = np.array(person.joints), np.array(person.joints_vis, dtype=np.bool_)
         if joints.shape != (skeleton.num_keypoints, 2):
             raise ValueError(
-                f"person at index {index}: joints must be {skeleton.num_keypoints} times 2 numbers, not {len(joints)}"
+                f"person at index {index}: joints must be {skeleton.num_keypoints} times 2 numbers, not "
+                f"{len(joints)}"
             )
         if labeled.shape != (skeleton.num_keypoints,):
             raise ValueError(
