@@ -50,11 +50,11 @@ def _counts(counts: Any) -> list[int] | None:
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """The run lengths of COCO's compressed text, as pycocotools' rleFrString reads them; None where it is none.
+    """The run lengths of COCO's compressed text, as pycocotools' rleFrString reads them; None for other text.
 
     A number is a sequence of characters with five bits each, the lowest first; the sixth bit of each but the
-    last is set. From the fourth on, numbers are differences to the second one before. pycocotools itself reads
-    beyond the end of text that is cut.
+    last is set. From the fourth on, numbers are differences to the second one before. pycocotools itself
+    reads beyond the end of text that is cut.
     """
     counts: list[int] = []
     codes = iter(ord(character) - 48 for character in text)
