@@ -44,7 +44,7 @@ LEAST_SHARE, GREATEST_SHARE = 0.02, 1.05
 # From the names of a category's keypoints to those of the skeleton.
 KeypointNames = Callable[[list[str]], list[str]]
 
-KEYPOINTS = (
+_KEYPOINTS = (
     f"a list of x, y and v of each keypoint, finite numbers up to {MAX_COORDINATE} (or null, or missing, "
     "where nothing is labeled)"
 )
@@ -83,7 +83,7 @@ class PersonEntry(Entry):
     """
 
     bbox: Box
-    keypoints: list[Coordinate] | None = Field(None, description=KEYPOINTS)
+    keypoints: list[Coordinate] | None = Field(None, description=_KEYPOINTS)
     iscrowd: Flag | None = Field(None, description="0 or 1, or false or true")
 
 

@@ -34,13 +34,13 @@ def _as_flag(value: Any) -> Any:
     return int(value) if type(value) is bool else _as_integer(value)
 
 
-ID = "an integer of 64 bits or text"
+_ID = "an integer of 64 bits or text"
 
 # An identifier: text that is not empty, or an integer; 3.0 counts as 3, true and 3.5 are refused.
 Id = Annotated[
     Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | Annotated[StrictStr, Field(min_length=1)],
     BeforeValidator(_as_integer),
-    Field(description=ID),
+    Field(description=_ID),
 ]
 
 # A finite number; true and "3" are none.
