@@ -17,7 +17,17 @@ import torch
 import posecore
 from posecore.config import METHODS
 
-PACKAGES = ("numpy", "pillow", "opencv-python-headless", "scipy", "timm", "fvcore", "pycocotools", "hotcoco")
+PACKAGES = (
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "scipy",
+    "timm",
+    "fvcore",
+    "pycocotools",
+    "hotcoco",
+    "pydantic",
+)
 DEVICES = ("CPU", "CUDA")
 
 

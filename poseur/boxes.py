@@ -123,19 +123,23 @@ class FileBoxes(BoxSource):
     files: dict[str, str]
 
     def __call__(self, dataset: str, images: list[dict]) -> list[PersonBoxes]:
-        self.check(dataset)
         image_ids = [image["image_id"] for image in images]
-        detected = read_detections(self.files[dataset], image_ids)
+        detected = read_detections(self._file(dataset), image_ids)
         return [detected.get(image_id, NO_PERSONS) for image_id in image_ids]
 
     def check(self, dataset: str) -> None:
+        read_detections(self._file(dataset))
+
+    def _file(self, dataset: str) -> Path:
         if dataset not in self.files:
             raise ValueError(
                 f"INPUT.CROPS.BOX_FILES needs a file for each of DATASETS.TEST; '{dataset}' has none of "
                 f"{list(self.files.values())}"
             )
-        if not Path(self.files[dataset]).is_file():
-            raise FileNotFoundError(f"INPUT.CROPS.BOX_FILES: {self.files[dataset]} does not exist")
+        file = Path(self.files[dataset])
+        if not file.is_file():
+            raise FileNotFoundError(f"INPUT.CROPS.BOX_FILES: {file} does not exist")
+        return file
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,11 @@ def load_dataset(name: str, skeleton: Skeleton) -> list[dict]:
 
     The arguments and errors are those of :func:`read_dataset`.
     """
-    return dataset_dicts(read_dataset(name, skeleton), dataset_metadata(name).image_root)
+    content, metadata = read_dataset(name, skeleton), dataset_metadata(name)
+    try:
+        return dataset_dicts(content, metadata.image_root)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{metadata.json_file}: {error}") from error
 
 
 def read_dataset(name: str, skeleton: Skeleton) -> dict:

@@ -46,7 +46,8 @@ def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     )
     if not records:
         raise ValueError(
-            f"no sample of {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labeled keypoints"
+            f"no sample of {cfg.DATASETS.TRAIN} has DATASETS.MIN_KEYPOINTS = {minimum} labeled keypoints "
+            "and a box that lies in its image; the log names annotations that were left out"
         )
     return records
 

@@ -1,14 +1,15 @@
 """Boxes of detected persons for top-down models: :class:`PersonBoxes`, and files of them."""
 
-import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
+from pydantic import Field
+
+from posecore.data.formats.document import Box, Entry, Id, Number, load_json, validated
 
 # The category of persons in COCO.
 _PERSON = 1
@@ -48,14 +49,23 @@ class PersonBoxes:
         return cls(found.pred_boxes.tensor.double().numpy(), found.scores.double().numpy())
 
     @classmethod
-    def from_detections(cls, detections: list[dict[str, Any]]) -> "PersonBoxes":
-        """The boxes of one image in COCO's result format, each with bbox (x, y, width, height) and score."""
-        corners = np.array([item["bbox"] for item in detections], dtype=np.float64).reshape(-1, 4)
+    def from_detections(cls, detections: "Sequence[DetectionEntry]") -> "PersonBoxes":
+        """The boxes of one image in COCO's result format."""
+        corners = np.array([item.bbox for item in detections], dtype=np.float64).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        return cls(corners, np.array([item["score"] for item in detections], dtype=np.float64))
+        return cls(corners, np.array([item.score for item in detections], dtype=np.float64))
 
 
-def read_detections(file: str | Path, image_ids: Collection | None = None) -> dict[Any, PersonBoxes]:
+class DetectionEntry(Entry):
+    """A detection in COCO's result format."""
+
+    image_id: Id = Field(description="the id of an image, an integer or text")
+    bbox: Box
+    score: Number = Field(description="a finite number")
+    category_id: Id = _PERSON
+
+
+def read_detections(file: str | Path, image_ids: Collection | None = None) -> dict[int | str, PersonBoxes]:
     """The persons of each image from a file in COCO's result format, as detectors write it.
 
     The file is a list of detections with image_id, bbox (x, y, width, height), score and category_id. Where
@@ -63,7 +73,8 @@ def read_detections(file: str | Path, image_ids: Collection | None = None) -> di
 
     Args:
         file: JSON.
-        image_ids: of the dataset's images, which the file's must be among; None to accept any.
+        image_ids: of the dataset's images, which the file's must be among, and some of which must have boxes;
+            None to accept any.
 
     Returns:
         image id -> boxes, in the order of the file. Images without detections are missing.
@@ -72,46 +83,34 @@ def read_detections(file: str | Path, image_ids: Collection | None = None) -> di
         FileNotFoundError, ValueError: the file is missing or wrong; the message names the file, the detection
             and what would be right.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise FileNotFoundError(f"detection file {path} does not exist")
+    detections = load_json(file, "detection file")
     try:
-        detections = json.loads(path.read_bytes())
+        if not isinstance(detections, list):
+            raise ValueError(
+                "it must be a list of detections with image_id, bbox and score, as COCO's result files are"
+            )
+        entries = list(validated(detections, DetectionEntry, "detection"))
+        categories = {entry.category_id for entry in entries}
+        grouped: dict[int | str, list[DetectionEntry]] = defaultdict(list)
+        for entry in entries:
+            if entry.category_id == _PERSON or len(categories) == 1:
+                grouped[entry.image_id].append(entry)
+        if image_ids is not None:
+            _check_images(grouped, image_ids, len(detections))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
-    if not isinstance(detections, list):
+        raise ValueError(f"{file}: {error}") from error
+    return {image_id: PersonBoxes.from_detections(own) for image_id, own in grouped.items()}
+
+
+def _check_images(grouped: Mapping[int | str, Sized], image_ids: Collection, num_detections: int) -> None:
+    known = set(image_ids)
+    if unknown := [key for key in grouped if key not in known]:
         raise ValueError(
-            f"{path} must be a list of detections with image_id, bbox and score, as COCO's result files are"
-        )
-    for index, detection in enumerate(detections):
-        try:
-            _check(detection)
-        except ValueError as error:
-            raise ValueError(f"{path}: detection {index}: {error}") from error
-    categories = {item.get("category_id", _PERSON) for item in detections}
-    if len(categories) > 1:
-        detections = [item for item in detections if item.get("category_id", _PERSON) == _PERSON]
-    grouped = defaultdict(list)
-    for item in detections:
-        grouped[item["image_id"]].append(item)
-    if image_ids is not None and (unknown := [key for key in grouped if key not in set(image_ids)]):
-        raise ValueError(
-            f"{path}: {len(unknown)} of its {len(grouped)} images are not in the dataset, image_id "
+            f"{len(unknown)} of its {len(grouped)} images are not in the dataset, image_id "
             f"{', '.join(map(repr, unknown[:5]))}; was it made for another one?"
         )
-    return {key: PersonBoxes.from_detections(items) for key, items in grouped.items()}
-
-
-def _check(detection: Any) -> None:
-    if not isinstance(detection, dict) or (missing := {"image_id", "bbox", "score"} - detection.keys()):
-        missing = missing if isinstance(detection, dict) else {"image_id", "bbox", "score"}
-        raise ValueError(f"it lacks {sorted(missing)}")
-    box, score = detection["bbox"], detection["score"]
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_finite, box)) or min(box[2:]) < 0:
-        raise ValueError(f"bbox must be x, y, width >= 0, height >= 0, finite, not {box}")
-    if not _finite(score):
-        raise ValueError(f"score must be a finite number, not {score!r}")
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
+    if not grouped:
+        raise ValueError(
+            f"no image has boxes: the file has {num_detections} detections, and those of persons must have "
+            f"category_id {_PERSON}, or all the same one"
+        )

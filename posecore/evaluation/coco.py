@@ -38,8 +38,14 @@ METRICS: dict[Task, tuple[str | None, ...]] = {
     "keypoints": ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"),
     "bbox": ("AP", "AP50", "AP75", "APs", "APm", "APl", None, None, "AR", "ARs", "ARm", "ARl"),
 }
+# The sizes that metrics are split by: last letter of a name -> least and greatest area, square pixels.
+AREAS = {"s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 1e10), "": (0, 1e10)}
 # The metrics of poses without those by size, which datasets other than COCO do not report.
 WITHOUT_SIZES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
+
+
+# What is evaluated of a person, besides ids.
+_EVALUATED = ("bbox", "keypoints", "iscrowd", "area", "num_keypoints")
 
 
 class COCOPoseEvaluator(PoseEvaluator):
@@ -120,29 +126,66 @@ def score(
     Args:
         ground_truth: as :func:`posecore.data.read_coco` returns it, checked and completed: hotcoco does not
             check its input.
-        results: as :func:`posecore.evaluation.results.coco_results` makes them.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them; of its images.
         task: what is evaluated.
         sigmas: K constants of the keypoints.
         backend: the library that computes the metrics.
 
     Returns:
-        name -> value; zeros for no results at all, NaN where the ground truth has no person of the size.
+        name -> value; NaN where the ground truth has no person of the size.
     """
     names = METRICS[task]
     if not results:
-        return {name: 0.0 for name in names if name}
-    # COCO's code takes an id of 0 for "no match", so annotations are numbered from 1.
-    people = [{**person, "id": index} for index, person in enumerate(ground_truth["annotations"], start=1)]
+        return _nothing_found(ground_truth, task)
+    numbered, results = _numbered(ground_truth, results)
     if task == "keypoints":
         # Where a result has a box, COCO's code takes the pose's area from it, and APm would depend on it.
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     with contextlib.redirect_stdout(io.StringIO()):
-        stats = _SUMMARIES[backend]({**ground_truth, "annotations": people}, results, task, sigmas)
+        stats = _SUMMARIES[backend](numbered, results, task, sigmas)
     return {
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(names, stats, strict=True)
         if name
     }
+
+
+def _numbered(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[dict, list[dict]]:
+    """Ground truth and results with what is evaluated alone, and ids that every library takes, from 1.
+
+    The ids of a dataset may be text, negative, or too great for a library; COCO's code takes an annotation of
+    id 0 for "no match". hotcoco also reads fields that the metrics do not need, such as segmentations. The
+    order of the images stays that of their ids, so that ties are broken alike.
+    """
+    numbers = {
+        key: i for i, key in enumerate(sorted(image["id"] for image in ground_truth["images"]), start=1)
+    }
+    images = [
+        {"id": numbers[image["id"]], "height": image["height"], "width": image["width"]}
+        for image in ground_truth["images"]
+    ]
+    people = [
+        {key: person[key] for key in _EVALUATED}
+        | {"id": index, "image_id": numbers[person["image_id"]], "category_id": 1}
+        for index, person in enumerate(ground_truth["annotations"], start=1)
+    ]
+    numbered = {"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
+    own = [{**result, "image_id": numbers[result["image_id"]], "category_id": 1} for result in results]
+    return numbered, own
+
+
+def _nothing_found(ground_truth: dict[str, Any], task: Task) -> dict[str, float]:
+    """The metrics without any result: 0, or NaN for sizes of which the ground truth has no person."""
+    counted = [
+        person["area"]
+        for person in ground_truth["annotations"]
+        if not person["iscrowd"] and (task == "bbox" or person["num_keypoints"])
+    ]
+    metrics = {}
+    for name in filter(None, METRICS[task]):
+        low, high = AREAS.get(name[-1], AREAS[""])
+        metrics[name] = 0.0 if any(low <= area <= high for area in counted) else float("nan")
+    return metrics
 
 
 def _hotcoco(ground_truth: dict, results: list[dict], task: Task, sigmas: Sequence[float]) -> Iterable[float]:

@@ -4,7 +4,7 @@ The readers in :mod:`posecore.data.formats` refuse annotations that have no mean
 annotations that can be read, but were probably not meant as they are.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from posecore.data.datasets import dataset_metadata, read_dataset
-from posecore.data.formats.coco import dataset_dicts
+from posecore.data.formats.coco import dataset_dicts, fitting
 from posecore.data.mapper import PoseMapper, annotated_boxes
-from posecore.evaluation.coco import score
+from posecore.evaluation.coco import AREAS, score
+from posecore.evaluation.submission import SCORED
 from posecore.structures.skeleton import Skeleton
 
 
@@ -75,7 +76,10 @@ def check_dataset(name: str, num_images: int = 200) -> Report:
     persons = _gather(content, skeleton)
     report = Report()
     _count(report, content, persons, skeleton)
-    _check_images(report, dataset_dicts(content, metadata.image_root), skeleton, num_images)
+    try:
+        _check_images(report, dataset_dicts(content, metadata.image_root), skeleton, num_images)
+    except FileNotFoundError as error:
+        report.errors.append(f"{metadata.json_file}: {error}")
     if persons.labeled.any():
         _check_persons(report, persons)
         _check_duplicates(report, content)
@@ -117,9 +121,9 @@ def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) 
         report.facts.append(f"{keypoint}: visible {visible}, hidden {hidden}")
         if not visible and not hidden and persons.labeled.any():
             report.warnings.append(f"keypoint '{keypoint}' is never labeled")
-    if (crowded := sum(count > 20 for count in counts)) > 0:
+    if (crowded := sum(count > SCORED for count in counts)) > 0:
         report.warnings.append(
-            f"{crowded} images have more than 20 persons; COCO's evaluation counts 20 poses"
+            f"{crowded} images have more than {SCORED} persons; COCO's evaluation counts {SCORED} poses"
         )
 
 
@@ -170,11 +174,11 @@ def _check_persons(report: Report, persons: Persons) -> None:
     slack = 0.1 * persons.boxes[:, 2:] + 1
     away = ((points < (low - slack)[:, None]) | (points > (high + slack)[:, None])).any(axis=-1) & labeled
     _warn(report, persons, away.sum(axis=1) > labeled.sum(axis=1) / 2, "most keypoints outside their own box")
-    cover = persons.areas / np.maximum(persons.boxes[:, 2:].prod(axis=1), 1e-9)
+    sizes = persons.boxes[:, 2:].prod(axis=1)
     _warn(
         report,
         persons,
-        posed & ((cover > 1.05) | (cover < 0.02)),
+        posed & ~fitting(persons.areas, sizes),
         "areas above the box's or below 2 % of it; the evaluation's tolerance grows with the area",
     )
 
@@ -203,9 +207,20 @@ def _check_score(report: Report, content: dict, skeleton: Skeleton) -> None:
     report.facts.append(f"AP of the ground truth as its own prediction: {precision:.1f} %")
     if not precision > 99.9:
         report.warnings.append(
-            f"the ground truth as its own prediction gets AP {precision:.1f} instead of 100; COCO's "
-            "evaluation counts the best 20 poses of an image"
+            f"the ground truth as its own prediction gets AP {precision:.1f} instead of 100: "
+            f"{_reason(content, results)}"
         )
+
+
+def _reason(content: dict, results: list[dict]) -> str:
+    """Why the ground truth as its own prediction does not get AP 100."""
+    low, high = AREAS[""]
+    ids = [person["id"] for person in content["annotations"] if not low <= person["area"] <= high]
+    if ids:
+        return f"COCO's evaluation leaves out areas above {high:.0e} square pixels; annotations {_some(ids)}"
+    if max(Counter(result["image_id"] for result in results).values()) > SCORED:
+        return f"COCO's evaluation counts the best {SCORED} poses of an image, and an image has more persons"
+    return "some persons of an image resemble each other, or a crowd, more than themselves"
 
 
 def _warn(report: Report, persons: Persons, chosen: ArrayLike, mistake: str) -> None:

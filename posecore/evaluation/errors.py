@@ -15,6 +15,7 @@ errors are not about keypoints: scores in the wrong order, poses without a match
 matches (3.2, 3.3).
 """
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,9 @@ def find_errors(
     remaining = [
         person | {"num_keypoints": 0} if person["id"] in missed else person for person in annotations
     ]
-    gains["missed"] = precision(ground_truth | {"annotations": remaining}, results)
+    without_missed = precision(ground_truth | {"annotations": remaining}, results)
+    # Where nobody is left to be found, there is no AP, and nothing to be gained.
+    gains["missed"] = now if math.isnan(without_missed) else without_missed
     return Errors(
         keypoints={kind: (kinds == index).sum(dim=0) for index, kind in enumerate(KINDS)},
         num_background=sum(pose.person is None for pose in poses),
@@ -151,6 +154,7 @@ def describe_errors_of_file(dataset: str, results_file: Path) -> str:
         results_file,
         image_ids={image["id"] for image in ground_truth["images"]},
         num_keypoints=skeleton.num_keypoints,
+        category_id=ground_truth["categories"][0]["id"],
     )
     return format_errors(find_errors(ground_truth, results, skeleton), skeleton)
 

@@ -145,12 +145,18 @@ def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints:
                 f"{path}: {key} is {array.shape} instead of {shape}, "
                 f"for the {num_people} persons and {num_keypoints} keypoints of the annotations"
             )
+        if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
+            raise ValueError(f"{path}: {key} must be real numbers, not {array.dtype}")
         arrays[key] = array.astype(np.float64)
     sides = arrays["headboxes_src"][1] - arrays["headboxes_src"][0]
     head_sizes = _SHARE_OF_DIAGONAL * np.linalg.norm(sides, axis=0)
-    if wrong := np.flatnonzero(~(head_sizes > 0)).tolist():
+    if wrong := np.flatnonzero(~(np.isfinite(head_sizes) & (head_sizes > 0))).tolist():
         raise ValueError(f"{path}: headboxes_src of persons {wrong[:5]} (counted from 0) have no size")
-    return MPIIGroundTruth(arrays["pos_gt_src"].transpose(2, 0, 1), arrays["jnt_missing"].T == 0, head_sizes)
+    joints, present = arrays["pos_gt_src"].transpose(2, 0, 1), arrays["jnt_missing"].T == 0
+    wrong = np.flatnonzero((present & ~np.isfinite(joints).all(axis=2)).any(axis=1)).tolist()
+    if wrong:
+        raise ValueError(f"{path}: pos_gt_src of persons {wrong[:5]} must be finite where jnt_missing is 0")
+    return MPIIGroundTruth(joints, present, head_sizes)
 
 
 def assign_poses(

@@ -37,7 +37,7 @@ class Previews(DatasetEvaluator):
         self._records = {record["image_id"]: record for record in records}
         self._skeleton = skeleton
         self._out_png = out_png
-        self._found: dict[int, Instances] = {}
+        self._found: dict[int | str, Instances] = {}
 
     def reset(self) -> None:
         self._found = {}

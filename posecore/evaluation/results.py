@@ -135,7 +135,12 @@ class PoseEvaluator(DatasetEvaluator):
 
 
 def coco_results(
-    instances: Instances, num_keypoints: int, *, image_id: int, category_id: int, with_boxes: bool = False
+    instances: Instances,
+    num_keypoints: int,
+    *,
+    image_id: int | str,
+    category_id: int | str,
+    with_boxes: bool = False,
 ) -> list[dict[str, Any]]:
     """One image's poses in COCO's result format, where the center of the first pixel is at 0 instead of 0.5.
 

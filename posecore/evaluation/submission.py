@@ -1,15 +1,15 @@
 """Submissions to COCO's keypoint server: :func:`write_submission` (https://cocodataset.org/#upload)."""
 
 import json
-import math
+import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from posecore.config.merge import UsageError
+from posecore.data.formats.document import load_json
 
 # The category of COCO's persons.
 PERSON = 1
@@ -18,13 +18,20 @@ PERSON = 1
 SCORED = 20
 
 
-def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: int) -> None:
-    """Checks that the server will accept results and evaluate them as they are meant.
+def check_results(
+    results: Any,
+    *,
+    image_ids: Collection[int | str],
+    num_keypoints: int,
+    category_id: int | str = PERSON,
+) -> None:
+    """Checks that results can be evaluated as they are meant, by COCO's server if the category is COCO's.
 
     Args:
         results: the content of a results file.
         image_ids: of the dataset's images.
         num_keypoints: K.
+        category_id: of the dataset's persons.
 
     Raises:
         ValueError: an entry is wrong; the message names the first one, and what would be right.
@@ -33,11 +40,13 @@ def check_results(results: Any, *, image_ids: Collection[int], num_keypoints: in
         raise ValueError("results are a list of poses, with one pose at least")
     known = set(image_ids)
     for index, result in enumerate(results):
-        if problem := _problem(result, known, num_keypoints):
+        if problem := _problem(result, known, num_keypoints, category_id):
             raise ValueError(f"entry {index} {problem}")
 
 
-def read_results(file: Path, *, image_ids: Collection[int], num_keypoints: int) -> list[dict[str, Any]]:
+def read_results(
+    file: Path, *, image_ids: Collection[int | str], num_keypoints: int, category_id: int | str = PERSON
+) -> list[dict[str, Any]]:
     """The poses of a results file, checked as :func:`check_results` does.
 
     Raises:
@@ -45,8 +54,11 @@ def read_results(file: Path, *, image_ids: Collection[int], num_keypoints: int) 
         UsageError: the file is no JSON, or an entry is wrong; names the file and the entry.
     """
     try:
-        results = json.loads(file.read_text())
-        check_results(results, image_ids=image_ids, num_keypoints=num_keypoints)
+        results = load_json(file, "results file")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
+        check_results(results, image_ids=image_ids, num_keypoints=num_keypoints, category_id=category_id)
     except ValueError as error:
         raise UsageError(f"{file}: {error}") from error
     return results
@@ -54,7 +66,7 @@ def read_results(file: Path, *, image_ids: Collection[int], num_keypoints: int) 
 
 def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED) -> list[dict[str, Any]]:
     """The best poses of each image, ``limit`` at most, best first, with the keys that the server reads."""
-    images: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    images: dict[int | str, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         images[result["image_id"]].append(result)
     keys = ("image_id", "category_id", "keypoints", "score")
@@ -87,16 +99,19 @@ def write_submission(
     return archive
 
 
-def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None:
+def _problem(
+    result: Any, image_ids: set[int | str], num_keypoints: int, category_id: int | str
+) -> str | None:
     if not isinstance(result, dict):
         return f"must be a pose, not {result!r}"
     if missing := [key for key in ("image_id", "category_id", "keypoints", "score") if key not in result]:
         return f"lacks {', '.join(missing)}"
     image_id = result["image_id"]
-    if type(image_id) is not int or image_id not in image_ids:
+    if type(image_id) not in (int, str) or image_id not in image_ids:
         return f"has image_id {image_id!r}, which no image of the dataset has"
-    if result["category_id"] != PERSON:
-        return f"has category_id {result['category_id']!r}; persons have {PERSON}"
+    given = result["category_id"]
+    if type(given) is not type(category_id) or given != category_id:
+        return f"has category_id {given!r}; persons have {category_id!r}"
     keypoints = result["keypoints"]
     if not isinstance(keypoints, list) or len(keypoints) != 3 * num_keypoints:
         return (
@@ -108,4 +123,4 @@ def _problem(result: Any, image_ids: set[int], num_keypoints: int) -> str | None
 
 
 def _finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max

@@ -40,8 +40,8 @@ def dots_cfg(folder):
     """Writes a dataset "dots" of two images to the folder, and returns a configuration of their crops.
 
     The first image has a person with a dot at each of three keypoints, a crowd, a person without labels, two
-    persons whose boxes are partly and wholly outside the image, and a person without an area. The second
-    image is black and has no persons.
+    persons whose boxes are partly and wholly outside the image, and a person with a box of no width. The
+    second image is black and has no persons.
     """
     rows, columns = np.mgrid[:110, :150]
     spots = [np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18) for x, y in (LEFT, RIGHT, CHIN)]
@@ -57,7 +57,7 @@ def dots_cfg(folder):
         person | {"id": 3, "keypoints": none, "num_keypoints": 0},
         person | {"id": 4, "keypoints": one, "num_keypoints": 1, "bbox": [200, 10, 5, 5]},
         person | {"id": 5, "keypoints": one, "num_keypoints": 1, "bbox": [-20, 90, 40, 40]},
-        person | {"id": 6, "keypoints": three, "num_keypoints": 3, "area": 0},
+        person | {"id": 6, "keypoints": three, "num_keypoints": 3, "bbox": [50, 25, 0, 60]},
     ]
     images = [
         {"id": 1, "file_name": "1.png", "height": 110, "width": 150},

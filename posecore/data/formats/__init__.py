@@ -1,8 +1,9 @@
 """Annotation formats: the table :data:`FORMATS`, and one module per format that reads its files.
 
 A reader turns annotations into COCO's structure, whatever their format is. The evaluator of a format
-computes the metrics that its benchmark defines. To add a format, write its reader in a module here and its
-evaluator in :mod:`posecore.evaluation`, and join the two by one entry of the table.
+computes the metrics that its benchmark defines. A reader declares what the entries of its files must hold,
+and checks them by :mod:`posecore.data.formats.document`. To add a format, write its reader in a module here
+and its evaluator in :mod:`posecore.evaluation`, and join the two by one entry of the table.
 """
 
 from collections.abc import Callable

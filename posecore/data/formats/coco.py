@@ -1,29 +1,90 @@
 """Reads annotation files in COCO's keypoint format: :func:`read_coco` (https://cocodataset.org/#format-data).
 
-Files are checked: anything that would make training or evaluation silently wrong is an error that names the
-file and the annotation. Fields that COCO defines but small datasets leave out (area, num_keypoints, iscrowd)
-are filled in, with a warning.
+The entries of a file are declared here: :class:`ImageEntry`, :class:`CategoryEntry`,
+:class:`AnnotationEntry` and :class:`PersonEntry`. Anything that would make training or evaluation silently
+wrong is an error that names the file, the annotation and the field. Fields that COCO defines but small
+datasets leave out (area, num_keypoints, iscrowd) are filled in, with a warning.
 """
 
-import json
 import logging
 import re
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
-from pycocotools import mask
+from pydantic import Field, StrictStr
 
+from posecore.data.formats.document import (
+    MAX_COORDINATE,
+    Box,
+    Coordinate,
+    Entry,
+    FileName,
+    Flag,
+    Id,
+    Pixels,
+    load_json,
+    short,
+    validated,
+)
+from posecore.data.formats.segmentation import segmentation_area
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-# The types of numbers in a JSON file; comparing types is much faster than isinstance.
-NUMBERS = frozenset({int, float, bool})
+# Areas outside these shares of the person's box are probably wrong: converters write 0 or 1 for all persons.
+LEAST_SHARE, GREATEST_SHARE = 0.02, 1.05
+
+# From the names of a category's keypoints to those of the skeleton.
+KeypointNames = Callable[[list[str]], list[str]]
+
+_KEYPOINTS = (
+    f"a list of x, y and v of each keypoint, finite numbers up to {MAX_COORDINATE} (or null, or missing, "
+    "where nothing is labeled)"
+)
+
+
+class ImageEntry(Entry):
+    """An entry of "images"."""
+
+    id: Id
+    file_name: FileName
+    height: Pixels
+    width: Pixels
+
+
+class CategoryEntry(Entry):
+    """An entry of "categories". The category of the persons is the one with keypoints, or the only one."""
+
+    id: Id
+    name: StrictStr | None = Field(None, description="text")
+    keypoints: list[StrictStr] | None = Field(None, description="a list of names, as text")
+
+
+class AnnotationEntry(Entry):
+    """What every entry of "annotations" must have, of whatever category."""
+
+    id: Id
+    image_id: Id = Field(description="the id of an image")
+    category_id: Id = Field(description="the id of a category, or its name")
+
+
+class PersonEntry(Entry):
+    """What an entry of "annotations" must have besides where it is of the persons' category.
+
+    Three more fields are read, and may hold anything: ``area`` is missing unless it is a finite number above
+    0; ``segmentation`` is read only where the area is missing; ``num_keypoints`` is counted anew.
+    """
+
+    bbox: Box
+    keypoints: list[Coordinate] | None = Field(None, description=_KEYPOINTS)
+    iscrowd: Flag | None = Field(None, description="0 or 1, or false or true")
 
 
 def read_coco(json_file: str | Path, skeleton: Skeleton) -> dict:
@@ -53,26 +114,20 @@ def load_coco(json_file: str | Path) -> dict:
     content = load_json(json_file)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise ValueError(f"{json_file} is not in COCO's format: it needs a list 'images' at its top")
+    if not content["images"]:
+        raise ValueError(
+            f"{json_file}: 'images' is empty: it must list the images, also those without persons"
+        )
     return content
 
 
-def load_json(json_file: str | Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        FileNotFoundError, ValueError: no such file, or no JSON; the message names the file.
-    """
-    path = Path(json_file)
-    if not path.is_file():
-        raise FileNotFoundError(f"annotation file {path} does not exist")
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
-
-
 def complete_coco(
-    content: dict, skeleton: Skeleton, json_file: str | Path, *, lacking: Collection[str] = ()
+    content: dict,
+    skeleton: Skeleton,
+    json_file: str | Path,
+    *,
+    lacking: Collection[str] = (),
+    names: KeypointNames = list,
 ) -> dict:
     """Checks and completes a content in COCO's format as :func:`read_coco` does; it is not modified.
 
@@ -83,7 +138,9 @@ def complete_coco(
         content: in COCO's format, possibly incomplete.
         skeleton: the keypoints that the content must have.
         json_file: the file of the content, for messages.
-        lacking: keys of annotations that the format does not have; they are filled in without a warning.
+        lacking: keys of annotations that the format does not have, or counts otherwise; they are filled in
+            without a warning.
+        names: converts the names of the category's keypoints, where the format has others than the skeleton.
 
     Raises:
         ValueError: the message names the file, the annotation and what would be right.
@@ -92,14 +149,19 @@ def complete_coco(
         images = _check_images(content)
         if "annotations" not in content:
             return {"images": list(images.values())}
-        category = _find_category(content, skeleton)
+        categories = _check_categories(content)
+        category = _find_category(categories, skeleton, names)
         # The 2014 minival lists of Detectron2 are known to repeat a few annotations.
-        _check_ids(content["annotations"], images, unique="minival" not in Path(json_file).name)
-        people = [dict(item) for item in content["annotations"] if item["category_id"] == category["id"]]
+        unique = "minival" not in Path(json_file).name
+        people = _find_people(content["annotations"], images, categories, category, unique)
         notices = _complete(people, images, skeleton, lacking)
     except ValueError as error:
         raise ValueError(f"{json_file}: {error}") from error
-    for notice in notices:
+    if not people:
+        logger.warning(
+            "%s: no annotation has category_id %r: all images are without persons", json_file, category["id"]
+        )
+    for notice in notices.texts():
         logger.warning("%s: %s", json_file, notice)
     return {"images": list(images.values()), "categories": [category], "annotations": people}
 
@@ -114,6 +176,9 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     Args:
         coco: the result of :func:`read_coco`.
         image_root: the folder of the images.
+
+    Raises:
+        FileNotFoundError: a file name has backslashes, and no such file exists.
     """
     people = defaultdict(list)
     annotations = coco.get("annotations", [])
@@ -133,7 +198,7 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     dicts = []
     for image in sorted(coco["images"], key=lambda image: image["id"]):
         record = {
-            "file_name": str(Path(image_root, image["file_name"])),
+            "file_name": str(_image_path(image_root, image)),
             "image_id": image["id"],
             "height": image["height"],
             "width": image["width"],
@@ -144,6 +209,25 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     return dicts
 
 
+def _image_path(image_root: str | Path, image: dict) -> Path:
+    """The path of an image; with slashes where its name has backslashes, as on Windows, and is no file's.
+
+    Raises:
+        FileNotFoundError: neither exists.
+    """
+    file_name = image["file_name"]
+    path = Path(image_root, file_name)
+    if "\\" not in file_name or path.is_file():
+        return path
+    with_slashes = Path(image_root, file_name.replace("\\", "/"))
+    if with_slashes.is_file():
+        return with_slashes
+    raise FileNotFoundError(
+        f"image {image['id']}: file_name '{file_name}' has backslashes, as Windows writes paths, and neither "
+        f"{path} nor {with_slashes} exists: file names must be relative to the images' folder {image_root}"
+    )
+
+
 def _continuous(people: list[dict]) -> list[list[float]]:
     """The keypoints of all persons in continuous pixels, 0.5 more than COCO's pixel indices."""
     keypoints = np.array([person["keypoints"] for person in people], dtype=np.float64)
@@ -151,25 +235,37 @@ def _continuous(people: list[dict]) -> list[list[float]]:
     return (keypoints + shift).tolist()
 
 
-def _check_images(content: dict) -> dict:
+def _check_images(content: dict) -> dict[Any, dict]:
     """The images by their ids."""
-    for image in content["images"]:
-        if missing := {"id", "file_name", "height", "width"} - image.keys():
-            raise ValueError(f"image {image.get('id', image)} lacks {sorted(missing)}")
-        for key in ("height", "width"):
-            if type(image[key]) is not int or image[key] <= 0:
-                raise ValueError(f"image {image['id']}: {key} must be a positive integer, not {image[key]!r}")
-    images = {image["id"]: image for image in content["images"]}
-    if len(images) < len(content["images"]):
-        raise ValueError(f"image ids must differ; repeated: {_repeated(content['images'])}")
-    return images
+    checked = validated(content["images"], ImageEntry, "image")
+    images = [
+        {**image, "id": entry.id, "height": entry.height, "width": entry.width}
+        for image, entry in zip(content["images"], checked, strict=True)
+    ]
+    examples = {type(image["id"]): image["id"] for image in images}
+    if len(examples) > 1:
+        raise ValueError(
+            f"image ids must be all integers or all text, not {' and '.join(map(repr, examples.values()))}"
+        )
+    if repeated := _repeated(images):
+        raise ValueError(f"image ids must differ; repeated: {repeated}")
+    return {image["id"]: image for image in images}
 
 
-def _find_category(content: dict, skeleton: Skeleton) -> dict:
-    """The category of the persons: the one with keypoints, or the only one."""
-    categories = content.get("categories")
-    if not categories:
+def _check_categories(content: dict) -> list[dict]:
+    if not content.get("categories"):
         raise ValueError("'categories' is missing or empty: it needs one, with id, name and keypoints")
+    checked = validated(content["categories"], CategoryEntry, "category", key="categories")
+    categories = [
+        {**category, "id": entry.id} for category, entry in zip(content["categories"], checked, strict=True)
+    ]
+    if repeated := _repeated(categories):
+        raise ValueError(f"category ids must differ; repeated: {repeated}")
+    return categories
+
+
+def _find_category(categories: list[dict], skeleton: Skeleton, names: KeypointNames) -> dict:
+    """The category of the persons: the one with keypoints, or the only one."""
     posed = [category for category in categories if category.get("keypoints")]
     chosen = posed or categories
     if len(chosen) > 1:
@@ -178,14 +274,8 @@ def _find_category(content: dict, skeleton: Skeleton) -> dict:
             f"{[category.get('name') for category in chosen]}"
         )
     (category,) = chosen
-    known = {item["id"] for item in categories}
-    for annotation in content["annotations"]:
-        if annotation.get("category_id") not in known:
-            raise ValueError(
-                f"annotation {annotation.get('id')}: category_id is {annotation.get('category_id')!r}, "
-                f"not one of {sorted(known)}"
-            )
     if posed:
+        category = {**category, "keypoints": names(category["keypoints"])}
         _check_names(category, skeleton)
     return category
 
@@ -203,19 +293,46 @@ def _check_names(category: dict, skeleton: Skeleton) -> None:
 
 def _plain(name: str) -> str:
     """A keypoint's name without case and punctuation: "Left Eye" and "left_eye" become "lefteye"."""
-    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _check_ids(annotations: list[dict], images: dict, unique: bool) -> None:
-    for annotation in annotations:
-        if "id" not in annotation:
-            raise ValueError(f"an annotation of image {annotation.get('image_id')} has no id")
-        if annotation.get("image_id") not in images:
+def _find_people(
+    annotations: list, images: dict[Any, dict], categories: list[dict], category: dict, unique: bool
+) -> list[dict]:
+    """The annotations of the persons' category, as copies, with checked ids."""
+    # A category_id may also be the name of a category.
+    names = Counter(item.get("name") for item in categories)
+    known = {item["name"]: item["id"] for item in categories if item.get("name") and names[item["name"]] == 1}
+    known |= {item["id"]: item["id"] for item in categories}
+    people, identities = [], []
+    checked = validated(annotations, AnnotationEntry, "annotation")
+    for annotation, entry in zip(annotations, checked, strict=True):
+        if entry.image_id not in images:
+            types = {int: "integers", str: "text"}
+            others = types[type(next(iter(images)))]
+            hint = "" if others == types[type(entry.image_id)] else f", whose ids are {others}"
             raise ValueError(
-                f"annotation {annotation['id']}: no image has its image_id {annotation.get('image_id')!r}"
+                f"annotation {entry.id}: no image has its image_id {short(annotation['image_id'])}{hint}"
             )
-    if unique and (repeated := _repeated(annotations)):
-        raise ValueError(f"annotation ids must differ; repeated: {repeated}")
+        if entry.category_id not in known:
+            raise ValueError(
+                f"annotation {entry.id}: category_id is {short(annotation['category_id'])}, not one of "
+                f"{short([item['id'] for item in categories])}, and no name of one"
+            )
+        identities.append(entry.id)
+        if known[entry.category_id] == category["id"]:
+            people.append(
+                {
+                    **annotation,
+                    "id": entry.id,
+                    "image_id": entry.image_id,
+                    "category_id": category["id"],
+                }
+            )
+    if unique and len(set(identities)) < len(identities):
+        repeated = [identity for identity, count in Counter(identities).items() if count > 1]
+        raise ValueError(f"annotation ids must differ; repeated: {repeated[:10]}")
+    return people
 
 
 def _repeated(items: list[dict]) -> list:
@@ -223,64 +340,68 @@ def _repeated(items: list[dict]) -> list:
     return [identity for identity, count in counts.items() if count > 1][:10]
 
 
-def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> list[str]:
-    """Checks the numbers of persons and fills in missing ones, in place; returns the warnings."""
-    filled: Counter[str] = Counter()
-    for person in people:
-        if not person.get("keypoints"):
-            person["keypoints"] = [0] * (3 * skeleton.num_keypoints)
-            filled["keypoints"] += 1
-    if people and filled["keypoints"] == len(people):
-        raise ValueError("no annotation has keypoints; is this the instances file of the dataset?")
-    _check_boxes(people)
-    num_keypoints = skeleton.num_keypoints
-    keypoints = _numbers(people, "keypoints", 3 * num_keypoints).reshape(len(people), num_keypoints, 3)
+@dataclass
+class _Notices:
+    """What was filled in, and what looks wrong: by its explanation, the ids of the annotations.
+
+    Attributes:
+        total: number of the persons.
+    """
+
+    total: int
+    ids: dict[str, list] = field(default_factory=lambda: defaultdict(list))
+
+    def texts(self) -> Iterator[str]:
+        for explanation, ids in self.ids.items():
+            yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {_some(ids)}"
+
+
+def _some(ids: list) -> str:
+    return ", ".join(map(str, ids[:3])) + (", ..." if len(ids) > 3 else "")
+
+
+def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> _Notices:
+    """Checks the numbers of persons and fills in missing ones, in place."""
+    notices = _Notices(len(people))
+    keypoints = _check_numbers(people, skeleton, notices, lacking)
     _check_visibility(people, keypoints, skeleton)
     labeled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
+    if any("area" in person for person in people):
+        # Where some have areas, it is news that others lack them.
+        lacking = set(lacking) - {"area"}
     for person, count in zip(people, labeled, strict=True):
-        person.setdefault("iscrowd", 0)
-        if person.get("num_keypoints") != count:
-            person["num_keypoints"] = count
-            filled["num_keypoints"] += 1
-        if person.get("area") is None:
-            person["area"] = _area(person, images[person["image_id"]])
-            filled["area"] += 1
-    explanations = {
-        "keypoints": "taken as persons whose keypoints are not labeled",
-        "num_keypoints": "counted from the keypoints with v > 0",
-        "area": f"taken from the segmentation where there is one, else {AREA_OF_BOX} of the box",
-    }
-    return [
-        f"{filled[key]} of {len(people)} annotations have no valid {key}: {text}"
-        for key, text in explanations.items()
-        if filled[key] and key not in lacking
-    ]
+        if person.get("num_keypoints") != count and "num_keypoints" not in lacking:
+            notices.ids["no valid num_keypoints: counted from the keypoints with v > 0"].append(person["id"])
+        person["num_keypoints"] = count
+        if not _is_area(person.get("area")):
+            _fill_area(person, images[person["image_id"]], notices, lacking)
+    _judge_areas(people, notices)
+    return notices
 
 
-def _numbers(people: list[dict], key: str, length: int) -> np.ndarray:
-    """The numbers of a key of all persons, (n, length), checked to be finite."""
-    for person in people:
-        values = person.get(key)
-        if not isinstance(values, list) or len(values) != length:
-            found = f"{len(values)}" if isinstance(values, list) else repr(values)
-            raise ValueError(f"annotation {person['id']}: {key} must be {length} numbers, not {found}")
-        if not NUMBERS.issuperset(map(type, values)):
-            raise ValueError(f"annotation {person['id']}: {key} must be numbers, not {values}")
-    numbers = np.array([person[key] for person in people], dtype=np.float64).reshape(-1, length)
-    wrong = ~np.isfinite(numbers).all(axis=1)
-    if wrong.any():
-        person = people[int(wrong.argmax())]
-        raise ValueError(f"annotation {person['id']}: {key} must be finite, not {person[key]}")
-    return numbers
-
-
-def _check_boxes(people: list[dict]) -> None:
-    negative = (_numbers(people, "bbox", 4)[:, 2:] < 0).any(axis=1)
-    if negative.any():
-        person = people[int(negative.argmax())]
-        raise ValueError(
-            f"annotation {person['id']}: bbox must be x, y, width >= 0, height >= 0, not {person['bbox']}"
-        )
+def _check_numbers(
+    people: list[dict], skeleton: Skeleton, notices: _Notices, lacking: Collection[str]
+) -> np.ndarray:
+    """Checks bbox, keypoints and iscrowd, and fills in the last two; returns the keypoints (n, K, 3)."""
+    length = 3 * skeleton.num_keypoints
+    without = 0
+    for person, entry in zip(people, validated(people, PersonEntry, "annotation"), strict=True):
+        if not entry.keypoints:
+            person["keypoints"] = [0] * length
+            explanation = "no valid keypoints: taken as persons whose keypoints are not labeled"
+            notices.ids[explanation].append(person["id"])
+            without += 1
+        elif len(entry.keypoints) != length:
+            raise ValueError(
+                f"annotation {person['id']}: keypoints must be {length} numbers, not {len(entry.keypoints)}"
+            )
+        if entry.iscrowd is None and "iscrowd" not in lacking:
+            notices.ids["no valid iscrowd: taken as 0, no crowds"].append(person["id"])
+        person["iscrowd"] = entry.iscrowd or 0
+    if people and without == len(people):
+        raise ValueError("no annotation has keypoints; is this the instances file of the dataset?")
+    numbers = np.array([person["keypoints"] for person in people], dtype=np.float64)
+    return numbers.reshape(len(people), skeleton.num_keypoints, 3)
 
 
 def _check_visibility(people: list[dict], keypoints: np.ndarray, skeleton: Skeleton) -> None:
@@ -288,16 +409,64 @@ def _check_visibility(people: list[dict], keypoints: np.ndarray, skeleton: Skele
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"annotation {people[row]['id']}: the v of keypoint '{skeleton.keypoints[column]}' must be 0 "
-            f"(not labeled), 1 (hidden) or 2 (visible), not {keypoints[row, column, 2]}"
+            f"annotation {people[row]['id']}: keypoints: the v of keypoint '{skeleton.keypoints[column]}' "
+            f"must be 0 (not labeled), 1 (hidden) or 2 (visible), not {keypoints[row, column, 2]}"
         )
 
 
-def _area(person: dict, image: dict) -> float:
-    segmentation = person.get("segmentation")
-    if not segmentation:
-        return AREA_OF_BOX * person["bbox"][2] * person["bbox"][3]
-    size = image["height"], image["width"]
-    if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
-        segmentation = mask.frPyObjects(segmentation, *size)
-    return float(mask.area(mask.merge(segmentation) if isinstance(segmentation, list) else segmentation))
+def _is_area(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max
+
+
+def _fill_area(person: dict, image: dict, notices: _Notices, lacking: Collection[str]) -> None:
+    """Gives a person without a valid area that of its segmentation, else its share of the box.
+
+    Raises:
+        ValueError: there is neither, and evaluation would need it.
+    """
+    given, segmentation = person.get("area"), person.get("segmentation")
+    area = None
+    if segmentation:
+        area = segmentation_area(segmentation, image["height"], image["width"])
+        if area is None:
+            explanation = (
+                "a segmentation that is no valid one (polygons of 3 points or more, or an RLE of the image's "
+                "size with counts), of which no area is taken"
+            )
+            notices.ids[explanation].append(person["id"])
+    if not area:
+        area = AREA_OF_BOX * person["bbox"][2] * person["bbox"][3]
+    if not area and person["num_keypoints"] and not person["iscrowd"]:
+        raise ValueError(
+            f"annotation {person['id']}: area must be a finite number above 0, not {short(given)}, or bbox "
+            f"must have a width and a height that it is taken from, not {person['bbox']}: the tolerance of "
+            "the evaluation grows with the area, and would be 0"
+        )
+    if given is not None or "area" not in lacking:
+        explanation = (
+            "no valid area (a finite number above 0): taken from the segmentation where there is one, else "
+            f"{AREA_OF_BOX} of the box"
+        )
+        notices.ids[explanation].append(person["id"])
+    person["area"] = area
+
+
+def _judge_areas(people: list[dict], notices: _Notices) -> None:
+    """Notes boxes without a size, and areas that do not fit their box."""
+    posed = [person for person in people if person["num_keypoints"] and not person["iscrowd"]]
+    boxes = np.array([person["bbox"][2:] for person in posed], dtype=np.float64).reshape(-1, 2)
+    sizes = boxes.prod(axis=1)
+    areas = np.array([person["area"] for person in posed], dtype=np.float64)
+    wrong = {
+        "keypoints, but a bbox without a size: training with annotated boxes leaves them out": sizes <= 0,
+        f"an area below {LEAST_SHARE:.0%} or above {GREATEST_SHARE:.0%} of their box: the tolerance of the "
+        "evaluation grows with the area": (sizes > 0) & ~fitting(areas, sizes),
+    }
+    for explanation, chosen in wrong.items():
+        if chosen.any():
+            notices.ids[explanation] += [posed[index]["id"] for index in np.flatnonzero(chosen)]
+
+
+def fitting(areas: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(n,) bool: which areas fit their boxes; areas and boxes (n,) in square pixels."""
+    return (areas >= LEAST_SHARE * boxes) & (areas <= GREATEST_SHARE * boxes)

@@ -5,8 +5,12 @@ The format is that of arXiv 2007.11858.
 
 from itertools import accumulate
 from pathlib import Path
+from typing import Annotated, Any
 
-from posecore.data.formats.coco import NUMBERS, complete_coco, load_coco
+from pydantic import Field, StrictBool
+
+from posecore.data.formats.coco import complete_coco, load_coco
+from posecore.data.formats.document import MAX_COORDINATE, Coordinate, Entry, validated
 from posecore.structures.skeleton import Skeleton
 
 # Key of a person's keypoints -> number of keypoints, in the order of the skeleton coco_wholebody_133.
@@ -20,12 +24,35 @@ PART_SLICES = {
 }
 
 
+def _part(key: str) -> Any:
+    length = 3 * PARTS[key]
+    words = f"{length} numbers (x, y, v of each keypoint), finite and up to {MAX_COORDINATE}"
+    return Field(min_length=length, max_length=length, description=words)
+
+
+Valid = Annotated[StrictBool, Field(description="true or false")]
+
+
+class WholeBodyEntry(Entry):
+    """What an entry of "annotations" must have besides what COCO's have."""
+
+    keypoints: Annotated[list[Coordinate], _part("keypoints")]
+    foot_kpts: Annotated[list[Coordinate], _part("foot_kpts")]
+    face_kpts: Annotated[list[Coordinate], _part("face_kpts")]
+    lefthand_kpts: Annotated[list[Coordinate], _part("lefthand_kpts")]
+    righthand_kpts: Annotated[list[Coordinate], _part("righthand_kpts")]
+    foot_valid: Valid = True
+    face_valid: Valid = True
+    lefthand_valid: Valid = True
+    righthand_valid: Valid = True
+
+
 def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
     """Reads a file as :func:`posecore.data.formats.coco.read_coco` does, with parts joined to 133 keypoints.
 
     A part whose flag (``foot_valid``, ``face_valid``, ``lefthand_valid``, ``righthand_valid``) is false is
-    not labeled. In the files the v of feet, face and hands may be any number in [0, 1]; one above 0 means
-    labeled, and becomes 2.
+    not labeled. In the files the v of feet, face and hands may be any number from 0 to 2, often a share; one
+    above 0 means labeled, and becomes 2.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_coco``, or a part is missing or of another length.
@@ -37,21 +64,21 @@ def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
         )
     content = load_coco(json_file)
     if "annotations" in content:
+        annotations = content["annotations"]
         try:
-            people = [person | {"keypoints": _join(person)} for person in content["annotations"]]
+            checked = validated(annotations, WholeBodyEntry, "annotation")
+            people = [
+                person | {"keypoints": _join(person, entry)}
+                for person, entry in zip(annotations, checked, strict=True)
+            ]
         except ValueError as error:
             raise ValueError(f"{json_file}: {error}") from error
         content = content | {"annotations": people}
     # The category lists the body's keypoints alone.
     others = list(skeleton.keypoints[PARTS["keypoints"] :])
-    categories = [
-        category | {"keypoints": list(category["keypoints"]) + others}
-        if category.get("keypoints")
-        else category
-        for category in content.get("categories") or []
-    ]
-    content = content | {"categories": categories}
-    return complete_coco(content, skeleton, json_file, lacking=("num_keypoints",))
+    return complete_coco(
+        content, skeleton, json_file, lacking=("num_keypoints",), names=lambda body: [*body, *others]
+    )
 
 
 def split_parts(keypoints: list[float]) -> dict[str, list[float]]:
@@ -59,19 +86,14 @@ def split_parts(keypoints: list[float]) -> dict[str, list[float]]:
     return {key: keypoints[3 * part.start : 3 * part.stop] for key, part in PART_SLICES.items()}
 
 
-def _join(person: dict) -> list[float]:
+def _join(person: dict, entry: WholeBodyEntry) -> list[float]:
     joined: list[float] = []
-    for key, count in PARTS.items():
-        values = person.get(key)
-        if not isinstance(values, list) or len(values) != 3 * count:
-            found = f"{len(values)}" if isinstance(values, list) else repr(values)
-            raise ValueError(f"annotation {person.get('id')}: {key} must be {3 * count} numbers, not {found}")
-        if not person.get(key.replace("_kpts", "_valid"), True):
+    for key in PARTS:
+        values = person[key]
+        if not getattr(entry, key.replace("_kpts", "_valid"), True):
             values = [0] * len(values)
         elif key != "keypoints":
-            if not NUMBERS.issuperset(map(type, values)):
-                raise ValueError(f"annotation {person.get('id')}: {key} must be numbers, not {values}")
             values = list(values)
-            values[2::3] = [2 if v > 0 else v for v in values[2::3]]
+            values[2::3] = [2 if 0 < v <= 2 else v for v in values[2::3]]
         joined += values
     return joined

@@ -5,11 +5,20 @@ The format is that of arXiv 1812.00324.
 
 from pathlib import Path
 
+from pydantic import Field
+
 from posecore.data.formats.coco import complete_coco, load_coco
+from posecore.data.formats.document import Entry, Number, validated
 from posecore.structures.skeleton import Skeleton
 
 # Keypoints with another name in the files than in common lists of CrowdPose's skeleton.
 _ALIASES = {"head": "top_head"}
+
+
+class CrowdPoseImageEntry(Entry):
+    """What an entry of "images" must have besides what COCO's have."""
+
+    crowdIndex: Number = Field(ge=0, le=1, description="a number in [0, 1]")  # noqa: N815
 
 
 def read_crowdpose(json_file: str | Path, skeleton: Skeleton) -> dict:
@@ -22,15 +31,15 @@ def read_crowdpose(json_file: str | Path, skeleton: Skeleton) -> dict:
         FileNotFoundError, ValueError: as ``read_coco``, or a crowdIndex is missing or not in [0, 1].
     """
     content = load_coco(json_file)
-    for image in content["images"]:
-        index = image.get("crowdIndex")
-        if not isinstance(index, int | float) or not 0 <= index <= 1:
-            raise ValueError(
-                f"{json_file}: image {image.get('id')}: crowdIndex must be a number in [0, 1], not {index!r}"
-            )
-    categories = [
-        category | {"keypoints": [_ALIASES.get(name, name) for name in category.get("keypoints") or []]}
-        for category in content.get("categories") or []
-    ]
-    content = content | {"categories": categories}
-    return complete_coco(content, skeleton, json_file, lacking=("area", "num_keypoints"))
+    try:
+        for _ in validated(content["images"], CrowdPoseImageEntry, "image"):
+            pass
+    except ValueError as error:
+        raise ValueError(f"{json_file}: {error}") from error
+    return complete_coco(
+        content,
+        skeleton,
+        json_file,
+        lacking=("area", "num_keypoints"),
+        names=lambda names: [_ALIASES.get(name, name) for name in names],
+    )

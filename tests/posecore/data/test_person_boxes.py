@@ -48,12 +48,19 @@ def test_who_is_a_person(write):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bbox": [1, 2, float("nan"), 4]}, r"detection 1: bbox must be x, y, width >= 0.*nan"),
-        ({"bbox": [1, 2, -3, 4]}, "detection 1: bbox must be"),
-        ({"bbox": [1, 2, 3]}, "detection 1: bbox must be"),
-        ({"bbox": "1 2 3 4"}, "detection 1: bbox must be"),
-        ({"score": float("inf")}, "detection 1: score must be a finite number, not inf"),
-        ({"score": None}, "detection 1: score must be"),
+        ({"bbox": [1, 2, float("nan"), 4]}, r"detection at index 1: bbox must be x, y, width >= 0.*nan"),
+        ({"bbox": [1, 2, -3, 4]}, "detection at index 1: bbox must be"),
+        ({"bbox": [1, 2, 3]}, "detection at index 1: bbox must be"),
+        ({"bbox": "1 2 3 4"}, "detection at index 1: bbox must be"),
+        ({"score": float("inf")}, "detection at index 1: score must be a finite number, not inf"),
+        ({"score": None}, "detection at index 1: score must be"),
+        ({"bbox": [1, 2, True, 4]}, "detection at index 1: bbox must be"),
+        ({"bbox": {"x": 1}}, "detection at index 1: bbox must be"),
+        ({"score": True}, "detection at index 1: score must be a finite number, not True"),
+        ({"image_id": None}, "detection at index 1: image_id must be the id of an image"),
+        ({"image_id": [7]}, "detection at index 1: image_id must be the id of an image"),
+        ({"category_id": []}, "detection at index 1: category_id must be an integer of 64 bits or text"),
+        ({"image_id": "7"}, "1 of its 2 images are not in the dataset, image_id '7'"),
         ({"image_id": 12}, "1 of its 2 images are not in the dataset, image_id 12"),
     ],
 )
@@ -63,13 +70,29 @@ def test_wrong_detections(write, change, message):
     assert "found.json" in str(error.value)
 
 
+def test_a_dataset_of_which_no_image_has_boxes(write):
+    with pytest.raises(ValueError, match=r"found\.json: no image has boxes: the file has 0 detections"):
+        read_detections(write(), [7, 8])
+    others = [{**GOOD, "category_id": category} for category in (18, 19)]
+    with pytest.raises(ValueError, match=r"found\.json: no image has boxes: the file has 2 detections"):
+        read_detections(write(*others), [7, 8])
+
+
+def test_text_ids(write):
+    found = read_detections(write({**GOOD, "image_id": "a"}, {**GOOD, "image_id": 7.0}))
+    assert found.keys() == {"a", 7}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('[{"image_id": 7, "bbox', "truncated"),
         ('{"images": []}', "must be a list of detections"),
-        ('[{"image_id": 7}]', r"detection 0: it lacks \['bbox', 'score'\]"),
-        ("[3]", "detection 0: it lacks"),
+        ('[{"image_id": 7}]', "detection at index 0: bbox is missing; it must be x, y, width"),
+        ("null", "must be a list of detections"),
+        ("[null]", "detection at index 0 must be an object"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[3]", "detection at index 0 must be an object with image_id, bbox, score, not 3"),
     ],
 )
 def test_wrong_files(tmp_path, content, message):

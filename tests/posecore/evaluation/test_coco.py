@@ -1,5 +1,6 @@
 """COCO metrics: hotcoco against pycocotools, and the cases in which either would go wrong by itself."""
 
+import copy
 import json
 import logging
 import math
@@ -115,10 +116,51 @@ def test_who_is_not_wanted_does_not_count(backend, changes):
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
-def test_nothing_found_is_zero(backend):
+def test_nothing_found_is_zero_and_missing_where_there_is_nobody(backend):
+    """As if one wrong pose had been found, which both libraries can evaluate."""
+    far = one_result(shift=5000, score=0.1, bbox=[5000, 5000, 40, 70])
     for task, names in METRICS.items():
-        found = score(ground_truth_of_one(), [], task, DOG.sigmas, backend)
-        assert found == {name: 0.0 for name in names if name}
+        for area in (2000.0, 500.0, 1e5, 1e11):
+            ground_truth = ground_truth_of_one(area=area)
+            found = score(ground_truth, [], task, DOG.sigmas, backend)
+            assert list(found) == list(filter(None, names))
+            np.testing.assert_equal(found, score(ground_truth, [far], task, DOG.sigmas, backend))
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+@pytest.mark.parametrize("convert", [str, lambda i: f"{i:03}.jpg", lambda i: -i, lambda i: 2**62 + i])
+def test_ids_of_any_kind_give_the_same_numbers(backend, convert):
+    ground_truth = random_ground_truth(np.random.default_rng(3), DOG, num_images=9)
+    results = random_results(np.random.default_rng(3), ground_truth, DOG)
+    for index, result in enumerate(results):  # no ties, which the order of the ids breaks
+        result["score"] += 1e-6 * index
+    renamed = copy.deepcopy(ground_truth)
+    renamed["categories"][0]["id"] = "dog"
+    others = copy.deepcopy(results)
+    for item in [*renamed["annotations"], *others]:
+        item |= {"image_id": convert(item["image_id"]), "category_id": "dog"}
+    for image in renamed["images"]:
+        image["id"] = convert(image["id"])
+    before = copy.deepcopy((renamed, others))
+    for task in METRICS:
+        expected = score(ground_truth, results, task, DOG.sigmas, backend)
+        found = score(renamed, others, task, DOG.sigmas, backend)
+        assert found == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert before == (renamed, others)
+
+
+@pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])
+def test_text_ids_are_written_as_they_were(dataset, tmp_path, backend):
+    ground_truth = random_ground_truth(np.random.default_rng(0), DOG)
+    for item in ground_truth["annotations"]:
+        item["image_id"] = f"frame_{item['image_id']}"
+    for image in ground_truth["images"]:
+        image["id"] = f"frame_{image['id']}"
+    evaluator = COCOPoseEvaluator(dataset(ground_truth), DOG, backend=backend, output_dir=tmp_path / "out")
+    evaluator.process(images(ground_truth), perfect(ground_truth))
+    assert evaluator.evaluate()["keypoints"]["AP"] == pytest.approx(100)
+    written = json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())
+    assert {result["image_id"] for result in written} <= {image["id"] for image in ground_truth["images"]}
 
 
 @pytest.mark.parametrize("backend", ["hotcoco", "pycocotools"])

@@ -92,9 +92,13 @@ def test_good_data_is_good(dataset):
         (everybody(bbox=[3, 3, 0, 9]), "4 of 4 persons have keypoints, but a box without a size"),
         (everybody(area=1), "4 of 4 persons have areas above the box's or below 2 % of it"),
         (everybody(area=99999), "4 of 4 persons have areas above"),
+        (
+            everybody(area=1e11),
+            "AP nan instead of 100: COCO's evaluation leaves out areas above 1e+10 square",
+        ),
         (annotate_twice, "4 persons are annotated more than once; annotations [1, 101], [2, 102]"),
         (crowd_one_image, "1 images have more than 20 persons"),
-        (crowd_one_image, "as its own prediction gets AP"),
+        (crowd_one_image, "COCO's evaluation counts the best 20 poses of an image"),
     ],
 )
 def test_warnings(dataset, change, message):

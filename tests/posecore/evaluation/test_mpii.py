@@ -225,6 +225,15 @@ def test_one_person_alone(tmp_path):
         (lambda m: m.pop("jnt_missing"), "has no jnt_missing"),
         (lambda m: m.update(pos_gt_src=m["pos_gt_src"][:, :, :5]), r"pos_gt_src is \(16, 2, 5\) instead of"),
         (lambda m: m.update(headboxes_src=0 * m["headboxes_src"]), r"headboxes_src of persons \[0, 1, 2"),
+        (lambda m: m.update(headboxes_src=np.nan * m["headboxes_src"]), "headboxes_src of persons"),
+        (
+            lambda m: m.update(pos_gt_src=np.nan * m["pos_gt_src"]),
+            r"pos_gt_src of persons \[0, 1, 2.* finite",
+        ),
+        (
+            lambda m: m.update(pos_gt_src=m["pos_gt_src"].astype(object)),
+            "pos_gt_src must be real numbers, not object",
+        ),
     ],
 )
 def test_wrong_ground_truths_are_named(tmp_path, change, message):

@@ -37,6 +37,10 @@ def test_good_results_pass() -> None:
         ({"image_id": 6}, "has image_id 6, which no image of the dataset has"),
         ({"image_id": "7"}, "has image_id '7'"),
         ({"image_id": 7.0}, "has image_id 7.0"),
+        ({"image_id": [7]}, r"has image_id \[7\]"),
+        ({"category_id": True}, "has category_id True; persons have 1"),
+        ({"category_id": "1"}, "has category_id '1'; persons have 1"),
+        ({"score": 10**400}, "not a finite number"),
         ({"category_id": 2}, "has category_id 2; persons have 1"),
     ],
 )

@@ -82,13 +82,13 @@ def test_a_test_set_has_no_joints(write, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": 0}, "person 1: scale must be above 0, not 0"),
-        ({"scale": None}, "person 1: scale must be finite|person 1: scale must be 1 numbers"),
-        ({"center": [3]}, r"person 1: center must be 2 numbers, not \[3\]"),
-        ({"center": [3, float("nan")]}, "person 1: center must be finite"),
-        ({"joints": [[1, 2]] * 15}, "person 1: joints must be 16 times 2 numbers"),
-        ({"joints_vis": "all"}, "person 1: joints_vis must be 16 numbers, not all"),
-        ({"image": 7}, "person 1: image must be a file name, not 7"),
+        ({"scale": 0}, "person at index 1: scale must be a number above 0 and up to 5000, not 0"),
+        ({"scale": None}, "person at index 1: scale must be a number above 0 .*, not None"),
+        ({"center": [3]}, r"person at index 1: center must be 2 numbers, .*, not \[3\]"),
+        ({"center": [3, float("nan")]}, "person at index 1: center must be 2 numbers, x and y, finite"),
+        ({"joints": [[1, 2]] * 15}, "person at index 1: joints must be 16 times 2 numbers"),
+        ({"joints_vis": "all"}, "person at index 1: joints_vis must be a list .*, not 'all'"),
+        ({"image": 7}, "person at index 1: image must be a file name, as text, not 7"),
     ],
 )
 def test_wrong_persons_are_named(write, tmp_path, changes, message):
