@@ -9,7 +9,7 @@ from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
 from posecore.engine.runs import Run
-from posecore.evaluation.submission import best_of_each_image, read_results, write_submission
+from posecore.evaluation.submission import best_of_each_image, read_coco_results, write_submission
 from posecore.structures.skeleton import load_skeleton
 
 # The server's name of a split -> our dataset.
@@ -69,7 +69,7 @@ def make_submission(
         if subprocess.run(command).returncode != 0:
             raise UsageError("the evaluation failed; see above")
         results_file = output / "inference" / dataset / "coco_instances_results.json"
-    results = read_results(
+    results = read_coco_results(
         results_file, image_ids={image["id"] for image in images}, num_keypoints=skeleton.num_keypoints
     )
     best = best_of_each_image(results)

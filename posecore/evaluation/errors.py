@@ -29,7 +29,7 @@ from torch import Tensor
 from posecore.config.merge import UsageError
 from posecore.data.datasets import dataset_metadata, read_dataset, resolve_dataset
 from posecore.evaluation.coco import Backend, score
-from posecore.evaluation.submission import read_results
+from posecore.evaluation.submission import read_coco_results
 from posecore.structures.oks import oks, paired_oks
 from posecore.structures.skeleton import Skeleton
 
@@ -150,7 +150,7 @@ def describe_errors_of_file(dataset: str, results_file: Path) -> str:
     ground_truth = read_dataset(name, skeleton)
     if "annotations" not in ground_truth:
         raise UsageError(f"{name} has no annotations to compare poses with")
-    results = read_results(
+    results = read_coco_results(
         results_file,
         image_ids={image["id"] for image in ground_truth["images"]},
         num_keypoints=skeleton.num_keypoints,

@@ -44,7 +44,7 @@ def check_results(
             raise ValueError(f"entry {index} {problem}")
 
 
-def read_results(
+def read_coco_results(
     file: Path, *, image_ids: Collection[int | str], num_keypoints: int, category_id: int | str = PERSON
 ) -> list[dict[str, Any]]:
     """The poses of a results file, checked as :func:`check_results` does.
