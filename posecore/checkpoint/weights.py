@@ -9,6 +9,10 @@ its name in another library:
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
     backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
                                                      one of MMPose or of another method here
+
+"" and "random" are no weights: the model starts from its random initialization. A training accepts both; what
+uses a trained model accepts "random" only (:func:`require_weights`), so that random weights never pass for
+a model.
 """
 
 import argparse
@@ -31,9 +35,28 @@ from torch import Tensor
 from posecore.checkpoint import hrformer_names
 from posecore.modeling.backbones.timm import HEAD_CONV
 
+# The value of MODEL.WEIGHTS that asks for random weights on purpose.
+RANDOM = "random"
+
 
 class CheckpointError(ValueError):
     """Weights that cannot be read, or do not fit the model."""
+
+
+def require_weights(source: str) -> None:
+    """Checks that a model that is not trained here has weights.
+
+    Args:
+        source: the value of MODEL.WEIGHTS.
+
+    Raises:
+        CheckpointError: it is "".
+    """
+    if not source:
+        raise CheckpointError(
+            "MODEL.WEIGHTS is empty, so the model would find poses by random weights: name a checkpoint, or "
+            f"add `MODEL.WEIGHTS {RANDOM}` to do that on purpose"
+        )
 
 
 def read_checkpoint(source: str) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
+from posecore.config.device import check_device
 from posecore.config.merge import UsageError, merge_config
 from posecore.modeling.estimator import PoseEstimator
 
@@ -27,9 +29,12 @@ def load_model(
 
     Raises:
         UsageError: the configuration cannot be used, or its model is of another class.
-        CheckpointError: the weights cannot be read, or do not fit.
+        CheckpointError: there are no weights, or they cannot be read or do not fit.
+        ValueError: MODEL.DEVICE is a GPU that is not there.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
+    check_device(cfg.MODEL.DEVICE)
+    require_weights(cfg.MODEL.WEIGHTS)
     model = build_model(cfg)
     if not isinstance(model, method):
         raise UsageError(

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import PersonBoxes
@@ -42,9 +43,10 @@ def build_predictor(
 
     Raises:
         UsageError: the model needs boxes and there are none, or it takes none and there are some.
-        CheckpointError: weights cannot be read, or do not fit.
+        CheckpointError: there are no weights, or they cannot be read or do not fit.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
+    require_weights(cfg.MODEL.WEIGHTS)
     finder = None
     if detector is not None:
         settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]

@@ -11,7 +11,9 @@ from detectron2.structures import Instances
 from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
+from posecore.config.device import check_device
 from posecore.config.merge import merge_config
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
@@ -44,7 +46,13 @@ class Predictor:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
-        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG."""
+        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG.
+
+        Raises:
+            CheckpointError: the weights do not fit the model.
+            ValueError: MODEL.DEVICE is a GPU that is not there.
+        """
+        check_device(cfg.MODEL.DEVICE)
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
@@ -91,7 +99,9 @@ def load_predictor(config_file: str | Path, weights: str, device: str) -> Predic
 
     Raises:
         UsageError: the file is missing or no configuration.
-        CheckpointError: the weights do not fit the model.
+        CheckpointError: there are no weights, or they do not fit the model.
+        ValueError: the device is a GPU that is not there.
     """
+    require_weights(weights)
     overrides = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", device]
     return Predictor.from_config(merge_config(get_cfg(), config_file, overrides))

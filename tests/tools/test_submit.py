@@ -13,7 +13,7 @@ from posecore.data.synthetic import make_dataset
 
 CONFIG = "configs/directpose/demo/synthetic.yaml"
 SMALL = (
-    *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
+    *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "random", "DATALOADER.NUM_WORKERS", "0"),
     *("DATASETS.DEFINITIONS", "()"),  # the demonstration's images need not have been drawn
 )
 

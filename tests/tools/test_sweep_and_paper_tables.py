@@ -34,7 +34,7 @@ def test_a_sweep_goes_on_where_it_was(run, tmp_path: Path) -> None:
     make_dataset(tmp_path, num_images=2, size=(64, 64))
     shared = [
         *("DATASETS.DEFINITIONS", f"('{tmp_path / 'train.yaml'}',)", "DATASETS.TEST", "('synthetic_train',)"),
-        *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "", "DATALOADER.NUM_WORKERS", "0"),
+        *("MODEL.FCOS.NUM_CONVS", "1", "MODEL.WEIGHTS", "random", "DATALOADER.NUM_WORKERS", "0"),
     ]
     # Nothing tells that the second value is wrong before the evaluation does.
     grid = ["--grid", "TEST.COCO_BACKEND", "hotcoco", "nobody", "--grid", "TEST.NUM_PREVIEWS", "1"]
