@@ -23,11 +23,6 @@ def write_image(file: str | Path, image: np.ndarray) -> None:
 
     Raises:
         FileNotFoundError: the file cannot be written, most often because its folder does not exist.
-        ValueError: the ending names no format of images.
     """
-    try:
-        written = cv2.imwrite(str(file), image[:, :, ::-1])
-    except cv2.error as error:  # there is no format of this ending
-        raise ValueError(f"image {file} cannot be written: end its name in .png or .jpg") from error
-    if not written:
+    if not cv2.imwrite(str(file), image[:, :, ::-1]):
         raise FileNotFoundError(f"image {file} cannot be written: does its folder exist?")
