@@ -10,12 +10,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import torch
-from detectron2.modeling import build_model
 from torch import Tensor
 
 from posecore.checkpoint.weights import read_checkpoint
 from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.modeling.build import build_model
 
 
 def convert_checkpoint_file(method: str, source: Path, target: Path, config_file: str | Path) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.evaluation import verify_results
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
@@ -16,6 +15,7 @@ from posecore.engine.results import clear_results, write_results
 from posecore.engine.setup import set_up_process
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
+from posecore.modeling.build import build_model
 
 
 def train_or_evaluate(

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
@@ -34,6 +33,7 @@ from posecore.engine.solver import (
 from posecore.engine.step import TrainingStep
 from posecore.engine.validation import check_validation
 from posecore.evaluation import build_evaluator
+from posecore.modeling.build import build_model
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
-from posecore.config.device import check_device
 from posecore.config.merge import UsageError, merge_config
+from posecore.modeling.build import build_model
 from posecore.modeling.estimator import PoseEstimator
 
 Model = TypeVar("Model", bound=PoseEstimator)
@@ -30,10 +29,9 @@ def load_model(
     Raises:
         UsageError: the configuration cannot be used, or its model is of another class.
         CheckpointError: there are no weights, or they cannot be read or do not fit.
-        ValueError: MODEL.DEVICE is a GPU that is not there.
+        ValueError: as :func:`~posecore.modeling.build.build_model`.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
-    check_device(cfg.MODEL.DEVICE)
     require_weights(cfg.MODEL.WEIGHTS)
     model = build_model(cfg)
     if not isinstance(model, method):

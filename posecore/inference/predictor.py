@@ -6,17 +6,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
-from posecore.config.device import check_device
 from posecore.config.merge import merge_config
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
+from posecore.modeling.build import build_model
 from posecore.modeling.tta import with_tta
 
 
@@ -50,9 +49,8 @@ class Predictor:
 
         Raises:
             CheckpointError: the weights do not fit the model.
-            ValueError: MODEL.DEVICE is a GPU that is not there.
+            ValueError: as :func:`~posecore.modeling.build.build_model`.
         """
-        check_device(cfg.MODEL.DEVICE)
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
@@ -100,7 +98,7 @@ def load_predictor(config_file: str | Path, weights: str, device: str) -> Predic
     Raises:
         UsageError: the file is missing or no configuration.
         CheckpointError: there are no weights, or they do not fit the model.
-        ValueError: the device is a GPU that is not there.
+        ValueError: as :func:`~posecore.modeling.build.build_model`.
     """
     require_weights(weights)
     overrides = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", device]

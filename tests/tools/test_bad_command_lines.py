@@ -144,6 +144,14 @@ BAD: list[tuple[tuple[str, ...], str]] = [
         ("benchmark", "ops", "--device", "cuda"),
         r"--device is 'cuda', but torch finds no GPU: add `--device cpu`",
     ),
+    (
+        (*PREDICT, *OUT, "MODEL.WEIGHTS", "random", "MODEL.META_ARCHITECTURE", "DirectPoze"),
+        r"MODEL\.META_ARCHITECTURE 'DirectPoze' is not known: it must be one of .*DirectPose",
+    ),
+    (
+        (*TRAIN, *DATA, "OUTPUT_DIR", "{tmp}/o", "MODEL.BACKBONE.NAME", "build_fcos_resnet_backbone"),
+        r"MODEL\.BACKBONE\.NAME 'build_fcos_resnet_backbone' is not known",
+    ),
     # Nothing to do.
     ((*SWEEP, *OUT, "--collect", "--grid", "SEED", "1", "2"), r"none of the 2 runs below .*out is done"),
     ((*SWEEP, *OUT, "--grid", "OUTPUT_DIR", "a/b", "a_b"), r"two combinations would share the folder"),
