@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
+from posecore.checkpoint.files import save_content
 from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class PoseCheckpointer(Checkpointer):
 
         Raises:
             FloatingPointError: a weight is infinite or NaN. The last checkpoint remains the last.
+            OSError: the file cannot be written. The last checkpoint remains the last.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -62,7 +63,7 @@ class PoseCheckpointer(Checkpointer):
         content.update({key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs)
         file = Path(self.save_dir, f"{name}.pth")
         unfinished = file.with_suffix(".pth.part")
-        torch.save(content, unfinished)
+        save_content(content, unfinished)
         os.replace(unfinished, file)
         self.tag_last_checkpoint(file.name)
         logger.info("Saved %s", file)

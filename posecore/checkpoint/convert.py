@@ -9,9 +9,9 @@ import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
+from posecore.checkpoint.files import save_content
 from posecore.checkpoint.weights import read_checkpoint
 from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -37,8 +37,7 @@ def convert_checkpoint_file(method: str, source: Path, target: Path, config_file
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.part")
     try:
-        with unfinished.open("wb") as file:
-            torch.save({"model": weights}, file)
+        save_content({"model": weights}, unfinished)
         os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)

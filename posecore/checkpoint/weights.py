@@ -20,6 +20,8 @@ import io
 import os
 import pickle
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,7 @@ def _fetch(source: str) -> Any:
     path = PathManager.get_local_path(os.path.expanduser(source))
     if not Path(path).is_file():
         raise CheckpointError(f"MODEL.WEIGHTS {source}: the file does not exist")
+    _check_sums(path, source)
     try:
         if path.endswith(".pkl"):
             return load_pickle(Path(path).read_bytes())
@@ -105,6 +108,23 @@ def _fetch(source: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: not a readable checkpoint: {error}") from error
+
+
+def _check_sums(path: str, source: str) -> None:
+    """Checks the sums of a file that torch.save wrote, which torch.load does not.
+
+    Raises:
+        CheckpointError: some bytes are not those that were written.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError):
+        return  # no such file, or one that torch.load refuses
+    if broken is not None:
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: not a readable checkpoint: {broken} in it differs from what was saved"
+        )
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ this project.
 
 import argparse
 import dis
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -46,6 +47,8 @@ def run_tool(
         name: the tool's file name, with which the message begins.
         errors: exceptions that the user can mend.
     """
+    # Where a log cannot be written, as on a full disk, Python would print a traceback and go on.
+    logging.raiseExceptions = False
     try:
         status = main()
         sys.stdout.flush()

@@ -106,8 +106,8 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     model = Model()
     file = save(tmp_path, model)
 
-    def half(content, path):
-        path.write_bytes(b"half")
+    def half(content, file):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 import torch
@@ -55,11 +54,11 @@ def test_the_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     assert convert_checkpoint_file("fcpose", tmp_path / "in.pth", out, CONFIG) == 1
     before = out.read_bytes()
 
-    def save(content: object, file: BinaryIO) -> None:
-        file.write(b"half")
+    def save(content: object, file: Path) -> None:
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", save)
+    monkeypatch.setattr("posecore.checkpoint.convert.save_content", save)
     with pytest.raises(OSError, match="No space"):
         convert_checkpoint_file("fcpose", tmp_path / "in.pth", out, CONFIG)
     assert out.read_bytes() == before
