@@ -60,10 +60,15 @@ def run_tool(
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:
-        if not (isinstance(error, errors) or _has_own_message(error)):
+        if not can_be_mended(error, errors):
             raise
         sys.exit(f"{name}: {error_message(error)}")
     sys.exit(status)
+
+
+def can_be_mended(error: Exception, errors: tuple[type[Exception], ...] = USER_ERRORS) -> bool:
+    """Whether the user can mend an error: it is one of ``errors``, or a ValueError with a message of ours."""
+    return isinstance(error, errors) or _has_own_message(error)
 
 
 def error_message(error: Exception) -> str:
