@@ -139,12 +139,12 @@ def start_runs(
             print(shlex.join(command))
             continue
         print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
-        if start_command(command) != 0 or run.metrics() is None:
+        if run_command(command) != 0 or run.metrics() is None:
             failed.append(run.name)
     return failed
 
 
-def start_command(command: Sequence[str]) -> int:
+def run_command(command: Sequence[str]) -> int:
     """Runs a command to its end and returns its exit status.
 
     Raises:

@@ -8,7 +8,7 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
-from posecore.engine.runs import Run, start_command
+from posecore.engine.runs import Run, run_command
 from posecore.evaluation.submission import best_of_each_image, read_results, write_submission
 from posecore.structures.skeleton import load_skeleton
 
@@ -70,7 +70,7 @@ def make_submission(
         require_weights(cfg.MODEL.WEIGHTS)
         results_file = output / "inference" / dataset / "coco_instances_results.json"
         earlier = _last_change(results_file)
-        if start_command(run.command(launcher=launcher, num_gpus=num_gpus, eval_only=True)) != 0:
+        if run_command(run.command(launcher=launcher, num_gpus=num_gpus, eval_only=True)) != 0:
             raise UsageError("the evaluation failed; see above")
         if _last_change(results_file) in (None, earlier):  # results of an earlier run are not this model's
             raise UsageError(f"the evaluation ended without an error, but has not written {results_file}")

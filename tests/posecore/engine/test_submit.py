@@ -83,14 +83,14 @@ def test_results_of_an_earlier_run_are_not_packed(
     tmp_path: Path, image_ids: list[int], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     earlier = [POSE | {"image_id": image_ids[0]}]
-    monkeypatch.setattr("posecore.engine.submit.start_command", Evaluation(0, earlier))
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(0, earlier))
     evaluate_and_submit(tmp_path).archive.unlink()
-    monkeypatch.setattr("posecore.engine.submit.start_command", Evaluation(status, None))
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(status, None))
     with pytest.raises(UsageError, match=r"evaluation failed|has not written .*coco_instances_results\.json"):
         evaluate_and_submit(tmp_path)
     assert not list(tmp_path.glob("*.zip"))
     assert json.loads(results_file(tmp_path).read_text()) == earlier  # nothing is lost
-    monkeypatch.setattr("posecore.engine.submit.start_command", Evaluation(0, earlier * 2))
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(0, earlier * 2))
     assert evaluate_and_submit(tmp_path).num_poses == 2
 
 
