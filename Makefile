@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | coco-tiny | hard: each sets up $(VENV) first, and what is done is not done again.
+# make demo | test | lint | bench | coco-tiny | hard | attack: each sets up $(VENV) first, and what is done is not done again.
 #
 # Variables, all optional, for instance `make setup PYTHON=python3.12`:
 #   PYTHON             the Python that $(VENV) is made with, 3.10 or later
@@ -28,7 +28,7 @@ SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
 print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
 	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
-.PHONY: setup demo test lint bench coco-tiny hard clean distclean
+.PHONY: setup demo test lint bench coco-tiny hard attack clean distclean
 .NOTPARALLEL:
 
 setup: $(STAMPS)/posecore $(STAMPS)/packages
@@ -50,6 +50,12 @@ coco-tiny: setup
 # 200 steps in half precision on images that break fragile trainings; `make test` has a short form.
 hard: setup
 	POSECORE_HARD_STEPS=200 $(BIN)/python -m pytest -q tests/*/test_training.py -k hard
+
+# Faulty files, full disks, kills and signals, at most 20 minutes; docs/reliability.md has the figures.
+attack: setup
+	OMP_NUM_THREADS=1 timeout 12m $(BIN)/python -m pytest -q -s -m attack tests/attack
+	OMP_NUM_THREADS=1 POSECORE_MUTATIONS=6000 timeout 8m $(BIN)/python -m pytest -q -s \
+		$(wildcard tests/posecore/evaluation/test_mutated_annotations.py) tests/faults
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)

@@ -10,6 +10,9 @@ CUDA toolkit is found; no GPU is needed. These environment variables control the
 - ``TORCH_CUDA_ARCH_LIST``: the GPU architectures to build for. The default is those of the machine's GPUs, or
   else 9.0.
 - ``MAX_JOBS``: the number of compilers that run at the same time.
+
+Where the build for CUDA fails, for instance because ``nvcc`` rejects the host compiler, the last line of the
+output names the ways out.
 """
 
 import os
@@ -101,3 +104,18 @@ class BuildOps(BuildExtension):
         super().finalize_options()
         if CUDA is None:
             self.warn("no CUDA toolkit that fits this torch: the operators are built for the CPU alone")
+
+    def build_extensions(self) -> None:
+        # torch and setuptools raise many things here, from missing programs to compilers that fail.
+        try:
+            super().build_extensions()
+        except Exception as error:
+            if CUDA is None:
+                raise
+            first = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise SystemExit(
+                f"posecore: the operators cannot be compiled for CUDA with {CUDA}/bin/nvcc ({first}); its "
+                "own message is above. CUDA_HOME=none builds them for the CPU alone, as in `CUDA_HOME=none "
+                "make setup`; CUDA_HOME=/folder names another toolkit, and NVCC_PREPEND_FLAGS='-ccbin "
+                "g++-12' a host compiler that this nvcc accepts"
+            ) from error

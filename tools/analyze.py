@@ -10,7 +10,7 @@ and in the same way visibility, layers and keypoints.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
@@ -22,7 +22,7 @@ from poet.analysis.centers import plot_centers
 from poet.analysis.layers import evaluate_layers, plot_layers
 from poet.analysis.visibility import plot_visibility
 from posecore.data import build_samples
-from posecore.engine.command_line import run_tool
+from posecore.engine.command_line import IMAGES, PLOTS, check_output_file, positive, run_tool
 from posecore.evaluation.errors import describe_errors_of_file
 from posecore.inference.load_model import load_model
 from posecore.inference.video import read_images
@@ -101,7 +101,7 @@ def main() -> None:
 
     command = add_command(commands, training)
     command.add_argument("metrics", type=Path, help="metrics.json of the training's OUTPUT_DIR")
-    command.add_argument("--output", type=Path, required=True, help="the image to write")
+    add_output(command, PLOTS)
 
     command = add_command(commands, attention)
     command.add_argument("--input", type=Path, required=True, help="an image")
@@ -114,30 +114,34 @@ def main() -> None:
         help="points of the image, pixels, that the encoder looks from",
     )
     command.add_argument("--threshold", type=float, default=0.5, help="least score of a person (default 0.5)")
-    command.add_argument("--columns", type=int, default=3, help="maps in a row (default 3)")
-    add_model_options(command)
+    command.add_argument("--columns", type=positive, default=3, help="maps in a row (default 3)")
+    add_model_options(command, IMAGES)
 
     for function in (centers, visibility):
         command = add_command(commands, function)
-        command.add_argument("--images", type=int, default=None, help="look at so many only (default: all)")
-        add_model_options(command)
+        command.add_argument(
+            "--images", type=positive, default=None, help="look at so many only (default: all)"
+        )
+        add_model_options(command, PLOTS)
 
-    add_model_options(add_command(commands, layers))
+    add_model_options(add_command(commands, layers), PLOTS)
 
     command = add_command(commands, keypoints)
     command.add_argument("--keypoint", default="left_shoulder", help="who looks (default left_shoulder)")
-    command.add_argument("--persons", type=int, default=6, help="how many are drawn (default 6)")
+    command.add_argument("--persons", type=positive, default=6, help="how many are drawn (default 6)")
     command.add_argument(
         "--layer", type=int, default=-1, help="which decoder layer, from 0 (default the last)"
     )
-    command.add_argument("--columns", type=int, default=6, help="persons in a row (default 6)")
-    add_model_options(command)
+    command.add_argument("--columns", type=positive, default=6, help="persons in a row (default 6)")
+    add_model_options(command, IMAGES)
 
     command = add_command(commands, errors)
     command.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
     command.add_argument("results", type=Path, help="coco_instances_results.json of an evaluation on it")
 
     options = parser.parse_args()
+    if "output" in options:
+        check_output_file(options.output, endings=options.endings)
     options.run(options)
 
 
@@ -150,10 +154,16 @@ def add_command(
     return command
 
 
-def add_model_options(command: argparse.ArgumentParser) -> None:
-    """Adds --config-file, --output and KEY VALUE pairs."""
-    command.add_argument("--config-file", required=True, help="the model's configuration")
+def add_output(command: argparse.ArgumentParser, endings: Sequence[str]) -> None:
+    """Adds --output, a file with one of these endings."""
     command.add_argument("--output", type=Path, required=True, help="the image to write")
+    command.set_defaults(endings=endings)
+
+
+def add_model_options(command: argparse.ArgumentParser, endings: Sequence[str]) -> None:
+    """Adds --config-file, --output (:func:`add_output`) and KEY VALUE pairs."""
+    command.add_argument("--config-file", required=True, help="the model's configuration")
+    add_output(command, endings)
     command.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
 
 

@@ -18,15 +18,14 @@ from pathlib import Path
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
 # isort: split
-import torch
-
 from directpose.benchmark import time_kpalign
 from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
 from posecore.benchmarks.memory import measure_memory
 from posecore.benchmarks.model import time_models
 from posecore.benchmarks.operators import time_operators
 from posecore.benchmarks.timing import ImageBatch
-from posecore.engine.command_line import run_tool
+from posecore.config.device import check_device, find_device
+from posecore.engine.command_line import PLOTS, check_output_file, positive, run_tool
 from poseur.benchmark import compare_with_rle
 
 
@@ -39,12 +38,16 @@ def main() -> None:
     command = _add(commands, "ops", run_ops, rounds=15)
     _add_size(command)
     command.add_argument(
-        "--images", dest="num_images", type=int, default=1, help="images in a batch (default: %(default)s)"
+        "--images",
+        dest="num_images",
+        type=positive,
+        default=1,
+        help="images in a batch (default: %(default)s)",
     )
 
     command = _add(commands, "kpalign", run_kpalign, rounds=5)
     _add_size(command)
-    command.add_argument("--candidates", type=int, default=1000, help="locations (default: %(default)s)")
+    command.add_argument("--candidates", type=positive, default=1000, help="locations (default: %(default)s)")
 
     command = _add(commands, "model", run_model, rounds=7)
     _add_size(command)
@@ -52,7 +55,7 @@ def main() -> None:
     command.add_argument("--plot", type=Path, help="image of milliseconds over persons, to be written")
 
     command = _add(commands, "crops", run_crops, rounds=7)
-    command.add_argument("--crops", type=int, default=4, help="persons at once (default: %(default)s)")
+    command.add_argument("--crops", type=positive, default=4, help="persons at once (default: %(default)s)")
 
     command = _add(commands, "memory", run_memory, rounds=1)
     _add_size(command)
@@ -69,6 +72,11 @@ def main() -> None:
     )
 
     options = parser.parse_args()
+    if "device" in options:
+        options.device = find_device(options.device)
+        check_device(options.device, "--device")
+    if getattr(options, "plot", None):
+        check_output_file(options.plot, "--plot", PLOTS)
     options.run(options)
 
 
@@ -126,26 +134,26 @@ def _add(
     """Adds a subcommand with the options of all measurements."""
     command = commands.add_parser(name)
     command.set_defaults(run=run)
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     command.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+        "--threads", type=positive, default=2, help="threads on the CPU (default: %(default)s)"
     )
-    command.add_argument("--threads", type=int, default=2, help="threads on the CPU (default: %(default)s)")
     command.add_argument(
-        "--rounds", type=int, default=rounds, help="runs of each candidate (default: %(default)s)"
+        "--rounds", type=positive, default=rounds, help="runs of each candidate (default: %(default)s)"
     )
     return command
 
 
 def _add_size(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--size", type=int, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of an image"
+        "--size", type=positive, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of an image"
     )
 
 
 def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
     """Adds the options of the comparisons with Keypoint R-CNN."""
     command.add_argument(
-        "--persons", type=int, nargs="+", default=persons, help="in the image (default: %(default)s)"
+        "--persons", type=positive, nargs="+", default=persons, help="in the image (default: %(default)s)"
     )
     command.add_argument(
         "--configs",

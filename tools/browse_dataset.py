@@ -7,10 +7,11 @@ must be orange. Hidden keypoints are rings.
 """
 
 import argparse
+from pathlib import Path
 
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
-from posecore.engine.command_line import run_tool
+from posecore.engine.command_line import IMAGES, check_output_file, positive, run_tool
 from posecore.visualization.images import write_image
 from posecore.visualization.training_samples import draw_training_samples
 
@@ -18,15 +19,20 @@ from posecore.visualization.training_samples import draw_training_samples
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config-file", required=True, help="the configuration to train with")
-    parser.add_argument("--output", default="samples.png", help="the image to write (samples.png)")
-    parser.add_argument("--count", type=int, default=12, help="number of samples (12)")
-    parser.add_argument("--columns", type=int, default=4, help="samples per row (4)")
-    parser.add_argument("--width", type=int, default=480, help="width of each in the image, pixels (480)")
+    parser.add_argument("--output", type=Path, default="samples.png", help="the image to write (samples.png)")
+    parser.add_argument("--count", type=positive, default=12, help="number of samples (12)")
+    parser.add_argument("--columns", type=positive, default=4, help="samples per row (4)")
+    parser.add_argument(
+        "--width", type=positive, default=480, help="width of each in the image, pixels (480)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="other seeds, other samples (0)")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the configuration"
     )
     options = parser.parse_args()
+    if not 0 <= options.seed < 2**32:  # numpy's
+        parser.error(f"--seed must be from 0 to {2**32 - 1}, not {options.seed}")
+    check_output_file(options.output, endings=IMAGES)
     image = draw_training_samples(
         merge_config(get_cfg(), options.config_file, options.opts),
         count=options.count,

@@ -7,7 +7,7 @@ python tools/check_dataset.py keypoints_coco_2017_val
 import argparse
 
 from posecore.data import resolve_dataset
-from posecore.engine.command_line import run_tool
+from posecore.engine.command_line import error_message, positive, run_tool
 from posecore.evaluation.dataset_check import check_dataset
 
 
@@ -16,13 +16,13 @@ def main() -> int:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
-    parser.add_argument("--images", type=int, default=200, help="how many images to open")
+    parser.add_argument("--images", type=positive, default=200, help="how many images to open")
     options = parser.parse_args()
     try:
         name = resolve_dataset(options.dataset)
         report = check_dataset(name, options.images)
-    except (FileNotFoundError, ValueError) as error:  # a dataset that cannot be read is a result too
-        print(f"error: {error}")
+    except (OSError, ValueError) as error:  # a dataset that cannot be read is a result too
+        print(f"error: {error_message(error)}")
         return 1
     for kind, lines in (("", report.facts), ("warning: ", report.warnings), ("error: ", report.errors)):
         for line in lines:

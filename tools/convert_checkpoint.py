@@ -10,10 +10,8 @@ exactly those of the model that the configuration describes.
 import argparse
 from pathlib import Path
 
-import torch
-
-from posecore.checkpoint.convert import convert_checkpoint
-from posecore.engine.command_line import run_tool
+from posecore.checkpoint.convert import convert_checkpoint_file
+from posecore.engine.command_line import check_output_file, run_tool
 
 
 def main() -> None:
@@ -25,10 +23,9 @@ def main() -> None:
     parser.add_argument("target", metavar="OUT", type=Path, help="the converted checkpoint, to be written")
     parser.add_argument("--config-file", required=True, metavar="CONFIG", help="the model that it is for")
     options = parser.parse_args()
-    weights = convert_checkpoint(options.method, options.source, options.config_file)
-    options.target.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": weights}, options.target)
-    print(f"{options.target}: {len(weights)} tensors")
+    check_output_file(options.target, "OUT")
+    count = convert_checkpoint_file(options.method, options.source, options.target, options.config_file)
+    print(f"{options.target}: {count} tensors")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from posecore.engine.command_line import add_run_options, run_tool
+from posecore.engine.command_line import add_run_options, check_output_folder, run_tool
 from posecore.engine.paper_tables import choose_rows, comparison_tables
 from posecore.engine.runs import start_runs
 
@@ -26,6 +26,7 @@ def print_list(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_output_folder(options.output)
     failed = start_runs(
         [row.run(options.output, options.opts) for row in choose_rows(options.rows)],
         launcher=options.launcher,

@@ -13,7 +13,7 @@ import argparse
 import re
 from pathlib import Path
 
-from posecore.engine.command_line import add_launcher_options, run_tool
+from posecore.engine.command_line import add_launcher_options, check_output_folder, run_tool
 from posecore.engine.submit import SPLITS, make_submission
 
 
@@ -31,6 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     if not re.fullmatch(r"[\w.-]+", options.name):
         parser.error(f"--name {options.name!r}: use letters, digits, '.', '_' and '-'")
+    check_output_folder(options.output)
     made = make_submission(
         options.config_file,
         options.opts,

@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from posecore.engine.command_line import add_run_options, run_tool
+from posecore.engine.command_line import add_run_options, check_output_folder, run_tool
 from posecore.engine.runs import start_runs
 from posecore.engine.sweeps import parse_grid, sweep_runs, write_tables
 
@@ -40,6 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     grid = parse_grid(options.grid)
     runs = sweep_runs(options.config_file, grid, output=options.output, overrides=options.opts)
+    check_output_folder(options.output)
     failed = []
     if not options.collect:
         failed = start_runs(
@@ -49,10 +50,10 @@ def main() -> int:
             eval_only=options.eval_only,
             print_only=options.print,
         )
-    if not options.print:
-        print(write_tables(runs, grid, options.output))
     if failed:
         print(f"sweep.py: failed: {', '.join(failed)}", file=sys.stderr)
+    if not options.print:
+        print(write_tables(runs, grid, options.output))
     return 1 if failed else 0
 
 

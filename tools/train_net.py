@@ -1,6 +1,7 @@
 """Trains a model by a configuration, or with --eval-only evaluates it; docs/training.md says how."""
 
 from functools import partial
+from pathlib import Path
 
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 
@@ -8,8 +9,8 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 from detectron2.engine import default_argument_parser
 
 from posecore.config import get_cfg
-from posecore.config.merge import UsageError, merge_config
-from posecore.engine.command_line import run_tool
+from posecore.config.merge import merge_config
+from posecore.engine.command_line import TRAINING_ERRORS, check_output_folder, run_tool
 from posecore.engine.launch import launch
 from posecore.engine.train import train_or_evaluate
 
@@ -18,10 +19,12 @@ def main() -> None:
     parser = default_argument_parser()
     parser.set_defaults(dist_url="auto")
     options = parser.parse_args()
+    cfg = merge_config(get_cfg(), options.config_file, options.opts)
+    check_output_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
     launch(
         partial(train_or_evaluate, eval_only=options.eval_only, resume=options.resume),
         (options.config_file, options.opts),
-        device=merge_config(get_cfg(), options.config_file, options.opts).MODEL.DEVICE,
+        device=cfg.MODEL.DEVICE,
         num_gpus=options.num_gpus,
         num_machines=options.num_machines,
         machine_rank=options.machine_rank,
@@ -30,5 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Any other error of a training is worth its traceback.
-    run_tool(main, "train_net.py", errors=(UsageError,))
+    run_tool(main, "train_net.py", errors=TRAINING_ERRORS)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.config import get_cfg
+from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS
 from posecore.modeling.fcos.detector import FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead
@@ -100,10 +101,9 @@ def build_keypoint_rcnn(device: str) -> nn.Module:
 
 def build_ours(config: str, device: str) -> nn.Module:
     """The model of a configuration below configs/ with random weights, for :func:`predict`."""
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / config))
-    cfg.merge_from_list(["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
-    model = build_model(cfg)
+    model = build_model(
+        merge_config(get_cfg(), CONFIGS / config, ["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
+    )
     for module in model.modules():
         if isinstance(module, FCOSHead) and "ltrb" in module.predictions:  # boxes get an area
             bias = module.predictions.get_parameter("ltrb.conv.bias")

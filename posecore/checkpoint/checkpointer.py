@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
-from posecore.checkpoint.weights import CheckpointError, read_checkpoint
+from posecore.checkpoint.files import save_content
+from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class PoseCheckpointer(Checkpointer):
 
         Raises:
             FloatingPointError: a weight is infinite or NaN. The last checkpoint remains the last.
+            OSError: the file cannot be written. The last checkpoint remains the last.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -62,7 +63,7 @@ class PoseCheckpointer(Checkpointer):
         content.update({key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs)
         file = Path(self.save_dir, f"{name}.pth")
         unfinished = file.with_suffix(".pth.part")
-        torch.save(content, unfinished)
+        save_content(content, unfinished)
         os.replace(unfinished, file)
         self.tag_last_checkpoint(file.name)
         logger.info("Saved %s", file)
@@ -73,7 +74,8 @@ class PoseCheckpointer(Checkpointer):
         """Loads weights and the states of checkpointables from a file.
 
         Args:
-            path: as MODEL.WEIGHTS can be (:mod:`posecore.checkpoint.weights`); "" to load nothing.
+            path: as MODEL.WEIGHTS can be (:mod:`posecore.checkpoint.weights`); "" or "random" to load
+                nothing.
             checkpointables: names of those to load; None for all.
             strict: whether every weight of the model must be in the file. If not, missing weights keep their
                 initialization, with a warning: the rest of the model when the file is a backbone alone, and
@@ -85,8 +87,9 @@ class PoseCheckpointer(Checkpointer):
         Raises:
             CheckpointError: the file is unreadable, or of another method, configuration or backbone.
         """
-        if not path:
-            logger.info("No weights to load: the model starts from its random initialization")
+        if path in ("", RANDOM):
+            level = logging.WARNING if strict else logging.INFO  # a training may start from nothing
+            logger.log(level, "No weights to load: the model starts from its random initialization")
             return {}
         logger.info("Loading %s", path)
         content = read_checkpoint(str(path))

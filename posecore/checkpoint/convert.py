@@ -1,18 +1,47 @@
-"""Converts official checkpoints of a method to this project's names (:func:`convert_checkpoint`).
+"""Converts official checkpoints of a method to this project's names (:func:`convert_checkpoint_file`).
 
 A method that has official weights has a module ``<method>.convert_weights`` with a function
 ``convert(weights)``, which is found by its name.
 """
 
 import importlib
+import os
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from detectron2.modeling import build_model
 from torch import Tensor
 
+from posecore.checkpoint.files import save_content
 from posecore.checkpoint.weights import read_checkpoint
-from posecore.config import get_cfg
+from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.modeling.build import build_model
+
+
+def convert_checkpoint_file(method: str, source: Path, target: Path, config_file: str | Path) -> int:
+    """Writes the weights of :func:`convert_checkpoint` as ``{"model": weights}``, as a whole or not at all.
+
+    Args:
+        target: the converted checkpoint; its folder is made if it is not there.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        UsageError: as :func:`convert_checkpoint`; or ``target`` is ``source``.
+        OSError: ``target`` cannot be written.
+    """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"OUT {target} is the official checkpoint itself: give another name")
+    weights = convert_checkpoint(method, source, config_file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f"{target.name}.part")
+    try:
+        save_content({"model": weights}, unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return len(weights)
 
 
 def convert_checkpoint(method: str, source: Path, config_file: str | Path) -> dict[str, Tensor]:
@@ -32,6 +61,9 @@ def convert_checkpoint(method: str, source: Path, config_file: str | Path) -> di
         UsageError: the method has no official names, or the weights are not those of the model.
         CheckpointError, ValueError: the file is not readable, or not of this method.
     """
+    methods = sorted(point.module.partition(".")[0] for point in entry_points(group=METHODS))
+    if method not in methods:
+        raise UsageError(f"METHOD {method} is no installed method: it must be one of {', '.join(methods)}")
     try:
         official = importlib.import_module(f"{method}.convert_weights")
     except ModuleNotFoundError as error:

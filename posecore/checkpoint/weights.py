@@ -9,6 +9,10 @@ its name in another library:
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
     backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
                                                      one of MMPose or of another method here
+
+"" and "random" are no weights: the model starts from its random initialization. A training accepts both; what
+uses a trained model accepts "random" only (:func:`require_weights`), so that random weights never pass for
+a model.
 """
 
 import argparse
@@ -16,6 +20,8 @@ import io
 import os
 import pickle
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,9 +37,28 @@ from torch import Tensor
 from posecore.checkpoint import hrformer_names
 from posecore.modeling.backbones.timm import HEAD_CONV
 
+# The value of MODEL.WEIGHTS that asks for random weights on purpose.
+RANDOM = "random"
+
 
 class CheckpointError(ValueError):
     """Weights that cannot be read, or do not fit the model."""
+
+
+def require_weights(source: str) -> None:
+    """Checks that a model that is not trained here has weights.
+
+    Args:
+        source: the value of MODEL.WEIGHTS.
+
+    Raises:
+        CheckpointError: it is "".
+    """
+    if not source:
+        raise CheckpointError(
+            "MODEL.WEIGHTS is empty, so the model would find poses by random weights: name a checkpoint, or "
+            f"add `MODEL.WEIGHTS {RANDOM}` to do that on purpose"
+        )
 
 
 def read_checkpoint(source: str) -> dict[str, Any]:
@@ -74,6 +99,7 @@ def _fetch(source: str) -> Any:
     path = PathManager.get_local_path(os.path.expanduser(source))
     if not Path(path).is_file():
         raise CheckpointError(f"MODEL.WEIGHTS {source}: the file does not exist")
+    _check_sums(path, source)
     try:
         if path.endswith(".pkl"):
             return load_pickle(Path(path).read_bytes())
@@ -82,6 +108,23 @@ def _fetch(source: str) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: not a readable checkpoint: {error}") from error
+
+
+def _check_sums(path: str, source: str) -> None:
+    """Checks the sums of a file that torch.save wrote, which torch.load does not.
+
+    Raises:
+        CheckpointError: some bytes are not those that were written.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError):
+        return  # no such file, or one that torch.load refuses
+    if broken is not None:
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: not a readable checkpoint: {broken} in it differs from what was saved"
+        )
 
 
 def _from_torchvision(name: str) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ from importlib.metadata import entry_points
 import detectron2.config
 from detectron2.config import CfgNode
 
+from posecore.config.device import find_device
+
 METHODS = "posecore.methods"
 # Twice Pillow's MAX_IMAGE_PIXELS, above which Pillow itself refuses an image.
 MAX_PIXELS = 178_956_970
@@ -82,6 +84,10 @@ def _add_data(cfg: CfgNode) -> None:
 
 
 def _add_model(cfg: CfgNode) -> None:
+    # Where the model runs: "cpu", "cuda", "cuda:1", or "auto" for "cuda" where torch finds a GPU and "cpu"
+    # elsewhere. The default is "auto", of which the result stands here, because Detectron2's build_model
+    # knows torch's names alone.
+    cfg.MODEL.DEVICE = find_device("auto")
     # Number of levels above the last one of the backbone in the pyramid (P6, P7), made by convolutions of
     # stride 2: 0, 1 or 2.
     cfg.MODEL.FPN.TOP_LEVELS = 2

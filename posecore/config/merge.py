@@ -8,13 +8,15 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode
 
+from posecore.config.device import find_device
+
 
 class UsageError(ValueError):
     """An error in a command line or configuration; command-line tools print it without a traceback."""
 
 
 def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
-    """Merges a file and then KEY VALUE pairs into ``cfg``, and freezes it.
+    """Merges a file and then KEY VALUE pairs into ``cfg``, settles MODEL.DEVICE, and freezes it.
 
     Args:
         cfg: all known keys with their defaults.
@@ -44,6 +46,10 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
             cfg.merge_from_list([key, _as_float(value) if _is_float(cfg, key) else value])
         except (ValueError, AssertionError) as error:
             raise UsageError(f"command line: {error}") from error
+    try:
+        cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     cfg.freeze()
     return cfg
 

@@ -23,6 +23,28 @@ logger = logging.getLogger(__name__)
 SAMPLERS = {"TrainingSampler": ResumableSampler}
 
 
+def samples_per_process(cfg: CfgNode) -> int:
+    """Training samples that each process gets of a batch, SOLVER.IMS_PER_BATCH / processes.
+
+    Raises:
+        ValueError: that is no whole number, or not above 0.
+    """
+    total, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    if total < 1 or total % processes:
+        raise ValueError(
+            "SOLVER.IMS_PER_BATCH must be at least 1 and a multiple of the number of processes, "
+            f"{processes}, not {total}"
+        )
+    return total // processes
+
+
+def _num_workers(cfg: CfgNode) -> int:
+    number = cfg.DATALOADER.NUM_WORKERS
+    if number < 0:
+        raise ValueError(f"DATALOADER.NUM_WORKERS must be 0 or more, not {number}")
+    return number
+
+
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
     """The records of all datasets of DATASETS.TRAIN; their number is the length of an epoch.
 
@@ -78,7 +100,7 @@ def build_train_loader(
     sampler = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
         len(dicts),
         seed=comm.shared_random_seed() if seed is None else seed,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        batch_size=samples_per_process(cfg),
         groups=[int(grouped and record["width"] > record["height"]) for record in dicts],
         first_batch=first_batch,
     )
@@ -88,7 +110,7 @@ def build_train_loader(
         sampler=sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         aspect_ratio_grouping=grouped,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=_num_workers(cfg),
     )
 
 
@@ -125,7 +147,7 @@ def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
     return DataLoader(
         MapDataset(DatasetFromList(share, copy=False), build_samples(cfg).labeled_sample),
         batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=_num_workers(cfg),
         collate_fn=trivial_batch_collator,
     )
 
@@ -145,5 +167,5 @@ def build_test_loader(
     return build_detection_test_loader(
         samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
         mapper=mapper or samples.test_sample,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=_num_workers(cfg),
     )

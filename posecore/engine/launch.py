@@ -19,6 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
 
+from posecore.config.device import check_device
 from posecore.config.merge import UsageError
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
@@ -62,7 +63,7 @@ def launch(
         main: importable by its name, since spawned processes import it.
         args: picklable.
         device: "cpu" or "cuda", the value of MODEL.DEVICE.
-        num_gpus: number of processes to spawn on this machine, also on the CPU.
+        num_gpus: number of processes to spawn on this machine, also on the CPU; at least 1.
         num_machines: number of machines on which this function is called, each with its ``machine_rank``.
         machine_rank: of this machine, from 0.
         dist_url: ``tcp://HOST:PORT`` of the first machine; "auto" for a free port of this one.
@@ -72,8 +73,10 @@ def launch(
         The result of ``main``; None where processes are spawned.
 
     Raises:
-        UsageError: the machine lacks GPUs, or ``num_gpus`` contradicts torchrun or Slurm.
+        UsageError: the machine lacks GPUs, a number makes no sense, or ``num_gpus`` contradicts torchrun or
+            Slurm.
     """
+    _check_numbers(num_gpus, num_machines, machine_rank)
     world = find_world(os.environ)
     wanted = num_gpus * num_machines
     if world is not None and wanted not in (1, world.size):
@@ -140,12 +143,26 @@ def first_node(nodes: str) -> str:
     return re.sub(r"\[([^],-]*)[^]]*\]", r"\1", first[0])
 
 
+def _check_numbers(num_gpus: int, num_machines: int, machine_rank: int) -> None:
+    if num_gpus < 1:
+        raise UsageError(
+            f"--num-gpus must be at least 1, not {num_gpus}: it is the number of processes, also on the CPU "
+            "(`MODEL.DEVICE cpu`)"
+        )
+    if num_machines < 1:
+        raise UsageError(f"--num-machines must be at least 1, not {num_machines}")
+    if not 0 <= machine_rank < num_machines:
+        raise UsageError(
+            f"--machine-rank must be from 0 to {num_machines - 1}, below --num-machines, not {machine_rank}"
+        )
+
+
 def _check_device(device: str, num_gpus: int) -> None:
-    if not device.startswith("cuda"):
-        return
-    if not torch.cuda.is_available():
-        raise UsageError(f"MODEL.DEVICE is {device!r}, but torch finds no GPU: add `MODEL.DEVICE cpu`")
-    if num_gpus > torch.cuda.device_count():
+    try:
+        check_device(device)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if device.startswith("cuda") and num_gpus > torch.cuda.device_count():
         raise UsageError(f"--num-gpus {num_gpus}, but this machine has {torch.cuda.device_count()}")
 
 

@@ -84,7 +84,13 @@ def comparison_tables(rows: Iterable[TableRow], output: Path) -> Iterator[str]:
     Args:
         rows: those of one table in a row.
         output: folder of the runs; a run that is not done has "-" for its metrics.
+
+    Raises:
+        UsageError: no run is done.
     """
+    rows = list(rows)
+    if all(row.run(output).metrics() is None for row in rows):
+        raise UsageError(f"none of the {len(rows)} rows has a finished run below {output}")
     for title, group in groupby(rows, key=lambda row: row.title):
         table = list(group)
         columns = list(dict.fromkeys(metric for row in table for metric in row.paper))

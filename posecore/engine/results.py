@@ -5,6 +5,7 @@ It exists only if the last run in that folder is finished, which tells finished 
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,21 @@ def clear_results(folder: str | Path) -> None:
 
 
 def write_results(folder: str | Path, results: Mapping[str, Any]) -> None:
-    """Writes the metrics of a finished run; they may be nested, or empty."""
-    (Path(folder) / FILE).write_text(json.dumps(finite_metrics(results), indent=1))
+    """Writes the metrics of a finished run; they may be nested, or empty. A cut file is never left."""
+    file = Path(folder) / FILE
+    unfinished = file.with_suffix(".json.part")
+    unfinished.write_text(json.dumps(finite_metrics(results), indent=1))
+    os.replace(unfinished, file)
 
 
 def read_results(folder: str | Path) -> dict[str, float] | None:
-    """The metrics of the run in a folder, as :func:`finite_metrics` names them; None if it is unfinished."""
-    file = Path(folder) / FILE
-    return json.loads(file.read_text()) if file.exists() else None
+    """The metrics of the run in a folder, as :func:`finite_metrics` names them; None if it is unfinished.
+
+    A file that is cut, or is anything else than the metrics, does not say that the run is finished.
+    """
+    try:
+        results = json.loads((Path(folder) / FILE).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    numbers = isinstance(results, dict) and all(isinstance(value, int | float) for value in results.values())
+    return results if numbers else None

@@ -40,20 +40,31 @@ class Run:
     def check(self) -> None:
         """Checks that the run can start.
 
+        The device is no part of what a run is: the machine that checks may have no GPU.
+
         Raises:
-            UsageError: the configuration cannot be used, or the folder holds a run of another one.
+            UsageError: the configuration cannot be used, the folder cannot be one, or it holds a run of
+                another configuration.
         """
         try:
             cfg = merge_config(get_cfg(), self.config_file, [*self.overrides, "OUTPUT_DIR", str(self.folder)])
         except UsageError as error:
             raise UsageError(f"{self.name}: {error}") from error
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is a file, where the folder of a run should be")
         written = self.folder / "config.yaml"
         if written.exists():
-            there = yaml.safe_load(written.read_text())
+            try:
+                there = yaml.safe_load(written.read_text())
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise UsageError(f"{written} is no YAML: delete or rename its folder ({error})") from error
+            if not isinstance(there, Mapping):
+                raise UsageError(f"{written} holds no configuration: delete or rename its folder")
             for key, theirs, ours in _differences(there, yaml.safe_load(cfg.dump())):
-                raise UsageError(
-                    f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
-                )
+                if key != "MODEL.DEVICE":
+                    raise UsageError(
+                        f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
+                    )
 
     def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
         """The command that starts the run, or continues it from its last checkpoint.
@@ -62,11 +73,17 @@ class Run:
             launcher: replaces this Python, for instance "torchrun --nproc_per_node 8".
             num_gpus: processes on this machine.
             eval_only: evaluates MODEL.WEIGHTS instead of training.
+
+        Raises:
+            UsageError: the launcher is no command line.
         """
         options = ["--eval-only" if eval_only else "--resume"]
         if num_gpus != 1:
             options += ["--num-gpus", str(num_gpus)]
-        start = shlex.split(launcher) or [sys.executable]
+        try:
+            start = shlex.split(launcher) or [sys.executable]
+        except ValueError as error:
+            raise UsageError(f"--launcher {launcher!r}: {error}") from error
         config = ["--config-file", os.path.relpath(self.config_file)]
         overrides = [*self.overrides, "OUTPUT_DIR", str(self.folder)]
         return [*start, os.path.relpath(TRAIN_NET), *config, *options, *overrides]
@@ -95,6 +112,8 @@ def start_runs(
 ) -> list[str]:
     """Starts the runs that are not done, one after the other; a failure does not stop the others.
 
+    A run is done when its folder has results.json, which also a process that ends well must have written.
+
     Args:
         runs: in the order in which they start.
         launcher, num_gpus, eval_only: see :meth:`Run.command`.
@@ -104,11 +123,15 @@ def start_runs(
         The names of the runs that failed.
 
     Raises:
-        UsageError: one of the runs cannot start; then none has started.
+        UsageError: there are no runs, or one of them cannot start; then none has started.
     """
+    if not runs:
+        raise UsageError("there is nothing to run")
     for run in runs:
         run.check()
     waiting = [run for run in runs if run.metrics() is None]
+    if not waiting:
+        print(f"nothing is started: all of {len(runs)} runs are done", file=sys.stderr)
     failed = []
     for number, run in enumerate(waiting, start=1):
         command = run.command(launcher=launcher, num_gpus=num_gpus, eval_only=eval_only)
@@ -116,9 +139,21 @@ def start_runs(
             print(shlex.join(command))
             continue
         print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
-        if subprocess.run(command).returncode != 0:
+        if run_command(command) != 0 or run.metrics() is None:
             failed.append(run.name)
     return failed
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Runs a command to its end and returns its exit status.
+
+    Raises:
+        UsageError: there is no such program.
+    """
+    try:
+        return subprocess.run(command).returncode
+    except OSError as error:
+        raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
 
 
 def _differences(a: Mapping, b: Mapping, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

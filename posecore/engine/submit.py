@@ -1,14 +1,14 @@
 """Submissions to COCO's keypoint server from a model or from a results file (:func:`make_submission`)."""
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
-from posecore.engine.runs import Run
+from posecore.engine.runs import Run, run_command
 from posecore.evaluation.submission import best_of_each_image, read_coco_results, write_submission
 from posecore.structures.skeleton import load_skeleton
 
@@ -56,7 +56,9 @@ def make_submission(
         launcher, num_gpus: see :meth:`posecore.engine.runs.Run.command`.
 
     Raises:
-        UsageError: the evaluation fails, or an entry of the results is wrong; then no archive is written.
+        UsageError: the evaluation fails or writes no results, or an entry of the results is wrong; then no
+            archive is written.
+        CheckpointError: there are neither results nor weights.
         FileNotFoundError: the dataset or the results file is missing.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
@@ -65,13 +67,21 @@ def make_submission(
     images = read_coco(dataset_metadata(dataset).json_file, skeleton)["images"]
     if results_file is None:
         run = Run(algorithm, config_file, (*overrides, "DATASETS.TEST", repr((dataset,))), output)
-        command = run.command(launcher=launcher, num_gpus=num_gpus, eval_only=True)
-        if subprocess.run(command).returncode != 0:
-            raise UsageError("the evaluation failed; see above")
+        require_weights(cfg.MODEL.WEIGHTS)
         results_file = output / "inference" / dataset / "coco_instances_results.json"
+        earlier = _last_change(results_file)
+        if run_command(run.command(launcher=launcher, num_gpus=num_gpus, eval_only=True)) != 0:
+            raise UsageError("the evaluation failed; see above")
+        if _last_change(results_file) in (None, earlier):  # results of an earlier run are not this model's
+            raise UsageError(f"the evaluation ended without an error, but has not written {results_file}")
     results = read_coco_results(
         results_file, image_ids={image["id"] for image in images}, num_keypoints=skeleton.num_keypoints
     )
     best = best_of_each_image(results)
     archive = write_submission(best, output, split=split, algorithm=algorithm)
     return Submission(archive, len(best), len({result["image_id"] for result in best}), len(images))
+
+
+def _last_change(file: Path) -> int | None:
+    """When a file was last written, in nanoseconds; None where there is none."""
+    return file.stat().st_mtime_ns if file.exists() else None

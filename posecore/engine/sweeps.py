@@ -23,8 +23,10 @@ def parse_grid(arguments: Sequence[Sequence[str]]) -> Grid:
         arguments: a key and its values each.
 
     Raises:
-        UsageError: a key has no values or a value twice, or a key comes twice.
+        UsageError: there is no key, a key has no values or a value twice, or a key comes twice.
     """
+    if not arguments:
+        raise UsageError("--grid needs a key and its values: there is nothing to run")
     keys = [key for key, *_ in arguments]
     for key, *values in arguments:
         if not values or len(set(values)) < len(values) or keys.count(key) > 1:
@@ -40,11 +42,16 @@ def sweep_runs(config_file: Path, grid: Grid, *, output: Path, overrides: Sequen
         grid: what varies.
         output: the folder of the runs' folders.
         overrides: KEY VALUE pairs of all runs, flat.
+
+    Raises:
+        UsageError: two combinations would share a folder.
     """
-    runs = []
+    runs: list[Run] = []
     for values in itertools.product(*grid.values()):
         pairs = list(zip(grid, values, strict=True))
         name = ",".join(f"{key}={value}" for key, value in pairs).replace("/", "_")
+        if any(name == run.name for run in runs):  # a/b and a_b
+            raise UsageError(f"--grid: two combinations would share the folder {output / name}")
         runs.append(
             Run(name, config_file, (*overrides, *itertools.chain.from_iterable(pairs)), output / name)
         )
@@ -61,7 +68,14 @@ def write_tables(runs: Sequence[Run], grid: Grid, folder: Path) -> str:
 
     Returns:
         The table of results.md.
+
+    Raises:
+        UsageError: no run is done; then nothing is written.
     """
+    if all(run.metrics() is None for run in runs):
+        raise UsageError(
+            f"none of the {len(runs)} runs below {folder} is done: there are no metrics to table"
+        )
     results = [run.metrics() or {} for run in runs]
     metrics = list(dict.fromkeys(name for result in results for name in result))
     columns = [*grid, *metrics]

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from detectron2.evaluation import verify_results
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.engine.results import clear_results, write_results
 from posecore.engine.setup import set_up_process
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
+from posecore.modeling.build import build_model
 
 
 def train_or_evaluate(
@@ -34,6 +35,7 @@ def train_or_evaluate(
 
     Raises:
         UsageError: the configuration cannot be used.
+        CheckpointError: there are no weights to evaluate, or they cannot be read or do not fit.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
     set_up_process(cfg)
@@ -44,7 +46,9 @@ def train_or_evaluate(
         model = build_model(cfg)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
         is_last = resume and checkpointer.has_checkpoint()
-        checkpointer.load(checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS)
+        weights = checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS
+        require_weights(weights)
+        checkpointer.load(weights)
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)

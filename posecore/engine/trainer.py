@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
@@ -21,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config.options import choice
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
+from posecore.data.loader import samples_per_process
 from posecore.engine import random_state
 from posecore.engine.evaluate import evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint, end_last_line
@@ -33,6 +33,7 @@ from posecore.engine.solver import (
 from posecore.engine.step import TrainingStep
 from posecore.engine.validation import check_validation
 from posecore.evaluation import build_evaluator
+from posecore.modeling.build import build_model
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Trainer(TrainerBase):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds model, data, optimizer and schedule."""
+        samples_per_process(cfg)  # an error of the batch comes before the datasets are read
         dicts = train_dataset_dicts(cfg)
         samples = build_samples(cfg)
         for name in cfg.DATASETS.TEST:  # so that an error in a test set does not appear after the training

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.modeling.build import build_model
 from posecore.modeling.estimator import PoseEstimator
 
 Model = TypeVar("Model", bound=PoseEstimator)
@@ -27,9 +28,11 @@ def load_model(
 
     Raises:
         UsageError: the configuration cannot be used, or its model is of another class.
-        CheckpointError: the weights cannot be read, or do not fit.
+        CheckpointError: there are no weights, or they cannot be read or do not fit.
+        ValueError: as :func:`~posecore.modeling.build.build_model`.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
+    require_weights(cfg.MODEL.WEIGHTS)
     model = build_model(cfg)
     if not isinstance(model, method):
         raise UsageError(

@@ -11,6 +11,7 @@ import torch
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.inference.image_boxes import ImageBoxes
@@ -49,9 +50,10 @@ def build_predictor(
 
     Raises:
         UsageError: the model needs boxes and there are none, or it takes none and there are some.
-        CheckpointError: weights cannot be read, or do not fit.
+        CheckpointError: there are no weights, or they cannot be read or do not fit.
     """
     cfg = merge_config(get_cfg(), config_file, overrides)
+    require_weights(cfg.MODEL.WEIGHTS)
     finder = None
     if detector is not None:
         settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.data.images import MAX_PIXELS, pixel_limit
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
+from posecore.modeling.build import build_model
 from posecore.modeling.tta import with_tta
 
 
@@ -53,7 +54,12 @@ class Predictor:
 
     @classmethod
     def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
-        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG."""
+        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG.
+
+        Raises:
+            CheckpointError: the weights do not fit the model.
+            ValueError: as :func:`~posecore.modeling.build.build_model`.
+        """
         model = build_model(cfg)
         PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
         cfg, model = with_tta(cfg, model)
@@ -100,7 +106,9 @@ def load_predictor(config_file: str | Path, weights: str, device: str) -> Predic
 
     Raises:
         UsageError: the file is missing or no configuration.
-        CheckpointError: the weights do not fit the model.
+        CheckpointError: there are no weights, or they do not fit the model.
+        ValueError: as :func:`~posecore.modeling.build.build_model`.
     """
+    require_weights(weights)
     overrides = ["MODEL.WEIGHTS", str(weights), "MODEL.DEVICE", device]
     return Predictor.from_config(merge_config(get_cfg(), config_file, overrides))

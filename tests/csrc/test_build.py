@@ -77,3 +77,61 @@ def test_builds_for_the_cpu_alone(root, environment):
 def test_follows_the_compiler_to_its_toolkit(root, toolkit):
     path = f"{toolkit.parent / 'path'}{os.pathsep}{os.environ['PATH']}"
     assert build(root, PATH=path)[0] == str(toolkit)
+
+
+COMPILE = """
+import sys, torch
+torch.version.cuda = "13.0"
+from setuptools import Distribution, Extension
+from csrc import build
+from torch.utils.cpp_extension import CUDAExtension
+build.operators = lambda name: CUDAExtension(name, [sys.argv[1]])  # one file, which the compiler never reads
+command = build.BuildOps(Distribution({"ext_modules": [Extension("made_up", [])]}))
+command.build_temp, command.build_lib = sys.argv[2:]
+command.ensure_finalized()
+command.run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "status"),
+    [
+        ("#error -- unsupported GNU version! gcc versions later than 14 are not supported!", "1"),
+        ("Killed", "137"),
+    ],
+)
+def test_a_compiler_that_fails_is_named_with_the_way_out(root, toolkit, tmp_path, says, status):
+    nvcc = toolkit / "bin" / "nvcc"
+    version = "Cuda compilation tools, release 13.0, V13.0.48"
+    nvcc.write_text(
+        f"#!/bin/sh\nif [ $1 = --version ]; then echo '{version}'; exit; fi\necho '{says}' >&2\nexit {status}\n"
+    )
+    nvcc.chmod(0o755)
+    source = tmp_path / "kernel.cu"
+    source.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, source, tmp_path / "temp", tmp_path / "lib"],
+        cwd=root,
+        env=os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert says in done.stdout + done.stderr  # the compiler's own message
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"posecore: the operators cannot be compiled for CUDA with {nvcc} (")
+    assert "CUDA_HOME=none" in last
+    assert "NVCC_PREPEND_FLAGS='-ccbin g++-12'" in last
+
+
+def test_a_compiler_that_does_not_start_is_named_too(root, toolkit, tmp_path):
+    (toolkit / "bin" / "nvcc").write_text("no program")
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, tmp_path / "kernel.cu", tmp_path / "temp", tmp_path / "lib"],
+        cwd=root,
+        env=os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "CUDA_HOME=none builds them for the CPU alone" in done.stderr.strip().splitlines()[-1]

@@ -42,7 +42,7 @@ def analyze(run, root: Path, dataset: Path, tmp_path: Path):
         image = tmp_path / f"{command}.png"
         overrides = {
             "MODEL.DEVICE": "cpu",
-            "MODEL.WEIGHTS": "",
+            "MODEL.WEIGHTS": "random",
             "DATASETS.DEFINITIONS": [str(dataset)],
             "DATASETS.TEST": ("synthetic_train",),
             "INPUT.MIN_SIZE_TEST": 64,

@@ -16,9 +16,9 @@ CONFIG = "configs/directpose/demo/synthetic.yaml"
 SMALL = override_list(
     {
         "MODEL.FCOS.NUM_CONVS": "1",
-        "MODEL.WEIGHTS": "",
+        "MODEL.WEIGHTS": "random",
         "DATALOADER.NUM_WORKERS": "0",
-        "DATASETS.DEFINITIONS": "()",
+        "DATASETS.DEFINITIONS": "()",  # the images of the demonstration need not have been drawn
     }
 )
 

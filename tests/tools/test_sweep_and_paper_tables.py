@@ -39,7 +39,7 @@ def test_a_sweep_goes_on_where_it_was(run, tmp_path: Path) -> None:
                 "DATASETS.DEFINITIONS": f"('{tmp_path / 'train.yaml'}',)",
                 "DATASETS.TEST": "('synthetic_train',)",
                 "MODEL.FCOS.NUM_CONVS": "1",
-                "MODEL.WEIGHTS": "",
+                "MODEL.WEIGHTS": "random",
                 "DATALOADER.NUM_WORKERS": "0",
             }
         ),

@@ -8,7 +8,7 @@ from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
-from posecore.checkpoint.weights import CheckpointError
+from posecore.checkpoint.weights import CheckpointError, require_weights
 
 
 class Body(nn.Module):
@@ -106,8 +106,8 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     model = Model()
     file = save(tmp_path, model)
 
-    def half(content, path):
-        path.write_bytes(b"half")
+    def half(content, file):
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", half)
@@ -122,12 +122,22 @@ def test_only_the_process_that_should_saves(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_weights_change_nothing(caplog):
+@pytest.mark.parametrize(("strict", "level"), [(True, logging.WARNING), (False, logging.INFO)])
+@pytest.mark.parametrize("source", ["", "random"])
+def test_no_weights_change_nothing(caplog, source, strict, level):
     model = Model()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     with caplog.at_level(logging.INFO, logger="posecore"):
-        assert PoseCheckpointer(model).load("") == {}
+        assert PoseCheckpointer(model).load(source, strict=strict) == {}
     assert equal(model.state_dict(), before)
+    assert [record.levelno for record in caplog.records] == [level]
+
+
+def test_a_model_that_is_not_trained_here_needs_weights():
+    for source in ("random", "model.pth"):
+        require_weights(source)
+    with pytest.raises(CheckpointError, match=r"MODEL\.WEIGHTS is empty.*add `MODEL\.WEIGHTS random`"):
+        require_weights("")
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.fcpose_oracle import build, official_state
 
-from posecore.checkpoint.convert import convert_checkpoint
+from posecore.checkpoint.convert import convert_checkpoint, convert_checkpoint_file
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
@@ -46,3 +46,22 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": {"weight": Path("x")}, "hook": print}, tmp_path / "in.pth")
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIG)
+
+
+def test_the_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posecore.checkpoint.convert.convert_checkpoint", lambda *_: {"a": torch.zeros(9)})
+    out = tmp_path / "new" / "out.pth"
+    assert convert_checkpoint_file("fcpose", tmp_path / "in.pth", out, CONFIG) == 1
+    before = out.read_bytes()
+
+    def save(content: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("posecore.checkpoint.convert.save_content", save)
+    with pytest.raises(OSError, match="No space"):
+        convert_checkpoint_file("fcpose", tmp_path / "in.pth", out, CONFIG)
+    assert out.read_bytes() == before
+    assert [path.name for path in out.parent.iterdir()] == ["out.pth"]
+    with pytest.raises(UsageError, match=r"out\.pth is the official checkpoint itself"):
+        convert_checkpoint_file("fcpose", out, tmp_path / "new" / ".." / "new" / "out.pth", CONFIG)

@@ -246,3 +246,15 @@ def test_files_without_weights(tmp_path, content, message):
 def test_prefix_of_distributed_training_is_dropped(tmp_path):
     torch.save({"state_dict": {"module.w": torch.zeros(1), "module.v": torch.zeros(1)}}, tmp_path / "a.pth")
     assert read_checkpoint(str(tmp_path / "a.pth"))["model"].keys() == {"w", "v"}
+
+
+def test_a_changed_byte_is_found(tmp_path):
+    """torch.load does not compare the sums that torch.save has written."""
+    file = tmp_path / "model.pth"
+    torch.save({"model": {"weight": torch.full((1000,), 7.0)}}, file)
+    read_checkpoint(str(file))
+    content = bytearray(file.read_bytes())
+    content[content.index(torch.tensor([7.0, 7.0]).numpy().tobytes()) + 400] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.pth: .*differs from what was saved"):
+        read_checkpoint(str(file))

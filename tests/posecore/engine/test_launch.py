@@ -193,6 +193,21 @@ def test_machines_need_an_address():
         launch(print, device="cpu", num_machines=2)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_gpus": 0}, r"--num-gpus must be at least 1, not 0.*`MODEL\.DEVICE cpu`"),
+        ({"num_gpus": -1}, r"--num-gpus must be at least 1, not -1"),
+        ({"num_machines": 0}, r"--num-machines must be at least 1, not 0"),
+        ({"machine_rank": 1}, r"--machine-rank must be from 0 to 0, below --num-machines, not 1"),
+        ({"num_machines": 2, "machine_rank": -1}, r"--machine-rank must be from 0 to 1"),
+    ],
+)
+def test_numbers_that_would_run_nothing(numbers, message):
+    with pytest.raises(UsageError, match=message):
+        launch(print, device="cpu", **numbers)
+
+
 def test_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match=r"MODEL.DEVICE is 'cuda'.*`MODEL.DEVICE cpu`"):

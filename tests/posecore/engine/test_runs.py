@@ -48,6 +48,44 @@ def test_runs_that_are_done_do_not_start(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == f"{shlex.join(runs[1].command())}\n"
 
 
+def test_no_runs_are_an_error() -> None:
+    with pytest.raises(UsageError, match="nothing to run"):
+        start_runs([])
+
+
+def test_a_command_that_ends_well_but_writes_no_results_has_failed(tmp_path: Path) -> None:
+    assert start_runs([make_run(tmp_path / "run")], launcher="true") == ["run"]
+
+
+@pytest.mark.parametrize("launcher", ["no-such-launcher", "'"])
+def test_a_launcher_that_does_not_exist(tmp_path: Path, launcher: str) -> None:
+    with pytest.raises(UsageError, match=r"no-such-launcher cannot be started|--launcher \"'\": No closing"):
+        start_runs([make_run(tmp_path / "run")], launcher=launcher)
+
+
+def test_the_machine_that_checks_may_have_another_device(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", "MODEL.DEVICE", "cpu")
+    run.folder.mkdir()
+    (run.folder / "config.yaml").write_text("MODEL: {DEVICE: cuda}\nSEED: 0\n")
+    run.check()
+    (run.folder / "config.yaml").write_text("MODEL: {DEVICE: cuda}\nSEED: 4\n")
+    with pytest.raises(UsageError, match="holds a run with SEED 4, not 0"):
+        run.check()
+
+
+@pytest.mark.parametrize("text", ["", "[", "- 1", "\x00"])
+def test_a_recorded_configuration_that_is_broken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.yaml.*delete or rename"):
+        make_run(tmp_path).check()
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UsageError, match="run is a file, where the folder of a run should be"):
+        make_run(tmp_path / "run").check()
+
+
 def test_nothing_starts_if_one_cannot(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     runs = [make_run(tmp_path / "good"), make_run(tmp_path / "bad", "SEEDS", "1")]
     with pytest.raises(UsageError, match=r"bad: .*unknown config key SEEDS"):

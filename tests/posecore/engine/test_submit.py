@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from posecore.checkpoint.weights import CheckpointError
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
 from posecore.data import dataset_metadata, resolve_dataset
@@ -50,3 +51,49 @@ def test_a_wrong_entry_leaves_no_archive(tmp_path: Path, image_ids: list[int]) -
     with pytest.raises(UsageError, match=r"results\.json: entry 1 has image_id 99"):
         submit(tmp_path, [POSE | {"image_id": image_ids[0]}, POSE | {"image_id": 99}])
     assert not (tmp_path / "out").exists()
+
+
+class Evaluation:
+    """Stands for the evaluation in a process of its own: may write results, and returns an exit status."""
+
+    def __init__(self, status: int, results: list[dict] | None) -> None:
+        self.status = status
+        self.results = results
+
+    def __call__(self, command: list[str]) -> int:
+        folder = Path(command[-1])
+        if self.results is not None:
+            results_file(folder).parent.mkdir(parents=True, exist_ok=True)
+            results_file(folder).write_text(json.dumps(self.results))
+        return self.status
+
+
+def results_file(folder: Path) -> Path:
+    return folder / "inference" / "synthetic_train" / "coco_instances_results.json"
+
+
+def evaluate_and_submit(folder: Path, *overrides: str):
+    return make_submission(
+        CONFIG, overrides or ["MODEL.WEIGHTS", "random"], output=folder, algorithm="toy", split="val2017"
+    )
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_results_of_an_earlier_run_are_not_packed(
+    tmp_path: Path, image_ids: list[int], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    earlier = [POSE | {"image_id": image_ids[0]}]
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(0, earlier))
+    evaluate_and_submit(tmp_path).archive.unlink()
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(status, None))
+    with pytest.raises(UsageError, match=r"evaluation failed|has not written .*coco_instances_results\.json"):
+        evaluate_and_submit(tmp_path)
+    assert not list(tmp_path.glob("*.zip"))
+    assert json.loads(results_file(tmp_path).read_text()) == earlier  # nothing is lost
+    monkeypatch.setattr("posecore.engine.submit.run_command", Evaluation(0, earlier * 2))
+    assert evaluate_and_submit(tmp_path).num_poses == 2
+
+
+def test_a_model_without_weights_is_refused(tmp_path: Path, image_ids: list[int]) -> None:
+    with pytest.raises(CheckpointError, match=r"MODEL\.WEIGHTS is empty.*`MODEL\.WEIGHTS random`"):
+        evaluate_and_submit(tmp_path, "MODEL.WEIGHTS", "")

@@ -18,6 +18,23 @@ def test_a_grid_needs_keys_and_values_that_differ(arguments: list[list[str]]) ->
         parse_grid(arguments)
 
 
+def test_a_grid_without_keys_is_nothing_to_run() -> None:
+    with pytest.raises(UsageError, match="nothing to run"):
+        parse_grid([])
+
+
+def test_combinations_do_not_share_a_folder() -> None:
+    with pytest.raises(UsageError, match=r"would share the folder out/KEY=a_b"):
+        sweep_runs(Path("c.yaml"), {"KEY": ["a/b", "a_b"]}, output=Path("out"))
+
+
+def test_tables_of_nothing_are_an_error(tmp_path: Path) -> None:
+    runs = sweep_runs(Path("c.yaml"), {"SEED": ["1", "2"]}, output=tmp_path / "out")
+    with pytest.raises(UsageError, match=r"none of the 2 runs below .*out is done"):
+        write_tables(runs, {"SEED": ["1", "2"]}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_there_is_a_run_for_each_combination() -> None:
     grid = parse_grid([[key, *values] for key, values in GRID.items()])
     assert grid == GRID
