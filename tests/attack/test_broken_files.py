@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.configs import override_list
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.weights import CheckpointError
@@ -37,11 +38,27 @@ def train(root: Path, data: Path, output: Path, iterations: int, limit: int | No
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     command = [
-        *(sys.executable, "tools/train_net.py", "--resume", "--config-file", CONFIG, "OUTPUT_DIR", output),
-        *("DATASETS.DEFINITIONS", f"('{data / 'train.yaml'}',)", "DATASETS.TEST", "('synthetic_train',)"),
-        *("DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64),
-        *("MODEL.FCOS.NUM_CONVS", 1, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", iterations),
-        *("SOLVER.WARMUP_ITERS", 1, "SOLVER.CHECKPOINT_PERIOD", 1, "MODEL.DEVICE", "cpu"),
+        sys.executable,
+        "tools/train_net.py",
+        "--resume",
+        "--config-file",
+        CONFIG,
+        *override_list(
+            {
+                "OUTPUT_DIR": output,
+                "DATASETS.DEFINITIONS": f"('{data / 'train.yaml'}',)",
+                "DATASETS.TEST": "('synthetic_train',)",
+                "DATALOADER.NUM_WORKERS": 0,
+                "INPUT.MIN_SIZE_TRAIN": "(64,)",
+                "INPUT.MIN_SIZE_TEST": 64,
+                "MODEL.FCOS.NUM_CONVS": 1,
+                "SOLVER.IMS_PER_BATCH": 2,
+                "SOLVER.MAX_ITER": iterations,
+                "SOLVER.WARMUP_ITERS": 1,
+                "SOLVER.CHECKPOINT_PERIOD": 1,
+                "MODEL.DEVICE": "cpu",
+            }
+        ),
     ]
     return subprocess.run(
         list(map(str, command)),

@@ -104,7 +104,10 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(root, toolkit, tmp_path
     nvcc = toolkit / "bin" / "nvcc"
     version = "Cuda compilation tools, release 13.0, V13.0.48"
     nvcc.write_text(
-        f"#!/bin/sh\nif [ $1 = --version ]; then echo '{version}'; exit; fi\necho '{says}' >&2\nexit {status}\n"
+        "#!/bin/sh\n"
+        f"if [ $1 = --version ]; then echo '{version}'; exit; fi\n"
+        f"echo '{says}' >&2\n"
+        f"exit {status}\n"
     )
     nvcc.chmod(0o755)
     source = tmp_path / "kernel.cu"

@@ -18,6 +18,7 @@ import torch
 import yaml
 from detectron2.config import CfgNode
 from detectron2.structures import Boxes, Instances
+from helpers.configs import override_list
 
 from posecore.config import get_cfg
 from posecore.data import build_test_loader, build_train_loader, load_dataset, register_definitions
@@ -95,10 +96,20 @@ def dataset_cfg(folder: Path, *overrides: object) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_list(
         [
-            *("DATASETS.DEFINITIONS", (str(folder / "data.yaml"),), "DATASETS.TRAIN", (folder.name,)),
-            *("DATASETS.TEST", (folder.name,), "DATASETS.SKELETON", str(own) if own.is_file() else skeleton),
-            *("DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2, "TEST.NUM_PREVIEWS", 0),
-            *("INPUT.MIN_SIZE_TRAIN", (96,), "INPUT.MIN_SIZE_TEST", 96, *overrides),
+            *override_list(
+                {
+                    "DATASETS.DEFINITIONS": (str(folder / "data.yaml"),),
+                    "DATASETS.TRAIN": (folder.name,),
+                    "DATASETS.TEST": (folder.name,),
+                    "DATASETS.SKELETON": str(own) if own.is_file() else skeleton,
+                    "DATALOADER.NUM_WORKERS": 0,
+                    "SOLVER.IMS_PER_BATCH": 2,
+                    "TEST.NUM_PREVIEWS": 0,
+                    "INPUT.MIN_SIZE_TRAIN": (96,),
+                    "INPUT.MIN_SIZE_TEST": 96,
+                }
+            ),
+            *overrides,
         ]
     )
     return cfg

@@ -10,6 +10,7 @@ import torch
 import yaml
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
+from helpers.configs import override_list
 from PIL import Image
 from torch import nn
 
@@ -95,8 +96,19 @@ def predict(run: Callable, tmp_path: Path):
     def start(*files: Path, size: int = 0):
         SEEN.clear()
         done = run(
-            *("predict", "--config-file", tmp_path / "config.yaml", "--input", *files),
-            *("--output", tmp_path / "out", "INPUT.FORMAT", "RGB", "INPUT.MIN_SIZE_TEST", size),
+            "predict",
+            "--config-file",
+            tmp_path / "config.yaml",
+            "--input",
+            *files,
+            "--output",
+            tmp_path / "out",
+            *override_list(
+                {
+                    "INPUT.FORMAT": "RGB",
+                    "INPUT.MIN_SIZE_TEST": size,
+                }
+            ),
         )
         return done, [image.permute(1, 2, 0).numpy() for image in SEEN]
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from helpers import toy_model  # noqa: F401  (registers ToyPose)
+from helpers.configs import override_list
 from helpers.dot_dataset import SIZE, dots_cfg
 
 from posecore.data.synthetic import make_dataset
@@ -99,17 +100,25 @@ def test_cut_metrics_do_not_cost_the_results(faults: Path, root: Path, tmp_path:
 
     def train(iterations: int) -> subprocess.CompletedProcess:
         command = [
-            *(sys.executable, "tools/train_net.py", "--resume"),
-            *("--config-file", "configs/directpose/demo/synthetic.yaml", "OUTPUT_DIR", output),
-            *(
-                "DATASETS.DEFINITIONS",
-                f"('{tmp_path / 'train.yaml'}',)",
-                "DATASETS.TEST",
-                "('synthetic_train',)",
+            sys.executable,
+            "tools/train_net.py",
+            "--resume",
+            "--config-file",
+            "configs/directpose/demo/synthetic.yaml",
+            *override_list(
+                {
+                    "OUTPUT_DIR": output,
+                    "DATASETS.DEFINITIONS": f"('{tmp_path / 'train.yaml'}',)",
+                    "DATASETS.TEST": "('synthetic_train',)",
+                    "DATALOADER.NUM_WORKERS": 0,
+                    "INPUT.MIN_SIZE_TRAIN": "(64,)",
+                    "INPUT.MIN_SIZE_TEST": 64,
+                    "MODEL.FCOS.NUM_CONVS": 1,
+                    "SOLVER.IMS_PER_BATCH": 2,
+                    "SOLVER.MAX_ITER": iterations,
+                    "SOLVER.WARMUP_ITERS": 1,
+                }
             ),
-            *("DATALOADER.NUM_WORKERS", 0, "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", 64),
-            *("MODEL.FCOS.NUM_CONVS", 1, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", iterations),
-            *("SOLVER.WARMUP_ITERS", 1),
         ]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run(
