@@ -9,15 +9,19 @@ from importlib.metadata import entry_points
 import detectron2.config
 from detectron2.config import CfgNode
 
+from posecore.config.node import SafeCfgNode
+
 METHODS = "posecore.methods"
 
 
 def get_cfg() -> CfgNode:
     """A fresh configuration that knows every key of the core and of each installed method.
 
-    Merging a file or a list with an unknown key raises a ``KeyError`` that names the key.
+    Merging a file or a list with an unknown key raises a ``KeyError`` that names the key. Files cannot run
+    code (:class:`posecore.config.node.SafeCfgNode`).
     """
-    cfg = detectron2.config.get_cfg()
+    cfg = SafeCfgNode()
+    cfg.update(detectron2.config.get_cfg())
     add_config(cfg)
     for method in sorted(entry_points(group=METHODS), key=lambda point: point.name):
         method.load()(cfg)

@@ -8,16 +8,15 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from posecore.config import get_cfg
+from posecore.config.differences import differences, read_recorded
 from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import TRAIN_NET
+from posecore.config.yaml_text import load_yaml
 from posecore.engine.results import read_results
 
 
@@ -47,13 +46,14 @@ class Run:
             cfg = merge_config(get_cfg(), self.config_file, [*self.overrides, "OUTPUT_DIR", str(self.folder)])
         except UsageError as error:
             raise UsageError(f"{self.name}: {error}") from error
-        written = self.folder / "config.yaml"
-        if written.exists():
-            there = yaml.safe_load(written.read_text())
-            for key, theirs, ours in _differences(there, yaml.safe_load(cfg.dump())):
-                raise UsageError(
-                    f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
-                )
+        try:
+            recorded = read_recorded(self.folder / "config.yaml")
+        except ValueError as error:
+            raise UsageError(f"{error}: delete or rename it") from error
+        for key, theirs, ours in differences(recorded, load_yaml(cfg.dump())):
+            raise UsageError(
+                f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
+            )
 
     def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
         """The command that starts the run, or continues it from its last checkpoint.
@@ -119,12 +119,3 @@ def start_runs(
         if subprocess.run(command).returncode != 0:
             failed.append(run.name)
     return failed
-
-
-def _differences(a: Mapping, b: Mapping, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys that both have with different values, and the two values."""
-    for key in sorted(a.keys() & b.keys()):
-        if isinstance(a[key], Mapping) and isinstance(b[key], Mapping):
-            yield from _differences(a[key], b[key], f"{prefix}{key}.")
-        elif a[key] != b[key]:
-            yield f"{prefix}{key}", a[key], b[key]
