@@ -47,6 +47,9 @@ def _add_data(cfg: CfgNode) -> None:
     # 0 keeps every image, also those without persons. Detectron2's keys for the same purpose,
     # DATALOADER.FILTER_EMPTY_ANNOTATIONS and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, are not read.
     cfg.DATASETS.MIN_KEYPOINTS = 1
+    # What happens where a training image cannot be read: "stop", or the share of the images that may be left
+    # out, such as "0.01"; another sample takes the place of each, and OUTPUT_DIR/bad_images.txt names it.
+    cfg.DATASETS.BAD_IMAGES = "stop"
 
     # What a sample is made of: "images", or a kind that a method registers (Poseur's "person_crops").
     cfg.INPUT.SAMPLES = "images"

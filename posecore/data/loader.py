@@ -2,25 +2,29 @@
 
 import itertools
 import logging
+import signal
 from collections.abc import Callable, Iterable
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.common import DatasetFromList, MapDataset
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from posecore.config.options import choice
+from posecore.data.bad_images import BadImageLog, bad_image_share
 from posecore.data.datasets import load_dataset, register_definitions
-from posecore.data.sampler import ResumableSampler
+from posecore.data.sampler import TrainingBatches
 from posecore.data.samples import build_samples
+from posecore.data.training_samples import TrainingSamples
 from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
 
 # The options of DATALOADER.SAMPLER_TRAIN, which Detectron2 has more of.
-SAMPLERS = {"TrainingSampler": ResumableSampler}
+SAMPLERS = {"TrainingSampler": TrainingBatches}
 
 
 def train_dataset_dicts(cfg: CfgNode) -> list[dict]:
@@ -61,11 +65,13 @@ def build_train_loader(
 ) -> Iterable[list[dict]]:
     """Endless batches of SOLVER.IMS_PER_BATCH / processes samples, shuffled anew in each epoch.
 
+    The samples depend on the seed alone, whatever the number of workers and processes.
+
     Args:
-        cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
+        cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH; OUTPUT_DIR for bad_images.txt.
         mapper: from a record to a sample; None for that of INPUT.SAMPLES.
         dicts: the result of :func:`train_dataset_dicts`; None to read the datasets.
-        seed: of the order; None draws one that all processes share.
+        seed: of the order and of the augmentations; None draws one that all processes share.
         first_batch: number of the batch of this order to begin with, for a resumed training.
 
     Raises:
@@ -74,21 +80,45 @@ def build_train_loader(
     dicts = train_dataset_dicts(cfg) if dicts is None else dicts
     samples = build_samples(cfg)
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not samples.same_shape
-    sampler = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
-        len(dicts),
-        seed=comm.shared_random_seed() if seed is None else seed,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
-        groups=[int(grouped and record["width"] > record["height"]) for record in dicts],
+    groups = [int(grouped and record["width"] > record["height"]) for record in dicts]
+    seed = comm.shared_random_seed() if seed is None else seed
+    share = bad_image_share(cfg)
+    batches = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
+        groups,
+        seed=seed,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        rank=comm.get_rank(),
+        num_processes=comm.get_world_size(),
         first_batch=first_batch,
     )
-    return build_detection_train_loader(
-        dicts,
-        mapper=mapper or samples.train_sample,
-        sampler=sampler,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=grouped,
+    records = DatasetFromList(dicts, copy=False)
+    loader = DataLoader(
+        TrainingSamples(
+            records, mapper or samples.train_sample, groups=groups, seed=seed, replaces=share > 0
+        ),
+        batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
+        # Of its own, so that the loader draws nothing from torch's global one.
+        generator=torch.Generator(),
     )
+    bad_images = BadImageLog(share=share, num_images=len(dicts), output_dir=cfg.OUTPUT_DIR)
+    return map(bad_images.samples, loader)
+
+
+def outlast_signals(worker: int) -> None:
+    """Lets a loader worker go on where the whole job gets a signal, until the training asks it to end.
+
+    SIGINT is ignored, and so is the first SIGTERM; the second ends the worker, if the training's process
+    could not.
+    """
+
+    def after_first(signum: int, frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, after_first)
 
 
 def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
