@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.common import DatasetFromList, MapDataset
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
@@ -156,6 +156,7 @@ def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
         batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
     )
 
 
@@ -171,8 +172,11 @@ def build_test_loader(
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
     samples = build_samples(cfg)
-    return build_detection_test_loader(
-        samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
-        mapper=mapper or samples.test_sample,
+    records = samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON)))
+    return DataLoader(
+        MapDataset(DatasetFromList(records, copy=False), mapper or samples.test_sample),
+        sampler=InferenceSampler(len(records)),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
     )

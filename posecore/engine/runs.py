@@ -18,6 +18,7 @@ from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import TRAIN_NET
 from posecore.config.yaml_text import load_yaml
 from posecore.engine.results import read_results
+from posecore.engine.signals import Stopped, forwarding
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,20 @@ def start_runs(
             print(shlex.join(command))
             continue
         print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
-        if subprocess.run(command).returncode != 0:
+        if run_command(command) != 0:
             failed.append(run.name)
     return failed
+
+
+def run_command(command: Sequence[str]) -> int:
+    """Runs a command to its end, and returns its exit status.
+
+    Raises:
+        Stopped: this process got SIGTERM or SIGINT; the command got it too, and has ended.
+    """
+    process = subprocess.Popen(command)
+    with forwarding([process.pid]) as forwarded:
+        status = process.wait()
+    if forwarded.received:
+        raise Stopped(forwarded.received)
+    return status
