@@ -12,17 +12,20 @@ from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.engine.command_line import TRAINING_ERRORS, check_output_folder, run_tool
 from posecore.engine.launch import launch
-from posecore.engine.train import train_or_evaluate
+from posecore.engine.train import check_folder, train_or_evaluate
 
 
 def main() -> None:
     parser = default_argument_parser()
     parser.set_defaults(dist_url="auto")
+    parser.add_argument("--overwrite", action="store_true", help="replace the training that OUTPUT_DIR holds")
     options = parser.parse_args()
     cfg = merge_config(get_cfg(), options.config_file, options.opts)
     check_output_folder(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
+    modes = {key: getattr(options, key) for key in ("eval_only", "resume", "overwrite")}
+    check_folder(cfg, **modes)
     launch(
-        partial(train_or_evaluate, eval_only=options.eval_only, resume=options.resume),
+        partial(train_or_evaluate, **modes),
         (options.config_file, options.opts),
         device=cfg.MODEL.DEVICE,
         num_gpus=options.num_gpus,

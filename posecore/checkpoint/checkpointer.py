@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,14 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
 from posecore.checkpoint.files import save_content
+from posecore.checkpoint.states import check_state
 from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
+
+# The file that names the last checkpoint, and the ending of files that are being written.
+TAG = "last_checkpoint"
+PART = ".part"
 
 
 class PoseCheckpointer(Checkpointer):
@@ -62,11 +67,37 @@ class PoseCheckpointer(Checkpointer):
         content = {"model": weights}
         content.update({key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs)
         file = Path(self.save_dir, f"{name}.pth")
-        unfinished = file.with_suffix(".pth.part")
-        save_content(content, unfinished)
-        os.replace(unfinished, file)
+        _write_whole(file, lambda unfinished: save_content(content, unfinished))
         self.tag_last_checkpoint(file.name)
         logger.info("Saved %s", file)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Writes the name of the last checkpoint to the file last_checkpoint, as a whole."""
+        tag = Path(self.save_dir, TAG)
+        _write_whole(tag, lambda unfinished: unfinished.write_text(last_filename_basename))
+
+    def has_checkpoint(self) -> bool:
+        """Whether :meth:`get_checkpoint_file` finds one."""
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """The last checkpoint of ``save_dir``; "" if there is none.
+
+        It is the one that the file last_checkpoint names. Where that file is missing or empty, or names
+        nothing that exists, it is the newest whole checkpoint of a training, and a warning says so.
+        """
+        folder = Path(self.save_dir)
+        tag = folder / TAG
+        name = tag.read_bytes().decode(errors="replace").strip() if tag.is_file() else ""
+        if name and "\0" not in name and (folder / name).is_file():
+            return str(folder / name)
+        newest = _newest_whole(folder)
+        if newest is not None:
+            state = f"names {name!r}, which does not exist" if name else "is empty or missing"
+            logger.warning("%s %s; %s is the newest whole checkpoint and is taken", tag, state, newest.name)
+        elif tag.exists():
+            logger.warning("%s names no checkpoint that exists, and there is no other", tag)
+        return str(newest or "")
 
     def load(
         self, path: str, checkpointables: list[str] | None = None, *, strict: bool = True
@@ -98,10 +129,14 @@ class PoseCheckpointer(Checkpointer):
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key not in content:
                 raise CheckpointError(f"{path} has no {key!r}, which a resumed training needs")
+            state = content.pop(key)
             try:
-                self.checkpointables[key].load_state_dict(content.pop(key))
-            except (ValueError, KeyError) as error:
-                raise CheckpointError(f"{path} was trained with another {key}: {error}") from error
+                check_state(state, self.checkpointables[key])
+                self.checkpointables[key].load_state_dict(state)
+            except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"{path} was trained with another {key}, or its {key} is broken: {error}"
+                ) from error
         return content
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
@@ -114,10 +149,41 @@ class PoseCheckpointer(Checkpointer):
         Returns:
             Other entries of the last checkpoint, as :meth:`load` returns them; empty if ``path`` was loaded.
         """
-        if resume and self.has_checkpoint():
-            return self.load(self.get_checkpoint_file())
+        if resume and self.save_to_disk:
+            self._remove_unfinished()
+        if resume and (last := self.get_checkpoint_file()):
+            return self.load(last)
         self.load(path, checkpointables=[], strict=False)
         return {}
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a save that was interrupted left beside the checkpoints."""
+        for file in sorted(Path(self.save_dir).glob(f"*{PART}")):
+            if file.name.endswith((f".pth{PART}", f"{TAG}{PART}")):
+                file.unlink(missing_ok=True)
+                logger.warning("Removed %s, which an interrupted save left", file)
+
+
+def _write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file beside its place and moves it there, so that it is never there in part."""
+    unfinished = file.with_name(file.name + PART)
+    write(unfinished)
+    with unfinished.open("rb") as written:
+        os.fsync(written.fileno())
+    os.replace(unfinished, file)
+
+
+def _newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint of a training in a folder that can be read to its end."""
+    for file in sorted(folder.glob("model_*.pth"), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            content = read_checkpoint(str(file))
+        except CheckpointError as error:
+            logger.warning("%s is passed over: %s", file, error)
+            continue
+        if content.keys() >= {"model", "optimizer", "iteration"}:
+            return file
+    return None
 
 
 def fit_weights(
@@ -140,6 +206,7 @@ def fit_weights(
     unknown = [name for name in weights if name not in model and _is_weight(name)]
     reshaped = [name for name in weights if name in model and weights[name].shape != model[name].shape]
     fitting = {name: weight for name, weight in weights.items() if name in model and name not in reshaped}
+    _check_values(fitting, model, source)
     shapes = [f"{name} {tuple(weights[name].shape)} for {tuple(model[name].shape)}" for name in reshaped]
     if prefix:
         _check_backbone(prefix, weights, missing, unknown, shapes, source)
@@ -162,6 +229,28 @@ def fit_weights(
         if names:
             logger.warning("%s: %d weights %s: %s", source, len(names), problem, _list(names))
     return fitting
+
+
+def _check_values(weights: Mapping[str, Tensor], model: Mapping[str, Tensor], source: str) -> None:
+    """Checks that weights are finite numbers of the model's kind, and says where their precision differs."""
+    for name, weight in weights.items():
+        if weight.is_floating_point() != model[name].is_floating_point():
+            raise CheckpointError(
+                f"MODEL.WEIGHTS {source}: {name} is {weight.dtype}, but {model[name].dtype} in the model"
+            )
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise CheckpointError(f"MODEL.WEIGHTS {source}: {name} is not finite")
+    other = [name for name, weight in weights.items() if weight.dtype.itemsize < model[name].dtype.itemsize]
+    if other:
+        first = other[0]
+        logger.warning(
+            "%s: %d weights have a lower precision than the model (%s instead of %s): %s",
+            source,
+            len(other),
+            weights[first].dtype,
+            model[first].dtype,
+            _list(other),
+        )
 
 
 def _common_prefix(weights: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> str:

@@ -16,10 +16,9 @@ a model.
 """
 
 import argparse
-import io
 import os
-import pickle
 import re
+import reprlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
 from posecore.checkpoint import hrformer_names
+from posecore.checkpoint.pickles import load_pickle
 from posecore.modeling.backbones.timm import HEAD_CONV
 
 # The value of MODEL.WEIGHTS that asks for random weights on purpose.
@@ -106,7 +106,8 @@ def _fetch(source: str) -> Any:
         # Checkpoints of DETR and its descendants hold a Namespace of options, which runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    # The bytes are anybody's; torch raises whatever it meets in them.
+    except Exception as error:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: not a readable checkpoint: {error}") from error
 
 
@@ -165,42 +166,9 @@ def _backbone_of(file: str) -> dict[str, Tensor]:
     return {name: w for name, w in backbone.items() if not name.startswith(("fpn_", "top_block."))}
 
 
-_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
-_ADMITTED = frozenset(
-    [(module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "bytearray")]
-    + [(f"{core}.multiarray", name) for core in _CORES for name in ("_reconstruct", "scalar")]
-    + [(f"{core}.numeric", "_frombuffer") for core in _CORES]
-    + [("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode")]
-)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads plain Python values and numpy arrays only; anything else could run code when it is read."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}; only arrays and plain values are read"
-            )
-        return super().find_class(module, name)
-
-
-def load_pickle(data: bytes) -> Any:
-    """The arrays and plain values of a pickle.
-
-    Raises:
-        pickle.UnpicklingError: it holds anything else, of which no code has run.
-    """
-    return _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load()
-
-
 def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     """The weights as tensors, by Detectron2's names."""
-    named = {name: torch.from_numpy(w) if isinstance(w, np.ndarray) else w for name, w in weights.items()}
-    if wrong := [name for name, weight in named.items() if not isinstance(weight, Tensor)]:
-        raise CheckpointError(
-            f"MODEL.WEIGHTS {source}: {wrong[0]!r} must be a weight, not {named[wrong[0]]!r}"
-        )
+    named = {name: _tensor(weight, name, source) for name, weight in weights.items()}
     if named and all(name.startswith("module.") for name in named):  # saved inside DistributedDataParallel
         named = {name.removeprefix("module."): weight for name, weight in named.items()}
     # Networks of timm can have the same names, but keep them here.
@@ -215,6 +183,17 @@ def _canonical(weights: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if "stem.conv1.weight" in named:
         named = {name: weight for name, weight in named.items() if not re.match(r"(stem\.)?fc\d*\.", name)}
     return named
+
+
+def _tensor(weight: Any, name: Any, source: str) -> Tensor:
+    if isinstance(weight, np.ndarray) and weight.dtype.kind in "biuf":
+        weight = torch.from_numpy(np.asarray(weight, weight.dtype.newbyteorder("=")))
+    plain = isinstance(weight, Tensor) and weight.layout == torch.strided and not weight.is_quantized
+    if not isinstance(name, str) or not plain or weight.is_complex():
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: {name!r} must be a weight, not {reprlib.repr(weight)}"
+        )
+    return weight
 
 
 _RESNET_PARTS = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}

@@ -10,6 +10,7 @@ import detectron2.config
 from detectron2.config import CfgNode
 
 from posecore.config.device import find_device
+from posecore.config.node import SafeCfgNode
 
 METHODS = "posecore.methods"
 # Twice Pillow's MAX_IMAGE_PIXELS, above which Pillow itself refuses an image.
@@ -19,9 +20,11 @@ MAX_PIXELS = 178_956_970
 def get_cfg() -> CfgNode:
     """A fresh configuration that knows every key of the core and of each installed method.
 
-    Merging a file or a list with an unknown key raises a ``KeyError`` that names the key.
+    Merging a file or a list with an unknown key raises a ``KeyError`` that names the key. Files cannot run
+    code (:class:`posecore.config.node.SafeCfgNode`).
     """
-    cfg = detectron2.config.get_cfg()
+    cfg = SafeCfgNode()
+    cfg.update(detectron2.config.get_cfg())
     add_config(cfg)
     for method in sorted(entry_points(group=METHODS), key=lambda point: point.name):
         method.load()(cfg)
@@ -47,6 +50,9 @@ def _add_data(cfg: CfgNode) -> None:
     # 0 keeps every image, also those without persons. Detectron2's keys for the same purpose,
     # DATALOADER.FILTER_EMPTY_ANNOTATIONS and MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE, are not read.
     cfg.DATASETS.MIN_KEYPOINTS = 1
+    # What happens where a training image cannot be read: "stop", or the share of the images that may be left
+    # out, such as "0.01"; another sample takes the place of each, and OUTPUT_DIR/bad_images.txt names it.
+    cfg.DATASETS.BAD_IMAGES = "stop"
 
     # What a sample is made of: "images", or a kind that a method registers (Poseur's "person_crops").
     cfg.INPUT.SAMPLES = "images"

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 
-import yaml
 from detectron2.config import CfgNode
 
 from posecore.config.device import find_device
+from posecore.config.errors import UsageError
+from posecore.config.node import SafeCfgNode
 
-
-class UsageError(ValueError):
-    """An error in a command line or configuration; command-line tools print it without a traceback."""
+__all__ = ["UsageError", "merge_config"]
 
 
 def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str] = ()) -> CfgNode:
@@ -33,7 +32,7 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
     if config_file:
         _check_keys(cfg, _read(Path(config_file)), where=str(config_file))
         try:
-            cfg.merge_from_file(str(config_file))
+            cfg.merge_from_file(str(config_file), allow_unsafe=False)
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{config_file}: {error}") from error
     if options := [key for key in overrides[::2] if key.startswith("-")]:
@@ -56,18 +55,13 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
 
 def _read(path: Path) -> dict:
     try:
-        content = CfgNode.load_yaml_with_base(str(path))
+        return SafeCfgNode.load_yaml_with_base(str(path))
     except FileNotFoundError as error:
         missing = Path(error.filename)
         near = _near(missing.name, sorted(p.name for p in missing.parent.glob("*.yaml")))
         raise UsageError(f"config file {missing} does not exist{near}") from error
-    except IsADirectoryError as error:
-        raise UsageError(f"config file {path} is a folder") from error
-    except (yaml.YAMLError, TypeError) as error:  # a TypeError where the file is empty
-        raise UsageError(f"config file {path} must be YAML of keys and values: {error}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"config file {path} must be YAML of keys and values")
-    return content
+    except OSError as error:
+        raise UsageError(f"config file {path} cannot be read: {error}") from error
 
 
 def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:

@@ -1,7 +1,7 @@
 """Augmentations of training images, put together by :func:`build_augmentations`.
 
 They are Detectron2 augmentations: each draws a transform of the image and its points. Randomness comes from
-numpy's global generator, which Detectron2 seeds in every loader process.
+numpy's global generator, which :mod:`posecore.data.training_samples` seeds for every sample.
 """
 
 from collections.abc import Callable

@@ -20,10 +20,10 @@ from dataclasses import fields
 from pathlib import Path
 from string import Template
 
-import yaml
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.catalog import Metadata
 
+from posecore.config.yaml_text import load_yaml
 from posecore.data.built_in import BUILT_IN
 from posecore.data.formats import FORMATS, Format
 from posecore.data.formats.coco import dataset_dicts
@@ -91,7 +91,7 @@ def register_definitions(paths: Iterable[str | Path]) -> list[str]:
             register(**definition)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path}: {error}") from error
-        except (yaml.YAMLError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         names.append(name)
     return names
@@ -111,7 +111,7 @@ def resolve_dataset(name_or_definition: str) -> str:
 
 def _parse_definition(text: str, folder: Path) -> dict:
     """The arguments of :func:`register`."""
-    content = yaml.safe_load(text)
+    content = load_yaml(text)
     keys, more = {"name", "annotations", "images", "skeleton"}, {"format", "ground_truth"}
     if not isinstance(content, dict) or content.keys() - more != keys:
         raise ValueError(

@@ -2,25 +2,30 @@
 
 import itertools
 import logging
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.data.build import trivial_batch_collator
-from detectron2.data.common import DatasetFromList, MapDataset
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from posecore.config.options import choice
+from posecore.data.bad_images import BadImageLog, bad_image_share
 from posecore.data.datasets import load_dataset, register_definitions
-from posecore.data.sampler import ResumableSampler
+from posecore.data.sampler import TrainingBatches
 from posecore.data.samples import build_samples
+from posecore.data.training_samples import RecordSamples, TrainingSamples
 from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
 
 # The options of DATALOADER.SAMPLER_TRAIN, which Detectron2 has more of.
-SAMPLERS = {"TrainingSampler": ResumableSampler}
+SAMPLERS = {"TrainingSampler": TrainingBatches}
 
 
 def samples_per_process(cfg: CfgNode) -> int:
@@ -84,11 +89,13 @@ def build_train_loader(
 ) -> Iterable[list[dict]]:
     """Endless batches of SOLVER.IMS_PER_BATCH / processes samples, shuffled anew in each epoch.
 
+    The samples depend on the seed alone, whatever the number of workers and processes.
+
     Args:
-        cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH.
+        cfg: DATASETS, DATALOADER, INPUT, SOLVER.IMS_PER_BATCH; OUTPUT_DIR for bad_images.txt.
         mapper: from a record to a sample; None for that of INPUT.SAMPLES.
         dicts: the result of :func:`train_dataset_dicts`; None to read the datasets.
-        seed: of the order; None draws one that all processes share.
+        seed: of the order and of the augmentations; None draws one that all processes share.
         first_batch: number of the batch of this order to begin with, for a resumed training.
 
     Raises:
@@ -97,21 +104,46 @@ def build_train_loader(
     dicts = train_dataset_dicts(cfg) if dicts is None else dicts
     samples = build_samples(cfg)
     grouped = cfg.DATALOADER.ASPECT_RATIO_GROUPING and not samples.same_shape
-    sampler = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
-        len(dicts),
-        seed=comm.shared_random_seed() if seed is None else seed,
-        batch_size=samples_per_process(cfg),
-        groups=[int(grouped and record["width"] > record["height"]) for record in dicts],
+    groups = [int(grouped and record["width"] > record["height"]) for record in dicts]
+    seed = comm.shared_random_seed() if seed is None else seed
+    share = bad_image_share(cfg)
+    batches = choice(cfg, "DATALOADER.SAMPLER_TRAIN", SAMPLERS)(
+        groups,
+        seed=seed,
+        batch_size=samples_per_process(cfg) * comm.get_world_size(),
+        rank=comm.get_rank(),
+        num_processes=comm.get_world_size(),
         first_batch=first_batch,
     )
-    return build_detection_train_loader(
-        dicts,
-        mapper=mapper or samples.train_sample,
-        sampler=sampler,
-        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-        aspect_ratio_grouping=grouped,
+    loader = DataLoader(
+        TrainingSamples(dicts, mapper or samples.train_sample, groups=groups, seed=seed, replaces=share > 0),
+        batch_sampler=batches,
         num_workers=_num_workers(cfg),
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
+        # Of its own, so that the loader draws nothing from torch's global one.
+        generator=torch.Generator(),
     )
+    bad_images = BadImageLog(share=share, num_images=len(dicts), output_dir=cfg.OUTPUT_DIR)
+    return map(bad_images.samples, loader)
+
+
+def outlast_signals(worker: int) -> None:
+    """Lets a loader worker go on where a whole job gets SIGTERM or SIGINT, until the training ends it.
+
+    Schedulers and terminals send their signals to all processes of a job, and a training that has lost its
+    workers could not stop where it wants to. A SIGTERM of the training itself ends the worker.
+    """
+    parent = os.getppid()
+
+    def wait_for_parent() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
@@ -145,10 +177,11 @@ def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
     processes = comm.get_world_size()
     share = records[comm.get_rank() : len(records) - len(records) % processes : processes]
     return DataLoader(
-        MapDataset(DatasetFromList(share, copy=False), build_samples(cfg).labeled_sample),
+        RecordSamples(share, build_samples(cfg).labeled_sample),
         batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
         num_workers=_num_workers(cfg),
         collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
     )
 
 
@@ -164,8 +197,11 @@ def build_test_loader(
     """
     register_definitions(cfg.DATASETS.DEFINITIONS)
     samples = build_samples(cfg)
-    return build_detection_test_loader(
-        samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON))),
-        mapper=mapper or samples.test_sample,
+    records = samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON)))
+    return DataLoader(
+        RecordSamples(records, mapper or samples.test_sample),
+        sampler=InferenceSampler(len(records)),
         num_workers=_num_workers(cfg),
+        collate_fn=trivial_batch_collator,
+        worker_init_fn=outlast_signals,
     )

@@ -11,6 +11,7 @@ hooks          actions between the steps of the loop
 evaluate       evaluation of a model on the datasets of a configuration
 validation     losses of a model on test datasets
 results        the file of final metrics
+signals        what runs do with SIGTERM and SIGINT
 random_state   the random number generators of a process
 runs           trainings and evaluations in processes of their own
 sweeps         runs with every combination of some values

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,24 +13,51 @@ from detectron2.utils import comm
 from tqdm import tqdm
 
 from posecore.engine.results import finite_metrics
+from posecore.engine.signals import Stopped
 from posecore.visualization.curves import plot_training
 
 logger = logging.getLogger(__name__)
 
 
 class SaveCheckpoint(HookBase):
-    """Saves ``model_0004999`` and so on every ``period`` iterations, and ``model_final`` after the last."""
+    """Saves ``model_0004999`` and so on every ``period`` iterations, and ``model_final`` after the last.
 
-    def __init__(self, save: Callable[[str], None], period: int) -> None:
+    Args:
+        save: takes the name of a checkpoint; called in all processes.
+        period: in iterations; 0 to save only after the last.
+        stop_signal: the number of a signal that one of the processes got, the same in all of them; 0 if none
+            did. A signal saves a checkpoint and ends the training.
+    """
+
+    def __init__(
+        self, save: Callable[[str], None], period: int, stop_signal: Callable[[], int] = lambda: 0
+    ) -> None:
         self._save = save
         self._period = period
+        self._stop_signal = stop_signal
 
     def after_step(self) -> None:
+        """
+        Raises:
+            Stopped: a process got a signal; the checkpoint is saved.
+        """
         done = self.trainer.iter + 1
-        if done == self.trainer.max_iter:
-            self._save("model_final")
-        elif self._period > 0 and done % self._period == 0:
-            self._save(f"model_{self.trainer.iter:07d}")
+        stop = self._stop_signal()
+        is_last = done == self.trainer.max_iter
+        name = "model_final" if is_last else f"model_{self.trainer.iter:07d}"
+        if is_last or stop or (self._period > 0 and done % self._period == 0):
+            self._save(name)
+        if stop:
+            # No process may end while the main one still writes: launchers then end the others.
+            comm.synchronize()
+            if comm.is_main_process():
+                logger.warning(
+                    "%s: stopped after iteration %d; %s.pth is saved, and --resume goes on from it",
+                    signal.Signals(stop).name,
+                    self.trainer.iter,
+                    name,
+                )
+            raise Stopped(stop)
 
 
 class Evaluate(HookBase):

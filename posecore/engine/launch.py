@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,8 +20,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
 
+from posecore.checkpoint.weights import CheckpointError
 from posecore.config.device import check_device
-from posecore.config.merge import UsageError
+from posecore.config.errors import UsageError
+from posecore.engine.signals import Stopped, forwarding
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
@@ -93,8 +96,27 @@ def launch(
         if num_machines > 1:
             raise UsageError("--num-machines above 1 needs --dist-url tcp://HOST:PORT of the first machine")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    spawned = (main, args, device, num_gpus, num_machines, machine_rank, dist_url, timeout)
-    mp.spawn(_spawned, args=spawned, nprocs=num_gpus)
+    errors = mp.get_context("spawn").SimpleQueue()
+    spawned = (main, args, device, num_gpus, num_machines, machine_rank, dist_url, timeout, errors)
+    _wait(mp.spawn(_spawned, args=spawned, nprocs=num_gpus, join=False), errors)
+
+
+def _wait(processes: mp.ProcessContext, errors: Any) -> None:
+    """Waits for spawned processes, and ends as they do."""
+    with forwarding(processes.pids()) as forwarded:
+        try:
+            while not processes.join():
+                pass
+        except mp.ProcessExitedException as error:
+            if forwarded.received:
+                raise Stopped(forwarded.received) from None
+            if not errors.empty():
+                raise UsageError(errors.get()) from None
+            if error.exit_code > 0:
+                sys.exit(error.exit_code)
+            raise
+    if forwarded.received:
+        raise Stopped(forwarded.received)
 
 
 def find_world(environment: Mapping[str, str]) -> World | None:
@@ -182,7 +204,9 @@ def _spawned(
     machine_rank: int,
     url: str,
     timeout: timedelta,
+    errors: Any,
 ) -> None:
+    """One of the spawned processes; it puts the message of an error that the user can mend in a queue."""
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // num_gpus))
     world = World(
@@ -193,7 +217,11 @@ def _spawned(
         url=url,
         starter="--num-gpus",
     )
-    _join(world, main, args, device, timeout)
+    try:
+        _join(world, main, args, device, timeout)
+    except (UsageError, CheckpointError) as error:
+        errors.put(str(error))
+        sys.exit(1)
 
 
 def _join(world: World, main: Callable[..., Any], args: tuple, device: str, timeout: timedelta) -> Any:

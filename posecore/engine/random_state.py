@@ -28,3 +28,26 @@ def restore(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
+
+
+def check(state: dict[str, Any]) -> None:
+    """Checks that :func:`restore` will work; the generators keep their states.
+
+    Raises:
+        ValueError: it will not.
+    """
+    before = capture()
+    try:
+        restore(state)
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        OverflowError,
+    ) as error:
+        raise ValueError(f"its random states are broken: {error}") from error
+    finally:
+        restore(before)

@@ -8,17 +8,17 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from posecore.config import get_cfg
+from posecore.config.differences import differences, read_recorded
 from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import TRAIN_NET
+from posecore.config.yaml_text import load_yaml
 from posecore.engine.results import read_results
+from posecore.engine.signals import Stopped, forwarding
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,15 @@ class Run:
             raise UsageError(f"{self.name}: {error}") from error
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file, where the folder of a run should be")
-        written = self.folder / "config.yaml"
-        if written.exists():
-            try:
-                there = yaml.safe_load(written.read_text())
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise UsageError(f"{written} is no YAML: delete or rename its folder ({error})") from error
-            if not isinstance(there, Mapping):
-                raise UsageError(f"{written} holds no configuration: delete or rename its folder")
-            for key, theirs, ours in _differences(there, yaml.safe_load(cfg.dump())):
-                if key != "MODEL.DEVICE":
-                    raise UsageError(
-                        f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
-                    )
+        try:
+            recorded = read_recorded(self.folder / "config.yaml")
+        except ValueError as error:
+            raise UsageError(f"{error}: delete or rename it") from error
+        for key, theirs, ours in differences(recorded, load_yaml(cfg.dump())):
+            if key != "MODEL.DEVICE":
+                raise UsageError(
+                    f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
+                )
 
     def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
         """The command that starts the run, or continues it from its last checkpoint.
@@ -145,21 +141,18 @@ def start_runs(
 
 
 def run_command(command: Sequence[str]) -> int:
-    """Runs a command to its end and returns its exit status.
+    """Runs a command to its end, and returns its exit status.
 
     Raises:
         UsageError: there is no such program.
+        Stopped: this process got SIGTERM or SIGINT; the command got it too, and has ended.
     """
     try:
-        return subprocess.run(command).returncode
+        process = subprocess.Popen(command)
     except OSError as error:
         raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
-
-
-def _differences(a: Mapping, b: Mapping, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Keys that both have with different values, and the two values."""
-    for key in sorted(a.keys() & b.keys()):
-        if isinstance(a[key], Mapping) and isinstance(b[key], Mapping):
-            yield from _differences(a[key], b[key], f"{prefix}{key}.")
-        elif a[key] != b[key]:
-            yield f"{prefix}{key}", a[key], b[key]
+    with forwarding([process.pid]) as forwarded:
+        status = process.wait()
+    if forwarded.received:
+        raise Stopped(forwarded.received)
+    return status

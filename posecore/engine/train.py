@@ -2,24 +2,34 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.checkpointer import PART, TAG, PoseCheckpointer
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
+from posecore.config.differences import read_recorded
+from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
-from posecore.engine.results import clear_results, write_results
-from posecore.engine.setup import set_up_process
+from posecore.engine.results import FILE, clear_results, write_results
+from posecore.engine.setup import log_differences, set_up_process
+from posecore.engine.signals import StopSignals
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
 from posecore.modeling.build import build_model
 
 
 def train_or_evaluate(
-    config_file: str, overrides: Sequence[str], *, eval_only: bool = False, resume: bool = False
+    config_file: str,
+    overrides: Sequence[str],
+    *,
+    eval_only: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Trains the model of a configuration, or evaluates it; every process of the job calls this.
 
@@ -29,6 +39,7 @@ def train_or_evaluate(
         eval_only: evaluates MODEL.WEIGHTS on DATASETS.TEST and trains nothing.
         resume: continues from the last checkpoint in OUTPUT_DIR, if there is one; with ``eval_only``,
             evaluates it.
+        overwrite: removes the checkpoints of an earlier training in OUTPUT_DIR first.
 
     Returns:
         The metrics in the main process.
@@ -36,10 +47,48 @@ def train_or_evaluate(
     Raises:
         UsageError: the configuration cannot be used.
         CheckpointError: there are no weights to evaluate, or they cannot be read or do not fit.
+        Stopped: a process got SIGTERM or SIGINT.
     """
+    with StopSignals() as signals, signals.at_once("outside the training loop: nothing more is saved"):
+        return _train_or_evaluate(config_file, overrides, eval_only, resume, overwrite)
+
+
+def check_folder(
+    cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Checks that a training would not write over another one; called before any process writes.
+
+    Raises:
+        UsageError: OUTPUT_DIR holds a training, and none of the options says what becomes of it.
+    """
+    if eval_only or resume or overwrite:
+        return
+    for name in (FILE, "model_final.pth", TAG):
+        if (Path(cfg.OUTPUT_DIR) / name).exists():
+            raise UsageError(
+                f"OUTPUT_DIR {cfg.OUTPUT_DIR} holds a training already ({name}): add --resume to go on with "
+                "it, --overwrite to replace it, or name another OUTPUT_DIR"
+            )
+
+
+def _remove_training(folder: Path) -> None:
+    """Removes what a later --resume would take for the new training."""
+    for file in [*folder.glob("model_*.pth"), *folder.glob(f"*{PART}"), folder / TAG]:
+        file.unlink(missing_ok=True)
+
+
+def _train_or_evaluate(
+    config_file: str, overrides: Sequence[str], eval_only: bool, resume: bool, overwrite: bool
+) -> dict[str, Any]:
     cfg = merge_config(get_cfg(), config_file, overrides)
+    folder = Path(cfg.OUTPUT_DIR)
+    recorded = _read_recorded(folder) if comm.is_main_process() else {}
     set_up_process(cfg)
     if comm.is_main_process():
+        if resume and not eval_only:
+            log_differences(cfg, folder, recorded)
+        if overwrite and not (resume or eval_only):
+            _remove_training(folder)
         logging.getLogger("posecore").info("Environment:\n%s", describe())
         clear_results(cfg.OUTPUT_DIR)
     if eval_only:
@@ -58,3 +107,11 @@ def train_or_evaluate(
         write_results(cfg.OUTPUT_DIR, results)
         verify_results(cfg, results)
     return results
+
+
+def _read_recorded(folder: Path) -> dict[str, Any]:
+    try:
+        return read_recorded(folder / "config.yaml")
+    except ValueError as error:
+        logging.getLogger("posecore").warning("%s; it is not compared with the configuration", error)
+        return {}

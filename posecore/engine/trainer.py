@@ -6,24 +6,29 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import CommonMetricPrinter, EventStorage, JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import CheckpointError
+from posecore.config.errors import UsageError
 from posecore.config.options import choice
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
+from posecore.data.digest import records_digest
 from posecore.data.loader import samples_per_process
 from posecore.engine import random_state
 from posecore.engine.evaluate import evaluate
 from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint, end_last_line
+from posecore.engine.signals import Stopped, StopSignals
 from posecore.engine.solver import (
     build_gradient_clipper,
     build_lr_scheduler,
@@ -46,8 +51,9 @@ class Trainer(TrainerBase):
     """Detectron2's training loop with this project's steps, checkpoints and metrics.
 
     ``Trainer(cfg)`` builds all parts; call :meth:`resume_or_load` and then :meth:`train`. A training that is
-    stopped after a checkpoint and resumed gets the same images in the same order as without the stop, and
-    ends with the same weights if the augmentation of images is not random.
+    stopped after a checkpoint and resumed gets the same samples in the same order as without the stop, and
+    ends with the same weights. Learning rates and all other settings of the optimizer are those of the
+    configuration, also in a training that is resumed with another one.
     """
 
     @configurable
@@ -58,6 +64,7 @@ class Trainer(TrainerBase):
         scheduler: LRScheduler,
         batches: Callable[[int, int], Iterable[list[dict[str, Any]]]],
         order_seed: int,
+        samples_digest: str,
         max_iter: int,
         checkpoint_period: int,
         evaluation_period: int,
@@ -72,6 +79,7 @@ class Trainer(TrainerBase):
             batches: takes the seed of the order of images and the number of the first batch, and returns the
                 endless batches of this process.
             order_seed: that seed, the same in all processes; a resumed training keeps that of its checkpoint.
+            samples_digest: a text that other training samples would not have.
             max_iter: iterations to train.
             checkpoint_period: iterations between two checkpoints; 0 for one at the end only.
             evaluation_period: iterations between two evaluations; 0 for one at the end only.
@@ -86,6 +94,9 @@ class Trainer(TrainerBase):
         self.max_iter = max_iter
         self._make_batches = batches
         self._order_seed = order_seed
+        self._samples_digest = samples_digest
+        self._signals = StopSignals()
+        self._saved_iter = -1
         self._random_states: list[dict[str, Any]] = []
         self._weights = weights
         self._output_dir = Path(output_dir)
@@ -94,12 +105,13 @@ class Trainer(TrainerBase):
         )
         if step.scaler.is_enabled():
             self.checkpointer.add_checkpointable("scaler", step.scaler)
-        self._evaluation = Evaluate(evaluation_period, evaluate)
+        self._evaluate = evaluate
+        self._evaluation = Evaluate(evaluation_period, self._evaluate_or_stop)
         self.register_hooks(
             [
                 hooks.IterationTimer(),
                 hooks.LRScheduler(self.optimizer, scheduler),
-                SaveCheckpoint(self._save, checkpoint_period),
+                SaveCheckpoint(self._save, checkpoint_period, self._stop_signal),
                 self._evaluation,
             ]
         )
@@ -138,6 +150,7 @@ class Trainer(TrainerBase):
             "scheduler": build_lr_scheduler(cfg, optimizer),
             "batches": lambda seed, first: build_train_loader(cfg, dicts=dicts, seed=seed, first_batch=first),
             "order_seed": cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
+            "samples_digest": records_digest(dicts),
             "max_iter": cfg.SOLVER.MAX_ITER,
             "checkpoint_period": cfg.SOLVER.CHECKPOINT_PERIOD,
             "evaluation_period": cfg.TEST.EVAL_PERIOD,
@@ -156,11 +169,12 @@ class Trainer(TrainerBase):
             CheckpointError: the weights cannot be read or do not fit the model.
             RuntimeError: the processes do not have the same last checkpoint.
         """
+        settings = [{**group, "params": None} for group in self.optimizer.param_groups]
+        base_lrs = list(self.scheduler.base_lrs)
         content = self.checkpointer.resume_or_load(self._weights, resume=resume)
         if content:
-            self.start_iter = content["iteration"] + 1
-            self._order_seed = content["order_seed"]
-            self._random_states = content["random"]
+            self._take(content, self.checkpointer.get_checkpoint_file())
+            self._keep_settings(settings, base_lrs)
         starts = comm.all_gather(self.start_iter)
         if len(set(starts)) > 1:
             raise RuntimeError(
@@ -168,11 +182,62 @@ class Trainer(TrainerBase):
                 "on a file system that all machines share"
             )
 
+    def _keep_settings(self, settings: list[dict[str, Any]], base_lrs: list[Any]) -> None:
+        """Gives optimizer and schedule the configuration's settings back after a checkpoint is loaded."""
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update({key: value for key, value in own.items() if key != "params"})
+        self.scheduler.base_lrs = base_lrs
+        if self.start_iter < self.max_iter:  # the schedule is not defined after its end
+            for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+                group["lr"] = rate
+
+    def _take(self, content: dict[str, Any], file: str) -> None:
+        """Takes the place in the training, the order and the random states from a checkpoint."""
+        iteration, seed, states = (content.get(key) for key in ("iteration", "order_seed", "random"))
+        if not (_is_count(iteration) and _is_count(seed) and seed < 2**63 and isinstance(states, list)):
+            raise CheckpointError(
+                f"{file} is not the checkpoint of a training: iteration and order_seed must be whole numbers "
+                "and not negative, and random a list"
+            )
+        if len(states) == comm.get_world_size():
+            try:
+                random_state.check(states[comm.get_rank()])
+            except ValueError as error:
+                raise CheckpointError(f"{file}: {error}") from error
+        else:
+            logger.warning(
+                "%s was saved by %d processes, and there are %d: the random numbers of the model begin anew",
+                file,
+                len(states),
+                comm.get_world_size(),
+            )
+        if content.get("samples", self._samples_digest) != self._samples_digest:
+            logger.warning(
+                "%s was trained with other samples (%s) than those of DATASETS.TRAIN now (%s)",
+                file,
+                content["samples"],
+                self._samples_digest,
+            )
+        if iteration + 1 > self.max_iter:
+            logger.warning(
+                "%s has %d iterations, more than SOLVER.MAX_ITER %d: it is evaluated as it is",
+                file,
+                iteration + 1,
+                self.max_iter,
+            )
+        self.start_iter = iteration + 1
+        self._saved_iter = iteration
+        self._order_seed = seed
+        self._random_states = states
+
     def train(self) -> dict:
         """Trains from the first iteration, or the one after the loaded checkpoint, to the last.
 
         Returns:
             The metrics of the last evaluation; empty in all processes but the main one.
+
+        Raises:
+            Stopped: a process got SIGTERM or SIGINT; a checkpoint of the last iteration is saved.
         """
         if comm.is_main_process():
             self._output_dir.mkdir(parents=True, exist_ok=True)
@@ -182,8 +247,34 @@ class Trainer(TrainerBase):
         if len(self._random_states) == comm.get_world_size():
             random_state.restore(self._random_states[comm.get_rank()])
         self.step.model.train()
-        super().train(self.start_iter, self.max_iter)
+        try:
+            with self._signals:
+                self._train()
+        finally:
+            self._batches = iter(())  # ends the loader's workers
         return self._evaluation.results
+
+    def _train(self) -> None:
+        """Detectron2's loop; an error that the user can mend gets no traceback in the log."""
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                for iteration in range(self.start_iter, self.max_iter):
+                    self.iter = iteration
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                # As in Detectron2, after_train sees by it that the training is done.
+                self.iter = max(self.start_iter, self.max_iter)
+            except UsageError as error:
+                logger.error("Iteration %d: %s", self.iter, error)
+                raise
+            except Exception:
+                logger.exception("Iteration %d:", self.iter)
+                raise
+            finally:
+                self.after_train()
 
     def run_step(self) -> None:
         """One iteration: a batch, a step, and the record of its metrics."""
@@ -201,8 +292,40 @@ class Trainer(TrainerBase):
 
     def _save(self, name: str) -> None:
         """Saves a checkpoint; called in all processes, because each has its own random states."""
+        self._write(name, comm.gather(random_state.capture()))
+
+    def _write(self, name: str, states: list[dict[str, Any]]) -> None:
+        self._saved_iter = min(self.iter, self.max_iter - 1)
+        self.checkpointer.save(
+            name,
+            iteration=self._saved_iter,
+            order_seed=self._order_seed,
+            random=states,
+            samples=self._samples_digest,
+        )
+
+    def _stop_signal(self) -> int:
+        """The number of a signal that a process got, the same in all processes; 0 if none did."""
+        if comm.get_world_size() == 1:
+            return self._signals.received
+        number = torch.tensor(self._signals.received, device=next(self.step.model.parameters()).device)
+        dist.all_reduce(number, dist.ReduceOp.MAX)
+        return int(number)
+
+    def _evaluate_or_stop(self) -> dict:
+        """Evaluates; a signal meanwhile ends it, with a checkpoint of this iteration."""
+        # Before, because a process that stops in an evaluation cannot exchange anything with the others.
         states = comm.gather(random_state.capture())
-        self.checkpointer.save(name, iteration=self.iter, order_seed=self._order_seed, random=states)
+        try:
+            with self._signals.at_once("in an evaluation: it is left out, and --resume goes on after it"):
+                return self._evaluate()
+        except BaseException:
+            # Where another process has stopped already, an exchange fails before this one sees the signal.
+            if not self._signals.received:
+                raise
+            if self._saved_iter < min(self.iter, self.max_iter - 1):
+                self._write(f"model_{self.iter:07d}", states)
+            raise Stopped(self._signals.received) from None
 
     def _build_writers(self) -> Sequence[HookBase]:
         metrics = self._output_dir / "metrics.json"
@@ -238,6 +361,10 @@ def distribute(model: nn.Module) -> nn.Module:
 def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     dtype = choice(cfg, "SOLVER.AMP.DTYPE", AMP_DTYPES)
     return dtype if cfg.SOLVER.AMP.ENABLED else None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
 
 
 def _rename_existing(file: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
-import yaml
+from posecore.config.yaml_text import load_yaml
 
 SHIPPED = Path(__file__).parent / "skeletons"
 
@@ -174,8 +174,8 @@ def load_skeleton(name_or_path: str | Path) -> Skeleton:
     if not path.is_file():
         raise FileNotFoundError(f"skeleton file {path} does not exist")
     try:
-        return _from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        return _from_mapping(load_yaml(path.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 

@@ -13,12 +13,14 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from posecore.config import add_config
+from posecore.config.node import SafeCfgNode
 from posecore.engine.launch import launch
 
 
 def core_cfg(*overrides: Any) -> CfgNode:
     """A configuration with the keys of Detectron2 and of the core, for the CPU; no method is loaded."""
-    cfg = detectron2.config.get_cfg()
+    cfg = SafeCfgNode()
+    cfg.update(detectron2.config.get_cfg())
     add_config(cfg)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *overrides])
     return cfg

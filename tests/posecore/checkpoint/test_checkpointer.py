@@ -116,6 +116,135 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert equal(torch.load(file)["model"], model.state_dict())
 
 
+def trained(model):
+    """An optimizer with momentum."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    sum(parameter.square().sum() for parameter in model.parameters()).backward()
+    optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize("tag", [b"", b"  \n", b"model_0000099.pth", b"\xff\x00", None])
+def test_without_a_last_checkpoint_the_newest_whole_one_is_taken(tmp_path, caplog, tag):
+    old, new = Model(), Model()
+    save(tmp_path, old, "model_0000003", optimizer=trained(old))
+    save(tmp_path, new, "model_0000007", optimizer=trained(new))
+    (tmp_path / "model_0000009.pth").write_bytes((tmp_path / "model_0000007.pth").read_bytes()[:900])
+    save_weights(tmp_path, Model().state_dict())
+    (tmp_path / "last_checkpoint").unlink()
+    if tag is not None:
+        (tmp_path / "last_checkpoint").write_bytes(tag)
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        content = PoseCheckpointer(model, str(tmp_path), optimizer=optimizer).resume_or_load("")
+    assert content == {"iteration": 6}
+    assert equal(model.state_dict(), new.state_dict())
+    assert "model_0000007.pth is the newest whole checkpoint and is taken" in caplog.text
+    assert "model_0000009.pth is passed over" in caplog.text
+
+
+def test_the_last_checkpoint_is_named_as_a_whole(tmp_path, monkeypatch):
+    """Killed at any place, the name is the old one or the new one."""
+    save(tmp_path, Model(), "first")
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        PoseCheckpointer(Model(), str(tmp_path)).tag_last_checkpoint("second.pth")
+    assert (tmp_path / "last_checkpoint").read_text() == "first.pth"
+
+
+def test_leftovers_of_an_interrupted_save_are_removed(tmp_path, caplog):
+    save(tmp_path, Model())
+    for name in ("model_final.pth.part", "last_checkpoint.part", "thesis.part"):
+        (tmp_path / name).write_bytes(b"half")
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(Model(), str(tmp_path)).resume_or_load("", resume=True)
+    assert not (tmp_path / "model_final.pth.part").exists()
+    assert not (tmp_path / "last_checkpoint.part").exists()
+    assert (tmp_path / "thesis.part").exists(), "not ours"
+    assert "model_final.pth.part, which an interrupted save left" in caplog.text
+
+
+def change_momentum(state, value):
+    state["state"][0]["momentum_buffer"] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["state"][0]["momentum_buffer"].fill_(float("nan")), "momentum_buffer .* is not finite"),
+        (lambda s: s["state"][0]["momentum_buffer"].view(-1)[:1].fill_(float("inf")), "is not finite"),
+        (lambda s: change_momentum(s, torch.zeros(1)), r"momentum_buffer of parameter 0 has shape \(1,\)"),
+        (lambda s: change_momentum(s, torch.zeros(())), r"momentum_buffer of parameter 0 has shape \(\)"),
+        (lambda s: change_momentum(s, "text"), "must be numbers, not str"),
+        (lambda s: s["state"].update({99: {}}), "entry 99"),
+        (lambda s: s["state"].update({0: "text"}), "a dict of dicts"),
+        (lambda s: s.update(state=[]), "a dict of dicts"),
+        (lambda s: s.update(param_groups="x"), "a list of dicts"),
+        (lambda s: s["param_groups"][0].update(lr="fast"), "must be numbers, not str"),
+        (lambda s: s["param_groups"][0].update(lr=float("nan")), "lr is nan"),
+        (lambda s: s["param_groups"][0].update(momentum=float("inf")), "momentum is inf"),
+        (lambda s: s["param_groups"][0].update(betas=(0.9, 0.99)), "another SOLVER.OPTIMIZER"),
+        (lambda s: s["param_groups"][0].update(params=[0]), "groups of parameters"),
+        (lambda s: s.clear(), "state and param_groups"),
+    ],
+)
+def test_broken_states_of_the_optimizer_are_refused(tmp_path, change, message):
+    model = Model()
+    file = save(tmp_path, model, optimizer=trained(model))
+    content = torch.load(file)
+    change(content["optimizer"])
+    torch.save(content, file)
+    checkpointer = PoseCheckpointer(model, str(tmp_path), optimizer=trained(model))
+    with pytest.raises(CheckpointError, match=rf"model.pth was trained with another optimizer.*{message}"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.update(scale=float("nan")), "scale is nan"),
+        (lambda s: s.update(scale="big"), "scale must be a number, not 'big'"),
+        (lambda s: s.pop("scale"), "it must have the keys"),
+        (lambda s: s.update(more=1), "it must have the keys"),
+    ],
+)
+def test_broken_states_of_others_are_refused(tmp_path, change, message):
+    file = save(tmp_path, Model(), scaler=torch.amp.GradScaler("cpu"))
+    content = torch.load(file)
+    change(content["scaler"])
+    torch.save(content, file)
+    checkpointer = PoseCheckpointer(Model(), str(tmp_path), scaler=torch.amp.GradScaler("cpu"))
+    with pytest.raises(CheckpointError, match=rf"another scaler, or its scaler is broken: {message}"):
+        checkpointer.resume_or_load("", resume=True)
+
+
+def test_the_precision_of_weights_is_said(tmp_path, caplog):
+    model = Model()
+    file = save_weights(tmp_path, {name: weight.half() for name, weight in model.state_dict().items()})
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(Model()).load(file)
+    assert "have a lower precision than the model (torch.float16 instead of torch.float32)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.full((4,), float("nan")), "keypoints.bias is not finite"),
+        (torch.zeros(4, dtype=torch.int64), "keypoints.bias is torch.int64"),
+        (torch.zeros(4, dtype=torch.complex64), "'keypoints.bias' must be a weight"),
+    ],
+)
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path, value, message):
+    file = save_weights(tmp_path, {**Model().state_dict(), "keypoints.bias": value})
+    with pytest.raises(CheckpointError, match=message):
+        PoseCheckpointer(Model()).load(file, strict=False)
+
+
 def test_only_the_process_that_should_saves(tmp_path):
     PoseCheckpointer(Model(), str(tmp_path), save_to_disk=False).save("model")
     PoseCheckpointer(Model(), "").save("model")

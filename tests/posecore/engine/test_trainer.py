@@ -1,7 +1,11 @@
 """Whole trainings of a toy model on drawn images: what they leave behind, and how they go on."""
 
 import json
+import logging
 import math
+import os
+import signal
+import time
 
 import pytest
 import torch
@@ -13,7 +17,9 @@ from helpers.configs import override_list
 from helpers.support import core_cfg, in_processes
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.weights import CheckpointError
 from posecore.data.synthetic import make_dataset
+from posecore.engine.signals import Stopped
 from posecore.engine.trainer import Trainer
 
 
@@ -128,7 +134,17 @@ AUGMENTED = (
 )
 
 
-@pytest.mark.parametrize("overrides", [(), AUGMENTED, ("SOLVER.OPTIMIZER", "ADAMW"), ("SEED", -1)])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        AUGMENTED,
+        (*AUGMENTED, "DATALOADER.NUM_WORKERS", 2),
+        ("INPUT.RANDOM_FLIP", "horizontal", "DATALOADER.NUM_WORKERS", 2),
+        ("SOLVER.OPTIMIZER", "ADAMW"),
+        ("SEED", -1),
+    ],
+)
 def test_interrupted_and_resumed_equals_uninterrupted(dataset, tmp_path, overrides):
     """The same weights to the last bit: images, schedule, momentum and random numbers go on."""
     cfg = toy_cfg(dataset, tmp_path / "parted", *overrides)
@@ -185,6 +201,153 @@ def test_metrics_of_another_training_are_set_aside(dataset, tmp_path):
 def test_epochs(dataset, tmp_path):
     trainer = prepare(toy_cfg(dataset, tmp_path, "SOLVER.MAX_EPOCH", 3))
     assert trainer.max_iter == 12  # eight images, two at a time
+
+
+def test_any_number_of_workers_trains_the_same(dataset, tmp_path):
+    trained = []
+    for workers in (0, 1, 2):
+        cfg = toy_cfg(dataset, tmp_path / str(workers), *AUGMENTED, "DATALOADER.NUM_WORKERS", workers)
+        trainer = prepare(cfg)
+        trainer.train()
+        trained.append(weights(trainer))
+    assert equal(trained[0], trained[1])
+    assert equal(trained[0], trained[2])
+
+
+def train_two(dataset, output):
+    trainer = prepare(toy_cfg(dataset, output, *AUGMENTED, "DATALOADER.NUM_WORKERS", 1))
+    trainer.train()
+    return weights(trainer)
+
+
+def test_two_processes_train_as_one(dataset, tmp_path):
+    """Not to the last bit, because losses are averaged in another order."""
+    first, second = in_processes(train_two, 2, str(dataset), str(tmp_path / "two"))
+    alone = train_two(str(dataset), str(tmp_path / "one"))
+    assert equal(first, second)
+    for name, weight in alone.items():
+        torch.testing.assert_close(first[name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "ADAMW"])
+def test_a_resumed_training_has_the_settings_of_its_configuration(dataset, tmp_path, optimizer):
+    base = ("SOLVER.OPTIMIZER", optimizer)
+    first = prepare(toy_cfg(dataset, tmp_path, *base))
+    first.max_iter = 4
+    first.train()
+    changed = (*base, "SOLVER.BASE_LR", 0.02, "SOLVER.WEIGHT_DECAY", 0.5, "SOLVER.MOMENTUM", 0.3)
+    second = prepare(toy_cfg(dataset, tmp_path, *changed), resume=True)
+    (group,) = second.optimizer.param_groups
+    assert group["lr"] == pytest.approx(0.02)
+    assert group["weight_decay"] == 0.5
+    assert group.get("momentum", 0.3) == 0.3
+    second.train()
+    assert group["lr"] == pytest.approx(0.002)
+    assert second.scheduler.base_lrs == [0.02]
+
+
+def test_another_optimizer_is_refused(dataset, tmp_path):
+    prepare(toy_cfg(dataset, tmp_path)).train()
+    with pytest.raises(CheckpointError, match=r"another SOLVER.OPTIMIZER"):
+        prepare(toy_cfg(dataset, tmp_path, "SOLVER.OPTIMIZER", "ADAMW"), resume=True)
+
+
+def test_other_samples_and_a_shorter_training_are_said(dataset, tmp_path, caplog):
+    prepare(toy_cfg(dataset, tmp_path / "out")).train()
+    other = make_dataset(tmp_path, num_images=6, size=(48, 64), name="other")
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        prepare(toy_cfg(dataset, tmp_path / "out"), resume=True)
+    assert "other samples" not in caplog.text
+    cfg = toy_cfg(other, tmp_path / "out", "DATASETS.TRAIN", ("other_train",), "DATASETS.TEST", ())
+    cfg.SOLVER.MAX_ITER = 7
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        prepare(cfg, resume=True)
+    assert "was trained with other samples (8 samples" in caplog.text
+    assert "has 8 iterations, more than SOLVER.MAX_ITER 7" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"iteration": "three"}, "not the checkpoint of a training"),
+        ({"iteration": -5}, "not the checkpoint of a training"),
+        ({"iteration": True}, "not the checkpoint of a training"),
+        ({"order_seed": None}, "not the checkpoint of a training"),
+        ({"order_seed": 2**64}, "not the checkpoint of a training"),
+        ({"random": None}, "not the checkpoint of a training"),
+        ({"random": ["text"]}, "random states are broken"),
+        ({"random": [{}]}, "random states are broken"),
+        ({"scheduler": {"base_lrs": [0.1], "last_epoch": "x"}}, "last_epoch must be a number"),
+        ({"scheduler": {"base_lrs": [math.nan], "last_epoch": 8}}, "is nan"),
+        ({"scheduler": {"base_lrs": [0.1, 0.2], "last_epoch": 8}}, "must have 1 values"),
+        ({"scheduler": {"base_lrs": [0.1], "last_epoch": 8, "step": 1}}, "must have the keys"),
+    ],
+)
+def test_states_that_no_training_has_are_refused(dataset, tmp_path, change, message):
+    prepare(toy_cfg(dataset, tmp_path)).train()
+    content = torch.load(tmp_path / "model_final.pth")
+    torch.save(content | change, tmp_path / "model_final.pth")
+    with pytest.raises(CheckpointError, match=message):
+        prepare(toy_cfg(dataset, tmp_path), resume=True)
+
+
+def signal_after(trainer, iteration, number):
+    """Sends a signal to this process in the step of an iteration."""
+    step = trainer.step
+
+    def signaled(batch):
+        if trainer.iter == iteration:
+            os.kill(os.getpid(), number)
+        return step(batch)
+
+    signaled.model = step.model
+    trainer.step = signaled
+
+
+@pytest.mark.parametrize(
+    ("number", "iteration", "name"),
+    [
+        (signal.SIGTERM, 1, "model_0000001"),
+        (signal.SIGINT, 3, "model_0000003"),
+        (signal.SIGTERM, 7, "model_final"),
+    ],
+)
+def test_a_signal_saves_and_stops(dataset, tmp_path, caplog, number, iteration, name):
+    cfg = toy_cfg(
+        dataset, tmp_path / "parted", "INPUT.RANDOM_FLIP", "horizontal", "DATALOADER.NUM_WORKERS", 1
+    )
+    trainer = prepare(cfg)
+    signal_after(trainer, iteration, number)
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with caplog.at_level(logging.WARNING, logger="posecore"), pytest.raises(Stopped) as stopped:
+        trainer.train()
+    assert stopped.value.code == 128 + number
+    assert f"{number.name}: stopped after iteration {iteration}; {name}.pth is saved" in caplog.text
+    assert trainer.checkpointer.get_checkpoint_file().endswith(f"{name}.pth")
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    assert not (tmp_path / "parted" / "inference").exists()
+    resumed = prepare(cfg, resume=True, seed=99)
+    resumed.train()
+    cfg = toy_cfg(dataset, tmp_path / "whole", "INPUT.RANDOM_FLIP", "horizontal")
+    whole = prepare(cfg)
+    whole.train()
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_a_signal_in_an_evaluation_saves_and_stops_at_once(dataset, tmp_path):
+    cfg = toy_cfg(dataset, tmp_path, "TEST.EVAL_PERIOD", 3)
+    trainer = prepare(cfg)
+
+    def evaluate():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        raise AssertionError("the evaluation went on")
+
+    trainer._evaluate = evaluate
+    with pytest.raises(Stopped):
+        trainer.train()
+    assert trainer.checkpointer.get_checkpoint_file().endswith("model_0000002.pth")
+    assert prepare(cfg, resume=True).start_iter == 3
 
 
 def break_after(trainer, iteration, value):

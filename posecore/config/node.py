@@ -1,0 +1,133 @@
+"""The configuration that :func:`posecore.config.get_cfg` returns: :class:`SafeCfgNode`."""
+
+import ast
+import os
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+
+from posecore.config.errors import UsageError
+from posecore.config.yaml_text import MAX_CHARACTERS, load_yaml
+
+BASE = "_BASE_"
+
+
+class SafeCfgNode(CfgNode):
+    """Detectron2's configuration, whose files cannot run code.
+
+    Detectron2 reads a file with Python tags by an unsafe loader. This class refuses such a file, also where
+    it is a ``_BASE_``. Only the root of a configuration is of this class: yacs compares the types of
+    sections, and methods and users add sections of Detectron2's class.
+
+    A number for a key that holds text is taken as text (``OUTPUT_DIR 2024``).
+    """
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+        """The content of a file merged into that of the files that it names as ``_BASE_``.
+
+        Args:
+            filename: YAML; a relative ``_BASE_`` is relative to the folder of the file that names it.
+            allow_unsafe: has no effect; the argument is Detectron2's.
+
+        Raises:
+            UsageError: a file is no YAML of keys and plain values, or a ``_BASE_`` is wrong.
+            FileNotFoundError: a file does not exist.
+        """
+        return _load_with_base(os.fspath(filename), ())
+
+    @classmethod
+    def _decode_cfg_value(cls, value: Any) -> Any:
+        try:
+            return CfgNode._decode_cfg_value(value)
+        except (RecursionError, MemoryError):  # a literal that is nested too deeply for Python's parser
+            return value
+
+    def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
+        """Merges a file; see :meth:`load_yaml_with_base`."""
+        super().merge_from_file(os.fspath(cfg_filename), allow_unsafe=False)
+
+    def merge_from_other_cfg(self, cfg_other: CfgNode) -> None:
+        new = cfg_other.clone()
+        _quote_numbers(new, self)
+        super().merge_from_other_cfg(new)
+
+    def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
+        pairs = list(cfg_list)
+        for place in range(1, len(pairs), 2):
+            if isinstance(_current(self, pairs[place - 1]), str) and _is_number(pairs[place]):
+                pairs[place] = repr(str(pairs[place]))
+        super().merge_from_list(pairs)
+
+
+def _load_with_base(filename: str, inheritors: tuple[str, ...]) -> dict[str, Any]:
+    content = _read(filename)
+    if BASE not in content:
+        return content
+    given = content.pop(BASE)
+    bases = given if isinstance(given, list) else [given]
+    if not bases or not all(isinstance(base, str) and base for base in bases):
+        raise UsageError(f"config file {filename}: {BASE} must name a file or a list of files, not {given!r}")
+    inheritors = (*inheritors, os.path.abspath(filename))
+    merged: dict[str, Any] = {}
+    for base in bases:
+        path = os.path.expanduser(base) if base.startswith("~") else base
+        if not path.startswith(("/", "https://", "http://")):
+            path = os.path.join(os.path.dirname(filename), path)
+        if os.path.abspath(path) in inheritors:
+            raise UsageError(f"config file {filename}: {BASE} {base} leads back to the file itself")
+        _merge(_load_with_base(path, inheritors), merged, path)
+    _merge(content, merged, filename)
+    return merged
+
+
+def _read(filename: str) -> dict[str, Any]:
+    if os.path.exists(filename) and not os.path.isfile(filename):
+        kind = "a folder" if os.path.isdir(filename) else "no regular file"
+        raise UsageError(f"config file {filename} is {kind}")
+    try:
+        with PathManager.open(filename, "r") as file:
+            content = load_yaml(file.read(MAX_CHARACTERS + 1))
+    except ValueError as error:  # bytes that are no text, too
+        raise UsageError(f"config file {filename} must be YAML of keys and values: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(
+            f"config file {filename} must be YAML of keys and values, not {type(content).__name__}"
+        )
+    return content
+
+
+def _merge(new: Mapping, into: dict, source: str) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and key in into:
+            if not isinstance(into[key], dict):
+                raise UsageError(f"config file {source}: {key} is a section here, and a value in its {BASE}")
+            _merge(value, into[key], source)
+        else:
+            into[key] = value
+
+
+def _current(cfg: CfgNode, key: str) -> Any:
+    return reduce(lambda node, part: getattr(node, part, None), str(key).split("."), cfg)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value, or what Python reads in a text, is a number."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return False
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _quote_numbers(new: CfgNode, known: CfgNode) -> None:
+    """Quotes the numbers for keys that hold text, because yacs evaluates text as literals."""
+    for key, value in new.items():
+        if isinstance(value, CfgNode) and isinstance(known.get(key), CfgNode):
+            _quote_numbers(value, known[key])
+        elif isinstance(known.get(key), str) and _is_number(value):
+            new[key] = repr(str(value))
