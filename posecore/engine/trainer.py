@@ -256,6 +256,7 @@ class Trainer(TrainerBase):
 
     def _train(self) -> None:
         """Detectron2's loop; an error that the user can mend gets no traceback in the log."""
+        logger.info("Starting training from iteration %d", self.start_iter)
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
             try:

@@ -80,9 +80,15 @@ def test_workers(cfg):
     assert len(batch) == 2
 
 
-RANDOM = (
-    *("INPUT.RANDOM_FLIP", "horizontal", "INPUT.ROTATION", 20.0, "INPUT.MIN_SIZE_TRAIN", (32, 36, 40)),
-    *("INPUT.CROP.ENABLED", True, "INPUT.COLOR.BRIGHTNESS", 0.4, "INPUT.COARSE_DROPOUT_PROB", 0.5),
+RANDOM = override_list(
+    {
+        "INPUT.RANDOM_FLIP": "horizontal",
+        "INPUT.ROTATION": 20.0,
+        "INPUT.MIN_SIZE_TRAIN": (32, 36, 40),
+        "INPUT.CROP.ENABLED": True,
+        "INPUT.COLOR.BRIGHTNESS": 0.4,
+        "INPUT.COARSE_DROPOUT_PROB": 0.5,
+    }
 )
 
 
@@ -131,8 +137,16 @@ def contents_of_process(overrides):
 
 def test_two_processes_see_the_samples_of_one(cfg, tmp_path):
     overrides = [
-        *("DATASETS.DEFINITIONS", cfg.DATASETS.DEFINITIONS, "DATASETS.TRAIN", cfg.DATASETS.TRAIN),
-        *("SOLVER.IMS_PER_BATCH", 4, "OUTPUT_DIR", str(tmp_path), "DATALOADER.NUM_WORKERS", 1, *RANDOM),
+        *override_list(
+            {
+                "DATASETS.DEFINITIONS": cfg.DATASETS.DEFINITIONS,
+                "DATASETS.TRAIN": cfg.DATASETS.TRAIN,
+                "SOLVER.IMS_PER_BATCH": 4,
+                "OUTPUT_DIR": str(tmp_path),
+                "DATALOADER.NUM_WORKERS": 1,
+            }
+        ),
+        *RANDOM,
     ]
     shares = in_processes(contents_of_process, 2, overrides)
     alone = contents_of_process(overrides)

@@ -76,7 +76,7 @@ def test_the_machine_that_checks_may_have_another_device(tmp_path: Path) -> None
 @pytest.mark.parametrize("text", ["", "[", "- 1", "\x00"])
 def test_a_recorded_configuration_that_is_broken(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UsageError, match=r"config\.yaml.*delete or rename"):
+    with pytest.raises(UsageError, match=r"(?s)config\.yaml.*delete or rename"):
         make_run(tmp_path).check()
 
 
