@@ -62,6 +62,7 @@ def test_mutated_weights(tmp_path, monkeypatch, ending):
             read += 1
     assert [path.name for path in tmp_path.iterdir()] == [f"forged.{ending}"]
     assert read < FILES
+    print(f"\nattack: forged {ending}: {FILES} files, {read} read, 0 raw, nothing run")
 
 
 def test_mutated_configurations(tmp_path):

@@ -43,6 +43,7 @@ def test_killed_while_saving(tmp_path):
         assert not list(tmp_path.glob("*.part"))
     assert last > 0
     assert empty == 0
+    print(f"\nattack: killed while saving: {SAVES} kills, 0 older checkpoints, 0 empty files")
 
 
 @pytest.mark.parametrize("options", [(), ("--num-gpus", "2")], ids=["alone", "spawned"])
@@ -66,3 +67,6 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, options):
         finally:
             runs.kill_all(output)
         assert runs.equal(runs.final_weights(output), runs.final_weights(whole))
+    print(
+        f"\nattack: killed and resumed {options}: {TRAININGS} trainings, {3 * TRAININGS} kills, equal weights"
+    )
