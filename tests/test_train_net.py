@@ -54,24 +54,67 @@ def run(root, folder):
 
 
 def last_line(folder):
-    return json.loads((folder / "output" / "metrics.json").read_text().splitlines()[-1])
+    return json.loads((folder / "metrics.json").read_text().splitlines()[-1])
 
 
 def test_train_resume_and_evaluate(run, folder):
     done = run("SOLVER.MAX_ITER", "3")
     assert done.returncode == 0, done.stderr
-    assert "keypoints/AP" in last_line(folder)
+    assert "keypoints/AP" in last_line(folder / "output")
     assert (folder / "output" / "config.yaml").is_file()
     assert "Environment:" in (folder / "output" / "log.txt").read_text()
 
     done = run("SOLVER.MAX_ITER", "5", options=["--resume"])
     assert done.returncode == 0, done.stderr
     assert "Starting training from iteration 3" in done.stdout
-    assert last_line(folder)["iteration"] == 5
+    assert last_line(folder / "output")["iteration"] == 5
 
     done = run("MODEL.WEIGHTS", str(folder / "output" / "model_final.pth"), options=["--eval-only"])
     assert done.returncode == 0, done.stderr
     assert "synthetic_train, keypoints (hotcoco)" in done.stdout
+
+
+def test_a_finished_training_is_not_written_over(run, folder):
+    output = folder / "kept"
+    place = ("OUTPUT_DIR", str(output), "DATASETS.TEST", "()")
+    assert run("SOLVER.MAX_ITER", "2", *place).returncode == 0
+    before = {path.name: path.stat().st_mtime_ns for path in output.iterdir()}
+
+    for options in ((), ("--num-gpus", "2")):
+        refused = run("SOLVER.MAX_ITER", "2", *place, options=options)
+        assert refused.returncode == 1
+        assert "holds a training already (results.json): add --resume to go on" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in output.iterdir()} == before
+
+    changed = ("SOLVER.MAX_ITER", "4", "SOLVER.BASE_LR", "0.003", "SOLVER.IMS_PER_BATCH", "4")
+    resumed = run(*place, *changed, options=["--resume"])
+    assert resumed.returncode == 0, resumed.stderr
+    assert "--resume: SOLVER.BASE_LR is 0.003 from here on; the training in" in resumed.stdout
+    assert "--resume: SOLVER.IMS_PER_BATCH is 4 from here on" in resumed.stdout
+    assert last_line(output)["lr"] == pytest.approx(0.003)
+    assert "BASE_LR: 0.003" in (output / "config.yaml").read_text()
+
+    replaced = run("SOLVER.MAX_ITER", "1", *place, options=["--overwrite"])
+    assert replaced.returncode == 0, replaced.stderr
+    assert sorted(path.name for path in output.glob("model_*")) == ["model_final.pth"]
+
+
+def test_a_bad_image_is_one_line_in_one_process_and_in_two(run, folder, tmp_path):
+    definition = make_dataset(tmp_path, num_images=4, size=(64, 64), people=(1, 1), name="broken")
+    bad = tmp_path / "train" / "000002.jpg"
+    bad.write_bytes(b"no image")
+    data = ("DATASETS.DEFINITIONS", f"('{definition}',)", "DATASETS.TRAIN", "('broken_train',)")
+    for number in ("1", "2"):
+        place = ("OUTPUT_DIR", str(tmp_path / f"out{number}"), "DATASETS.TEST", "()")
+        done = run("DATALOADER.NUM_WORKERS", "1", *data, *place, options=("--num-gpus", number))
+        assert done.returncode == 1
+        assert f"train_net.py: image {bad}" in done.stderr
+        assert "Traceback" not in done.stderr + done.stdout
+    place = ("OUTPUT_DIR", str(tmp_path / "passed"), "DATASETS.TEST", "()", "DATASETS.BAD_IMAGES", "0.3")
+    done = run(*data, *place, "SOLVER.MAX_ITER", "4")
+    assert done.returncode == 0, done.stderr
+    assert str(bad) in (tmp_path / "passed" / "bad_images.txt").read_text()
 
 
 def test_torchrun_forms_one_world(run, folder):

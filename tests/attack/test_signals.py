@@ -18,9 +18,16 @@ def definition(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("data"), num_images=8, size=(64, 64), people=(1, 1))
 
 
-@pytest.mark.parametrize("to_group", [False, True], ids=["process", "group"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
-@pytest.mark.parametrize("options", [(), SPAWN], ids=["alone", "spawned"])
+@pytest.mark.parametrize(
+    ("options", "number", "to_group"),
+    [
+        ((), signal.SIGTERM, False),
+        ((), signal.SIGINT, True),
+        (SPAWN, signal.SIGTERM, False),
+        (SPAWN, signal.SIGINT, True),
+    ],
+    ids=["alone-term", "alone-int-group", "spawned-term", "spawned-int-group"],
+)
 def test_a_training_saves_and_goes_on(tmp_path, definition, number, options, to_group):
     output = tmp_path / "out"
     process = runs.start(
@@ -43,14 +50,13 @@ def test_a_training_saves_and_goes_on(tmp_path, definition, number, options, to_
         runs.kill_all(output)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
-def test_the_processes_of_torchrun_save_and_leave(tmp_path, definition, number):
+def test_the_processes_of_torchrun_save_and_leave(tmp_path, definition):
     """torchrun itself ends with a status and a traceback of its own."""
     output = tmp_path / "out"
     process = runs.start(definition, output, starter=runs.TORCHRUN, iterations=5000)
     try:
         runs.wait_for(output, "  iter: 19  ", process)
-        os.kill(process.pid, number)
+        os.kill(process.pid, signal.SIGTERM)
         assert process.wait(60) != 0
         assert not runs.left_over(output)
         assert runs.screen(output).count(": stopped after iteration") == 1, runs.screen(output)
