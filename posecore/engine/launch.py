@@ -20,9 +20,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
 
-from posecore.checkpoint.weights import CheckpointError
 from posecore.config.device import check_device
 from posecore.config.errors import UsageError
+from posecore.engine.command_line import TRAINING_ERRORS, can_be_mended, error_message
 from posecore.engine.signals import Stopped, forwarding
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
@@ -219,8 +219,10 @@ def _spawned(
     )
     try:
         _join(world, main, args, device, timeout)
-    except (UsageError, CheckpointError) as error:
-        errors.put(str(error))
+    except Exception as error:
+        if not can_be_mended(error, TRAINING_ERRORS):
+            raise
+        errors.put(error_message(error))
         sys.exit(1)
 
 
