@@ -92,7 +92,6 @@ def test_a_finished_training_is_not_written_over(run, folder):
     assert resumed.returncode == 0, resumed.stderr
     assert "--resume: SOLVER.BASE_LR is 0.003 from here on; the training in" in resumed.stdout
     assert "--resume: SOLVER.IMS_PER_BATCH is 4 from here on" in resumed.stdout
-    assert last_line(output)["lr"] == pytest.approx(0.003)
     assert "BASE_LR: 0.003" in (output / "config.yaml").read_text()
 
     replaced = run("SOLVER.MAX_ITER", "1", *place, options=["--overwrite"])

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +27,9 @@ from posecore.engine.command_line import TRAINING_ERRORS, can_be_mended, error_m
 from posecore.engine.signals import Stopped, forwarding
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+# How often the parent of spawned processes looks for errors, and how long a process waits for it to do so.
+POLL_SECONDS = 0.5
+KILL_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -105,13 +109,15 @@ def _wait(processes: mp.ProcessContext, errors: Any) -> None:
     """Waits for spawned processes, and ends as they do."""
     with forwarding(processes.pids()) as forwarded:
         try:
-            while not processes.join():
-                pass
+            while not processes.join(timeout=POLL_SECONDS):
+                if not errors.empty():
+                    # The others may wait in an exchange, where they would not see a gentler signal.
+                    for process in processes.processes:
+                        process.kill()
+                    raise UsageError(errors.get())
         except mp.ProcessExitedException as error:
             if forwarded.received:
                 raise Stopped(forwarded.received) from None
-            if not errors.empty():
-                raise UsageError(errors.get()) from None
             if error.exit_code > 0:
                 sys.exit(error.exit_code)
             raise
@@ -223,6 +229,9 @@ def _spawned(
         if not can_be_mended(error, TRAINING_ERRORS):
             raise
         errors.put(error_message(error))
+        # Until the parent ends all processes: if this one ended first, the others would raise errors of lost
+        # connections.
+        time.sleep(KILL_SECONDS)
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ from posecore.data.synthetic import make_dataset
 
 pytestmark = pytest.mark.attack
 SAVES = int(os.environ.get("POSECORE_ATTACK_SAVES", 300))
-TRAININGS = int(os.environ.get("POSECORE_ATTACK_TRAININGS", 2))
+TRAININGS = int(os.environ.get("POSECORE_ATTACK_TRAININGS", 1))
 
 
 def test_killed_while_saving(tmp_path):
@@ -51,18 +51,18 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, options):
     """With random flips and two loading workers."""
     definition = make_dataset(tmp_path / "data", num_images=8, size=(64, 64), people=(1, 1))
     whole = tmp_path / "whole"
-    assert runs.start(definition, whole, options=options, iterations=60).wait(200) == 0, runs.screen(whole)
+    assert runs.start(definition, whole, options=options, iterations=40).wait(200) == 0, runs.screen(whole)
     rng = random.Random(1)
     for number in range(TRAININGS):
         output = tmp_path / f"killed{number}"
         try:
-            for _ in range(3):
-                process = runs.start(definition, output, options=(*options, "--resume"), iterations=60)
+            for _ in range(2):
+                process = runs.start(definition, output, options=(*options, "--resume"), iterations=40)
                 time.sleep(rng.uniform(6, 14))
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 assert not runs.left_over(output)
-            last = runs.start(definition, output, options=(*options, "--resume"), iterations=60)
+            last = runs.start(definition, output, options=(*options, "--resume"), iterations=40)
             assert last.wait(200) == 0, runs.screen(output)
         finally:
             runs.kill_all(output)
