@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from posecore.benchmarks.timing import PASSES, ImageBatch, take_turns
 from posecore.layers.deform_attention import EMSDeformAttention, MSDeformAttention
 from posecore.ops import ms_deform_attn
+from posecore.structures.skeleton import load_skeleton
 
 HEADS, POINTS, CHANNELS = 8, 4, 256
 # Standard deviation, in cells of each level, of the points around their reference points.
@@ -146,10 +147,11 @@ def compare(case: Case, dtype: torch.dtype, device: str, bandwidth: float | None
 @torch.no_grad()
 def compare_layers(device: str, rounds: int) -> None:
     """Prints milliseconds of MSDA and EMSDA layers, which project values before or after the reads."""
-    print(f"\na layer on {CROPS} crops with 17 queries each, forward; MSDA projects values first, EMSDA last")
+    queries = load_skeleton("coco_17").num_keypoints
+    print(f"\na layer on {CROPS} crops with {queries} queries each, forward: MSDA projects first, EMSDA last")
     print(f"{'crops of':12}{'MSDA':>12}{'EMSDA':>12}")
-    query = torch.randn(CROPS, 17, CHANNELS, device=device)
-    references = torch.rand(CROPS, 17, 1, 2, device=device)
+    query = torch.randn(CROPS, queries, CHANNELS, device=device)
+    references = torch.rand(CROPS, queries, 1, 2, device=device)
     for size in (CROP, tuple(2 * side for side in CROP)):
         shapes = pyramid(size, (4, 8, 16, 32))
         cells = sum(height * width for height, width in shapes)
