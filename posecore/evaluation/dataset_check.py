@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from posecore.data.datasets import dataset_metadata, read_dataset
-from posecore.data.formats.coco import dataset_dicts, fitting
+from posecore.data.formats.areas import fitting
+from posecore.data.formats.coco import dataset_dicts
 from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.evaluation.coco import AREAS, score
 from posecore.evaluation.submission import SCORED

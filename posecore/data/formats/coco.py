@@ -8,10 +8,8 @@ datasets leave out (area, num_keypoints, iscrowd) are filled in, with a warning.
 
 import logging
 import re
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 from detectron2.structures import BoxMode
 from pydantic import Field, StrictStr
 
+from posecore.data.formats.areas import fill_area, is_area, judge_areas
 from posecore.data.formats.document import (
     MAX_COORDINATE,
     Box,
@@ -32,14 +31,10 @@ from posecore.data.formats.document import (
     short,
     validated,
 )
-from posecore.data.formats.segmentation import segmentation_area
-from posecore.structures.boxes import AREA_OF_BOX
+from posecore.data.formats.notices import Notices
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
-
-# Areas outside these shares of the person's box are probably wrong: converters write 0 or 1 for all persons.
-LEAST_SHARE, GREATEST_SHARE = 0.02, 1.05
 
 # From the names of a category's keypoints to those of the skeleton.
 KeypointNames = Callable[[list[str]], list[str]]
@@ -340,29 +335,9 @@ def _repeated(items: list[dict]) -> list:
     return [identity for identity, count in counts.items() if count > 1][:10]
 
 
-@dataclass
-class _Notices:
-    """What was filled in, and what looks wrong: by its explanation, the ids of the annotations.
-
-    Attributes:
-        total: number of the persons.
-    """
-
-    total: int
-    ids: dict[str, list] = field(default_factory=lambda: defaultdict(list))
-
-    def texts(self) -> Iterator[str]:
-        for explanation, ids in self.ids.items():
-            yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {_some(ids)}"
-
-
-def _some(ids: list) -> str:
-    return ", ".join(map(str, ids[:3])) + (", ..." if len(ids) > 3 else "")
-
-
-def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> _Notices:
+def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Collection[str]) -> Notices:
     """Checks the numbers of persons and fills in missing ones, in place."""
-    notices = _Notices(len(people))
+    notices = Notices(len(people))
     keypoints = _check_numbers(people, skeleton, notices, lacking)
     _check_visibility(people, keypoints, skeleton)
     labeled = (keypoints[..., 2] > 0).sum(axis=1).tolist()
@@ -373,14 +348,14 @@ def _complete(people: list[dict], images: dict, skeleton: Skeleton, lacking: Col
         if person.get("num_keypoints") != count and "num_keypoints" not in lacking:
             notices.ids["no valid num_keypoints: counted from the keypoints with v > 0"].append(person["id"])
         person["num_keypoints"] = count
-        if not _is_area(person.get("area")):
-            _fill_area(person, images[person["image_id"]], notices, lacking)
-    _judge_areas(people, notices)
+        if not is_area(person.get("area")):
+            fill_area(person, images[person["image_id"]], notices, lacking)
+    judge_areas(people, notices)
     return notices
 
 
 def _check_numbers(
-    people: list[dict], skeleton: Skeleton, notices: _Notices, lacking: Collection[str]
+    people: list[dict], skeleton: Skeleton, notices: Notices, lacking: Collection[str]
 ) -> np.ndarray:
     """Checks bbox, keypoints and iscrowd, and fills in the last two; returns the keypoints (n, K, 3)."""
     length = 3 * skeleton.num_keypoints
@@ -412,61 +387,3 @@ def _check_visibility(people: list[dict], keypoints: np.ndarray, skeleton: Skele
             f"annotation {people[row]['id']}: keypoints: the v of keypoint '{skeleton.keypoints[column]}' "
             f"must be 0 (not labeled), 1 (hidden) or 2 (visible), not {keypoints[row, column, 2]}"
         )
-
-
-def _is_area(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value <= sys.float_info.max
-
-
-def _fill_area(person: dict, image: dict, notices: _Notices, lacking: Collection[str]) -> None:
-    """Gives a person without a valid area that of its segmentation, else its share of the box.
-
-    Raises:
-        ValueError: there is neither, and evaluation would need it.
-    """
-    given, segmentation = person.get("area"), person.get("segmentation")
-    area = None
-    if segmentation:
-        area = segmentation_area(segmentation, image["height"], image["width"])
-        if area is None:
-            explanation = (
-                "a segmentation that is no valid one (polygons of 3 points or more, or an RLE of the image's "
-                "size with counts), of which no area is taken"
-            )
-            notices.ids[explanation].append(person["id"])
-    if not area:
-        area = AREA_OF_BOX * person["bbox"][2] * person["bbox"][3]
-    if not area and person["num_keypoints"] and not person["iscrowd"]:
-        raise ValueError(
-            f"annotation {person['id']}: area must be a finite number above 0, not {short(given)}, or bbox "
-            f"must have a width and a height that it is taken from, not {person['bbox']}: the tolerance of "
-            "the evaluation grows with the area, and would be 0"
-        )
-    if given is not None or "area" not in lacking:
-        explanation = (
-            "no valid area (a finite number above 0): taken from the segmentation where there is one, else "
-            f"{AREA_OF_BOX} of the box"
-        )
-        notices.ids[explanation].append(person["id"])
-    person["area"] = area
-
-
-def _judge_areas(people: list[dict], notices: _Notices) -> None:
-    """Notes boxes without a size, and areas that do not fit their box."""
-    posed = [person for person in people if person["num_keypoints"] and not person["iscrowd"]]
-    boxes = np.array([person["bbox"][2:] for person in posed], dtype=np.float64).reshape(-1, 2)
-    sizes = boxes.prod(axis=1)
-    areas = np.array([person["area"] for person in posed], dtype=np.float64)
-    wrong = {
-        "keypoints, but a bbox without a size: training with annotated boxes leaves them out": sizes <= 0,
-        f"an area below {LEAST_SHARE:.0%} or above {GREATEST_SHARE:.0%} of their box: the tolerance of the "
-        "evaluation grows with the area": (sizes > 0) & ~fitting(areas, sizes),
-    }
-    for explanation, chosen in wrong.items():
-        if chosen.any():
-            notices.ids[explanation] += [posed[index]["id"] for index in np.flatnonzero(chosen)]
-
-
-def fitting(areas: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(n,) bool: which areas fit their boxes; areas and boxes (n,) in square pixels."""
-    return (areas >= LEAST_SHARE * boxes) & (areas <= GREATEST_SHARE * boxes)

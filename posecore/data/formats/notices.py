@@ -1,0 +1,26 @@
+"""What a reader filled in or found doubtful: :class:`Notices`."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Notices:
+    """What was filled in, and what looks wrong: by its explanation, the ids of the annotations.
+
+    Attributes:
+        total: number of the persons.
+    """
+
+    total: int
+    ids: dict[str, list] = field(default_factory=lambda: defaultdict(list))
+
+    def texts(self) -> Iterator[str]:
+        for explanation, ids in self.ids.items():
+            yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {some(ids)}"
+
+
+def some(ids: list) -> str:
+    """The first three ids as text."""
+    return ", ".join(map(str, ids[:3])) + (", ..." if len(ids) > 3 else "")
