@@ -8,10 +8,13 @@ from torch import Tensor
 
 from posecore.benchmarks.timing import PASSES, ImageBatch, take_turns
 from posecore.ops import keypoint_sample
+from posecore.structures.skeleton import load_skeleton
 
 STRIDES = (8, 16, 32, 64, 128)
 # Standard deviation, in cells, of the points around their locations.
 SPREAD = 2.0
+# The skeleton of the paper's models.
+SKELETON = load_skeleton("coco_17")
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,14 @@ class Case:
 
 
 CASES = (
-    Case("KPAlign at every location", groups=9, group_channels=64),
-    Case("KPAlign at 100 candidates of each level", groups=9, group_channels=64, candidates=100),
-    Case("KPAlign on maps already projected", groups=17, group_channels=2),
+    Case("KPAlign at every location", groups=len(SKELETON.groups), group_channels=64),
+    Case(
+        "KPAlign at 100 candidates of each level",
+        groups=len(SKELETON.groups),
+        group_channels=64,
+        candidates=100,
+    ),
+    Case("KPAlign on maps already projected", groups=SKELETON.num_keypoints, group_channels=2),
 )
 
 

@@ -2,6 +2,9 @@
 
 import torch
 
+# The value of MODEL.DEVICE that stands for a GPU where there is one.
+AUTO = "auto"
+
 
 def find_device(name: str) -> str:
     """The device of a value of MODEL.DEVICE.
@@ -13,7 +16,7 @@ def find_device(name: str) -> str:
     Raises:
         ValueError: torch knows no device of this name.
     """
-    if name == "auto":
+    if name == AUTO:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.device(name)

@@ -46,7 +46,7 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
         except (ValueError, AssertionError) as error:
             raise UsageError(f"command line: {error}") from error
     try:
-        cfg.MODEL.DEVICE = find_device(cfg.MODEL.DEVICE)
+        find_device(cfg.MODEL.DEVICE)
     except ValueError as error:
         raise UsageError(str(error)) from error
     cfg.freeze()

@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.utils.file_io import PathManager
 
+from posecore.config.device import AUTO, find_device
 from posecore.config.errors import UsageError
 from posecore.config.yaml_text import MAX_CHARACTERS, load_yaml
 
@@ -22,7 +23,9 @@ class SafeCfgNode(CfgNode):
     it is a ``_BASE_``. Only the root of a configuration is of this class: yacs compares the types of
     sections, and methods and users add sections of Detectron2's class.
 
-    A number for a key that holds text is taken as text (``OUTPUT_DIR 2024``).
+    A number for a key that holds text is taken as text (``OUTPUT_DIR 2024``). A merged MODEL.DEVICE of
+    "auto" becomes the device that it stands for, because Detectron2's ``build_model`` knows torch's names
+    alone.
     """
 
     @classmethod
@@ -54,6 +57,7 @@ class SafeCfgNode(CfgNode):
         new = cfg_other.clone()
         _quote_numbers(new, self)
         super().merge_from_other_cfg(new)
+        _name_device(self)
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         pairs = list(cfg_list)
@@ -61,6 +65,12 @@ class SafeCfgNode(CfgNode):
             if isinstance(_current(self, pairs[place - 1]), str) and _is_number(pairs[place]):
                 pairs[place] = repr(str(pairs[place]))
         super().merge_from_list(pairs)
+        _name_device(self)
+
+
+def _name_device(cfg: CfgNode) -> None:
+    if _current(cfg, "MODEL.DEVICE") == AUTO:
+        cfg.MODEL.DEVICE = find_device(AUTO)
 
 
 def _load_with_base(filename: str, inheritors: tuple[str, ...]) -> dict[str, Any]:

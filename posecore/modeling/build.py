@@ -31,6 +31,6 @@ def build_model(cfg: CfgNode) -> nn.Module:
             )
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.DEVICE = device  # "auto" in a configuration that was not merged by merge_config
+    cfg.MODEL.DEVICE = device  # "auto" may have been assigned instead of merged
     cfg.freeze()
     return detectron2.modeling.build_model(cfg)

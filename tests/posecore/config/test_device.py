@@ -1,5 +1,7 @@
 """MODEL.DEVICE: what "auto" stands for, in which ways it is read, and devices that are not there."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -24,6 +26,20 @@ def test_a_raw_configuration_builds_without_a_gpu(monkeypatch: pytest.MonkeyPatc
     cfg = get_cfg()
     cfg.merge_from_list(["MODEL.META_ARCHITECTURE", "ToyPose"])
     assert next(build_model(cfg).parameters()).device.type == "cpu"
+
+
+def test_auto_is_named_by_every_way_of_merging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    file = tmp_path / "config.yaml"
+    file.write_text("VERSION: 2\nMODEL: {META_ARCHITECTURE: ToyPose, DEVICE: auto}\n")
+    from_file, from_list, from_other = get_cfg(), get_cfg(), get_cfg()
+    from_file.merge_from_file(str(file))
+    from_list.merge_from_list(["MODEL.DEVICE", "auto"])
+    other = get_cfg()
+    other.MODEL.DEVICE = "auto"
+    from_other.merge_from_other_cfg(other)
+    assert next(build_model(from_file).parameters()).device.type == "cpu"
+    assert from_list.MODEL.DEVICE == from_other.MODEL.DEVICE == "cpu"
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "CPU", "0"])
