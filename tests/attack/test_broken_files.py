@@ -7,13 +7,12 @@ import os
 import random
 import resource
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.configs import override_list
+from helpers.small_training import CONFIG, command
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.weights import CheckpointError
@@ -23,7 +22,6 @@ from posecore.modeling.build import build_model
 
 pytestmark = pytest.mark.attack
 
-CONFIG = "configs/directpose/demo/synthetic.yaml"
 CHANGES = 300
 # Largest sizes of a file, in bytes: within the logs, within a checkpoint, and just below it.
 LIMITS = (1_000, 20_000, 100_000, 1_000_000, 5_000_000)
@@ -37,31 +35,14 @@ def train(root: Path, data: Path, output: Path, iterations: int, limit: int | No
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    command = [
-        sys.executable,
-        "tools/train_net.py",
-        "--resume",
-        "--config-file",
-        CONFIG,
-        *override_list(
-            {
-                "OUTPUT_DIR": output,
-                "DATASETS.DEFINITIONS": f"('{data / 'train.yaml'}',)",
-                "DATASETS.TEST": "('synthetic_train',)",
-                "DATALOADER.NUM_WORKERS": 0,
-                "INPUT.MIN_SIZE_TRAIN": "(64,)",
-                "INPUT.MIN_SIZE_TEST": 64,
-                "MODEL.FCOS.NUM_CONVS": 1,
-                "SOLVER.IMS_PER_BATCH": 2,
-                "SOLVER.MAX_ITER": iterations,
-                "SOLVER.WARMUP_ITERS": 1,
-                "SOLVER.CHECKPOINT_PERIOD": 1,
-                "MODEL.DEVICE": "cpu",
-            }
-        ),
-    ]
     return subprocess.run(
-        list(map(str, command)),
+        command(
+            data / "train.yaml",
+            output,
+            *("DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1", "SOLVER.CHECKPOINT_PERIOD", "1"),
+            options=("--resume",),
+            iterations=iterations,
+        ),
         cwd=root,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         preexec_fn=limit_files,
@@ -102,7 +83,7 @@ def test_full_disks(root: Path, data: Path, tmp_path: Path) -> None:
 def test_changed_checkpoints(root: Path, tmp_path: Path) -> None:
     """A checkpoint that is cut, or has a byte changed, is refused, or loads the weights that were saved."""
     cfg = get_cfg()
-    cfg.merge_from_file(str(root / CONFIG))
+    cfg.merge_from_file(str(CONFIG))
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.FCOS.NUM_CONVS", 1, "MODEL.FCOS.CHANNELS", 32])
     model = build_model(cfg)
     PoseCheckpointer(model, str(tmp_path)).save("model_final", iteration=1)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 import torch
 import yaml
 from helpers import toy_model  # noqa: F401  (registers ToyPose)
-from helpers.configs import override_list
 from helpers.dot_dataset import SIZE, dots_cfg
+from helpers.small_training import command
 
 from posecore.data.synthetic import make_dataset
 
@@ -99,30 +98,18 @@ def test_cut_metrics_do_not_cost_the_results(faults: Path, root: Path, tmp_path:
     output = tmp_path / "output"
 
     def train(iterations: int) -> subprocess.CompletedProcess:
-        command = [
-            sys.executable,
-            "tools/train_net.py",
-            "--resume",
-            "--config-file",
-            "configs/directpose/demo/synthetic.yaml",
-            *override_list(
-                {
-                    "OUTPUT_DIR": output,
-                    "DATASETS.DEFINITIONS": f"('{tmp_path / 'train.yaml'}',)",
-                    "DATASETS.TEST": "('synthetic_train',)",
-                    "DATALOADER.NUM_WORKERS": 0,
-                    "INPUT.MIN_SIZE_TRAIN": "(64,)",
-                    "INPUT.MIN_SIZE_TEST": 64,
-                    "MODEL.FCOS.NUM_CONVS": 1,
-                    "SOLVER.IMS_PER_BATCH": 2,
-                    "SOLVER.MAX_ITER": iterations,
-                    "SOLVER.WARMUP_ITERS": 1,
-                }
-            ),
-        ]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            list(map(str, command)), cwd=root, env=environment, capture_output=True, text=True
+            command(
+                tmp_path / "train.yaml",
+                output,
+                *("DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1"),
+                options=("--resume",),
+                iterations=iterations,
+            ),
+            cwd=root,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
         )
 
     assert train(1).returncode == 0

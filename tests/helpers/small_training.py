@@ -15,6 +15,38 @@ from posecore.config.repository import CONFIGS, TRAIN_NET
 ALONE = (sys.executable,)
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 MARK = "POSECORE_TEST_RUN"
+CONFIG = CONFIGS / "directpose/demo/synthetic.yaml"
+
+
+def command(
+    definition: Path,
+    output: Path,
+    *arguments: str,
+    starter: tuple[str, ...] = ALONE,
+    options: tuple[str, ...] = (),
+    iterations: int = 12,
+) -> list[str]:
+    """The command that trains: ``options`` come before its KEY VALUE pairs, ``arguments`` are further pairs."""
+    overrides = override_list(
+        {
+            "DATASETS.DEFINITIONS": f"('{definition}',)",
+            "DATASETS.TEST": "('synthetic_train',)",
+            "OUTPUT_DIR": str(output),
+            "MODEL.DEVICE": "cpu",
+            "SEED": "0",
+            "DATALOADER.NUM_WORKERS": "2",
+            "INPUT.MIN_SIZE_TRAIN": "(64,)",
+            "INPUT.MIN_SIZE_TEST": "64",
+            "SOLVER.WARMUP_ITERS": "2",
+            "MODEL.FCOS.NUM_CONVS": "1",
+            "SOLVER.IMS_PER_BATCH": "2",
+            "SOLVER.MAX_ITER": str(iterations),
+            "INPUT.RANDOM_FLIP": "horizontal",
+            "SOLVER.CHECKPOINT_PERIOD": "3",
+            "TEST.NUM_PREVIEWS": "0",
+        }
+    )
+    return [*starter, str(TRAIN_NET), "--config-file", str(CONFIG), *options, *overrides, *arguments]
 
 
 def start(
@@ -22,36 +54,14 @@ def start(
     output: Path,
     *arguments: str,
     starter: tuple[str, ...] = ALONE,
-    options=(),
-    iterations=12,
+    options: tuple[str, ...] = (),
+    iterations: int = 12,
 ) -> subprocess.Popen:
-    """Starts train_net.py in a process group of its own; what it writes is in ``output``.txt."""
-    overrides = [
-        *override_list(
-            {
-                "DATASETS.DEFINITIONS": f"('{definition}',)",
-                "DATASETS.TEST": "('synthetic_train',)",
-                "OUTPUT_DIR": str(output),
-                "MODEL.DEVICE": "cpu",
-                "SEED": "0",
-                "DATALOADER.NUM_WORKERS": "2",
-                "INPUT.MIN_SIZE_TRAIN": "(64,)",
-                "INPUT.MIN_SIZE_TEST": "64",
-                "SOLVER.WARMUP_ITERS": "2",
-                "MODEL.FCOS.NUM_CONVS": "1",
-                "SOLVER.IMS_PER_BATCH": "2",
-                "SOLVER.MAX_ITER": str(iterations),
-                "INPUT.RANDOM_FLIP": "horizontal",
-                "SOLVER.CHECKPOINT_PERIOD": "3",
-                "TEST.NUM_PREVIEWS": "0",
-            }
-        ),
-    ]
-    config = str(CONFIGS / "directpose/demo/synthetic.yaml")
+    """Starts the command in a process group of its own; what it writes is in ``output``.txt."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.with_suffix(".txt").open("a") as screen:
         return subprocess.Popen(
-            [*starter, str(TRAIN_NET), "--config-file", config, *options, *overrides, *arguments],
+            command(definition, output, *arguments, starter=starter, options=options, iterations=iterations),
             env={**os.environ, "OMP_NUM_THREADS": "1", MARK: str(output)},
             stdout=screen,
             stderr=subprocess.STDOUT,
