@@ -26,7 +26,7 @@ def command(
     options: tuple[str, ...] = (),
     iterations: int = 12,
 ) -> list[str]:
-    """The command that trains: ``options`` come before its KEY VALUE pairs, ``arguments`` are further pairs."""
+    """The command that trains: ``options`` come before its KEY VALUE pairs, ``arguments`` come last."""
     overrides = override_list(
         {
             "DATASETS.DEFINITIONS": f"('{definition}',)",
