@@ -124,7 +124,7 @@ def test_nobody_and_far_away():
 
 
 def test_every_shipped_skeleton():
-    for name in ("coco_17", "crowdpose_14", "mpii_16", "coco_wholebody_133"):
+    for name in ("coco_17", "crowdpose_14", "lsp_14", "mpii_16", "coco_wholebody_133"):
         skeleton = load_skeleton(name)
         points = (torch.rand(skeleton.num_keypoints, 3) * 100).tolist()
         assert draw_poses(black(), detections(points), skeleton).any()
