@@ -175,7 +175,7 @@ def _add_solver(cfg: CfgNode) -> None:
 
 def _add_test(cfg: CfgNode) -> None:
     # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own. Not read for MPII,
-    # like COCO_BACKEND: its metric is PCKh.
+    # like COCO_BACKEND: its metric is PCKh. PCK (format pck) is evaluated in any case.
     cfg.TEST.TASKS = ("keypoints",)
     # Library that computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
