@@ -6,7 +6,7 @@
 Six trainings, one after the other, each in its folder below --output; KEY VALUE pairs after the -- are for
 all of them. Started again, it skips the trainings that are done and continues an interrupted one. --print
 prints the commands instead, one per line, for Slurm or another queue; --collect only writes the tables.
-results.md and results.csv in --output have a row for each training.
+results.md and results.csv in --output have a row for each training, sorted by a metric with --sort-by.
 """
 
 import argparse
@@ -35,6 +35,9 @@ def main() -> int:
     parser.add_argument(
         "--collect", action="store_true", help="start nothing, write the tables of what is there"
     )
+    parser.add_argument(
+        "--sort-by", metavar="METRIC", help="such as AP or PCK@0.2: sort the tables, the greatest first"
+    )
     add_run_options(parser)
     parser.add_argument("opts", nargs="*", help="after --: KEY VALUE pairs for all runs")
     options = parser.parse_args()
@@ -53,7 +56,7 @@ def main() -> int:
     if failed:
         print(f"sweep.py: failed: {', '.join(failed)}", file=sys.stderr)
     if not options.print:
-        print(write_tables(runs, grid, options.output))
+        print(write_tables(runs, grid, options.output, options.sort_by))
     return 1 if failed else 0
 
 

@@ -40,8 +40,8 @@ def add_config(cfg: CfgNode) -> None:
 
 
 def _add_data(cfg: CfgNode) -> None:
-    # The keypoints of a person: the name of a built-in skeleton (coco_17, crowdpose_14, mpii_16,
-    # coco_wholebody_133) or the path of a skeleton YAML. Must equal that of every dataset used.
+    # The keypoints of a person: the name of a built-in skeleton (coco_17, crowdpose_14, lsp_14,
+    # mpii_16, coco_wholebody_133) or the path of a skeleton YAML. Must equal that of every dataset used.
     cfg.DATASETS.SKELETON = "coco_17"
     # Dataset YAMLs (name, annotations, images, skeleton); each makes its name usable in
     # DATASETS.TRAIN and TEST. Environment variables in the paths are expanded.
@@ -175,7 +175,7 @@ def _add_solver(cfg: CfgNode) -> None:
 
 def _add_test(cfg: CfgNode) -> None:
     # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own. Not read for MPII,
-    # like COCO_BACKEND: its metric is PCKh.
+    # like COCO_BACKEND: its metric is PCKh. PCK (format pck) is evaluated in any case.
     cfg.TEST.TASKS = ("keypoints",)
     # Library that computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"

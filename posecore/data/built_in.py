@@ -43,4 +43,9 @@ BUILT_IN = {
         )
         for split, ground_truth in (("train", None), ("val", "mpii/annotations/mpii_gt_val.mat"))
     },
+    # As datasets/prepare_lspet.py writes them.
+    **{
+        f"lspet_{split}": BuiltIn(f"lspet/{split}.json", "lspet/images", "lsp_14", "pck")
+        for split in ("train", "test")
+    },
 }

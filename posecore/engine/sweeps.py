@@ -6,6 +6,7 @@ A grid is a mapping from config keys to the values that each takes. Combinations
 
 import csv
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,19 +59,21 @@ def sweep_runs(config_file: Path, grid: Grid, *, output: Path, overrides: Sequen
     return runs
 
 
-def write_tables(runs: Sequence[Run], grid: Grid, folder: Path) -> str:
+def write_tables(runs: Sequence[Run], grid: Grid, folder: Path, sort_by: str | None = None) -> str:
     """Writes results.md and results.csv with a row for each run; runs that are not done have no metrics.
 
     Args:
         runs: those of :func:`sweep_runs` with the same grid.
         grid: the first columns.
         folder: where the files go; made if it is not there.
+        sort_by: the name of a metric by which the rows are sorted, the greatest first, runs without it last;
+            None for the order of the grid.
 
     Returns:
         The table of results.md.
 
     Raises:
-        UsageError: no run is done; then nothing is written.
+        UsageError: no run is done, or none has the metric; then nothing is written.
     """
     if all(run.metrics() is None for run in runs):
         raise UsageError(
@@ -78,10 +81,15 @@ def write_tables(runs: Sequence[Run], grid: Grid, folder: Path) -> str:
         )
     results = [run.metrics() or {} for run in runs]
     metrics = list(dict.fromkeys(name for result in results for name in result))
+    if sort_by is not None and sort_by not in metrics:
+        raise UsageError(f"no run has a metric '{sort_by}' to sort by; there are {', '.join(metrics)}")
     columns = [*grid, *metrics]
+    pairs = list(zip(itertools.product(*grid.values()), results, strict=True))
+    if sort_by is not None:
+        pairs.sort(key=lambda pair: -pair[1].get(sort_by, -math.inf))
     rows = [
         [*values, *(f"{result[name]:.4g}" if name in result else "-" for name in metrics)]
-        for values, result in zip(itertools.product(*grid.values()), results, strict=True)
+        for values, result in pairs
     ]
     table = markdown_table(columns, rows)
     folder.mkdir(parents=True, exist_ok=True)

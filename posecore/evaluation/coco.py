@@ -57,8 +57,9 @@ class COCOPoseEvaluator(PoseEvaluator):
     Args:
         dataset_name: registered; without annotations (test-dev) results are written but not evaluated.
         skeleton: of the dataset; its sigmas define the similarity of poses.
-        tasks: what is evaluated, at least one; boxes are written only with "bbox".
+        tasks: what is evaluated, at least one.
         backend: the library that computes the metrics.
+        with_boxes: whether boxes are collected and written also without the task "bbox".
         output_dir: folder for ``coco_instances_results.json``; None for no file.
         distributed: whether to gather the predictions of all processes; the main one evaluates them.
 
@@ -73,13 +74,14 @@ class COCOPoseEvaluator(PoseEvaluator):
         *,
         tasks: Sequence[Task] = ("keypoints",),
         backend: Backend = "hotcoco",
+        with_boxes: bool = False,
         output_dir: str | Path | None = None,
         distributed: bool = True,
     ) -> None:
         super().__init__(
             dataset_name,
             skeleton,
-            with_boxes="bbox" in tasks,
+            with_boxes=with_boxes or "bbox" in tasks,
             output_dir=output_dir,
             distributed=distributed,
         )

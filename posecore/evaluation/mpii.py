@@ -4,7 +4,6 @@ It is that of Andriluka et al., CVPR 2014.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import scipy.io
-import torch
 from detectron2.config import CfgNode
 from detectron2.utils.logger import create_small_table
-from scipy.optimize import linear_sum_assignment
-from torchvision.ops import box_iou
 
 from posecore.data import dataset_metadata
+from posecore.evaluation.assignment import assign_results, assigned_poses
+from posecore.evaluation.pck import share
 from posecore.evaluation.results import PoseEvaluator
 from posecore.structures.skeleton import Skeleton
 
@@ -103,7 +101,8 @@ class MPIIEvaluator(PoseEvaluator):
         if self._ground_truth is None:
             logger.warning("%s has no ground_truth (mpii_gt_val.mat): the poses are not evaluated", self.name)
             return {}
-        poses = assign_poses(self.ground_truth["annotations"], results, self.skeleton.num_keypoints)
+        assigned = assign_results(self.ground_truth["annotations"], results)
+        poses = assigned_poses(assigned, self.skeleton.num_keypoints)
         table = pckh(poses, self._ground_truth, self.skeleton.keypoints)
         logger.info("%s, PCKh:\n%s", self.name, create_small_table(table))
         return {"pckh": table}
@@ -159,35 +158,6 @@ def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints:
     return MPIIGroundTruth(joints, present, head_sizes)
 
 
-def assign_poses(
-    people: list[dict[str, Any]], results: list[dict[str, Any]], num_keypoints: int
-) -> np.ndarray:
-    """The pose of each of N persons: the assignment with the greatest sum of overlaps (IoU) of boxes.
-
-    Args:
-        people: annotations with image_id and bbox.
-        results: as :func:`posecore.evaluation.results.coco_results` makes them, with bbox.
-        num_keypoints: K.
-
-    Returns:
-        (N, K, 2), pixels counted from 0; infinite for persons that no pose overlaps.
-    """
-    poses = np.full((len(people), num_keypoints, 2), np.inf)
-    in_image, found_in_image = defaultdict(list), defaultdict(list)
-    for index, person in enumerate(people):
-        in_image[person["image_id"]].append(index)
-    for result in results:
-        found_in_image[result["image_id"]].append(result)
-    for image_id, indices in in_image.items():
-        found = found_in_image[image_id]
-        overlaps = box_iou(_corners([people[index] for index in indices]), _corners(found)).numpy()
-        for row, column in zip(*linear_sum_assignment(overlaps, maximize=True), strict=True):
-            if overlaps[row, column] > 0:
-                keypoints = np.array(found[column]["keypoints"]).reshape(num_keypoints, 3)
-                poses[indices[row]] = keypoints[:, :2]
-    return poses
-
-
 def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[str]) -> dict[str, float]:
     """MPII's table in percent.
 
@@ -204,7 +174,7 @@ def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[s
     # MPII counts pixels from 1.
     distances = np.linalg.norm(poses + 1 - ground_truth.joints, axis=-1)
     errors = distances / ground_truth.head_sizes[:, None]  # (N, K)
-    shares = [_share(errors[:, k] <= _THRESHOLD, ground_truth.present[:, k]) for k in range(len(keypoints))]
+    shares = [share(errors[:, k] <= _THRESHOLD, ground_truth.present[:, k]) for k in range(len(keypoints))]
     by_name = dict(zip(keypoints, shares, strict=True))
     table = {
         column: _mean([by_name[joint] for joint in joints])
@@ -212,23 +182,12 @@ def pckh(poses: np.ndarray, ground_truth: MPIIGroundTruth, keypoints: Sequence[s
         if by_name.keys() >= set(joints)
     }
     counted = ground_truth.present & [name not in UNCOUNTED for name in keypoints]
-    table["Mean"] = _share(errors <= _THRESHOLD, counted)
-    table["PCKh@0.1"] = _share(errors <= _STRICT, counted)
+    table["Mean"] = share(errors <= _THRESHOLD, counted)
+    table["PCKh@0.1"] = share(errors <= _STRICT, counted)
     return table
-
-
-def _share(correct: np.ndarray, counted: np.ndarray) -> float:
-    """The share of correct ones among the counted, in percent."""
-    return 100 * float(correct[counted].mean()) if counted.any() else float("nan")
 
 
 def _mean(shares: list[float]) -> float:
     """The mean of the shares that are not NaN."""
     known = [share for share in shares if not np.isnan(share)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def _corners(items: list[dict[str, Any]]) -> torch.Tensor:
-    """(n, 4): x, y, width, height -> x1, y1, x2, y2."""
-    boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).reshape(-1, 4)
-    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)

@@ -14,12 +14,14 @@ from posecore.visualization.images import write_figure
 
 logger = logging.getLogger(__name__)
 
+# The ends of the names of metrics that are drawn: the main ones of every format.
+_DRAWN = ("/AP", "/AP50", "/AP75", "pckh/Mean", "/PCK@0.2", "/PCK@0.2_better_sides")
 # Values from here on are no measurement, and axes that reach them overflow.
 _LARGEST = 1e30
 
 
 def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
-    """Plots the losses and the AP of a training over its iterations.
+    """Plots the losses and the main metrics (AP, PCK, PCKh) of a training over its iterations.
 
     Losses on test sets (TEST.LOSSES) are dashed, in the color of the same training loss. Losses of a model's
     intermediate layers, whose names end in a number, are left out; so are lines that are no JSON, as a power
@@ -55,9 +57,9 @@ def plot_training(metrics_json: str | Path, out_png: str | Path) -> None:
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(NullFormatter())
     for name in names:
-        if name.endswith(("/AP", "/AP50", "/AP75")):
+        if name.endswith(_DRAWN):
             right.plot(*_curve(lines, name), marker="o", label=name)
-    right.set(xlabel="iteration", ylabel="percent", ylim=(0, 102), title="Average precision")
+    right.set(xlabel="iteration", ylabel="percent", ylim=(0, 102), title="Metrics on the test sets")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.set_xlim(left=0)

@@ -55,4 +55,8 @@ FORMATS: dict[str, Format] = {
         evaluator="posecore.evaluation.mpii:MPIIEvaluator",
         has_ground_truth_file=True,
     ),
+    "pck": Format(
+        read=lambda dataset, skeleton: read_coco(dataset.json_file, skeleton),
+        evaluator="posecore.evaluation.pck:PCKEvaluator",
+    ),
 }

@@ -190,6 +190,8 @@ def test_a_dataset_that_somebody_else_registered(tmp_path):
         ),
         ("mpii_train", "mpii/annotations/mpii_train", "mpii/images", 16, "mpii"),
         ("mpii_val", "mpii/annotations/mpii_val", "mpii/images", 16, "mpii"),
+        ("lspet_train", "lspet/train", "lspet/images", 14, "pck"),
+        ("lspet_test", "lspet/test", "lspet/images", 14, "pck"),
     ],
 )
 def test_built_in_datasets(built_in, name, json_file, images, skeleton, kind):

@@ -58,3 +58,26 @@ def test_tables_have_a_row_for_each_run(tmp_path: Path) -> None:
     assert (tmp_path / "results.md").read_text() == f"{table}\n"
     with (tmp_path / "results.csv").open() as file:
         assert list(csv.reader(file)) == [["SEED", "AP"], ["1", "-"], ["2", "12.35"]]
+
+
+def test_tables_sorted_by_a_metric(tmp_path: Path) -> None:
+    grid = {"SEED": ["1", "2", "3", "4"]}
+    runs = sweep_runs(Path("c.yaml"), grid, output=tmp_path)
+    tables = [
+        {"pck": {"PCK@0.2": 60.0, "neck": 90.0}, "keypoints": {"AP": 30.0}},
+        None,
+        {"pck": {"PCK@0.2": 70.5, "neck": 80.0}, "keypoints": {"AP": 20.0}},
+        {"keypoints": {"AP": 99.0}},
+    ]
+    for run, metrics in zip(runs, tables, strict=True):
+        if metrics is not None:
+            run.folder.mkdir()
+            write_results(run.folder, metrics)
+    for sort_by, order in ((None, "1234"), ("PCK@0.2", "3124"), ("neck", "1324"), ("AP", "4132")):
+        header, _, *rows = write_tables(runs, grid, tmp_path, sort_by).splitlines()
+        assert [row.split(" | ")[0].strip("| ") for row in rows] == list(order)
+        assert header == "| SEED | PCK@0.2 | neck | AP |"
+    with pytest.raises(
+        UsageError, match=r"no run has a metric 'PCK' to sort by; there are PCK@0\.2, neck, AP"
+    ):
+        write_tables(runs, grid, tmp_path, "PCK")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from posecore.data import load_dataset, register
 from posecore.evaluation import MPIIEvaluator
-from posecore.evaluation.mpii import MPIIGroundTruth, assign_poses, pckh, read_mpii_ground_truth
+from posecore.evaluation.mpii import MPIIGroundTruth, pckh, read_mpii_ground_truth
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 MPII = load_skeleton("mpii_16")
@@ -168,19 +168,6 @@ def test_others_than_the_annotated_persons_are_of_no_account(mpii):
         output["instances"] = type(found).cat([stranger, found])
     evaluator.process(records, outputs)
     assert evaluator.evaluate()["pckh"]["Mean"] == pytest.approx(100)
-
-
-def test_a_pose_is_one_persons():
-    """Both persons overlap the first pose more, but the sum is greatest crosswise."""
-    people = [{"image_id": 1, "bbox": [0, 0, 10, 10]}, {"image_id": 1, "bbox": [0, 0, 10, 8]}]
-    results = [
-        {"image_id": 1, "bbox": [0, 0, 10, 8.5], "keypoints": [1, 1, 1]},
-        {"image_id": 1, "bbox": [0, 0, 10, 13], "keypoints": [2, 2, 1]},
-        {"image_id": 2, "bbox": [0, 0, 10, 10], "keypoints": [3, 3, 1]},
-    ]
-    assert assign_poses(people, results, 1).tolist() == [[[2, 2]], [[1, 1]]]
-    assert np.isinf(assign_poses(people, results[2:], 1)).all()
-    assert assign_poses([], results, 1).shape == (0, 1, 2)
 
 
 def test_joints_that_nobody_has_and_other_skeletons():

@@ -1,5 +1,6 @@
 """Skeletons: what is shipped, and what is refused."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -31,7 +32,13 @@ def as_mapping(skeleton: Skeleton) -> dict:
 
 @pytest.mark.parametrize(
     ("name", "num_keypoints", "num_groups"),
-    [("coco_17", 17, 9), ("crowdpose_14", 14, 9), ("mpii_16", 16, 10), ("coco_wholebody_133", 133, 14)],
+    [
+        ("coco_17", 17, 9),
+        ("crowdpose_14", 14, 9),
+        ("lsp_14", 14, 9),
+        ("mpii_16", 16, 10),
+        ("coco_wholebody_133", 133, 14),
+    ],
 )
 def test_shipped_skeletons(name, num_keypoints, num_groups):
     skeleton = load_skeleton(name)
@@ -49,7 +56,13 @@ def test_shipped_skeletons(name, num_keypoints, num_groups):
 
 
 def test_every_shipped_file_is_tested():
-    assert len(list(SHIPPED.glob("*.yaml"))) == 4
+    assert len(list(SHIPPED.glob("*.yaml"))) == 5
+
+
+def test_lsp_14_has_the_facts_of_the_shared_data(shared):
+    facts = json.loads((shared / "data" / "skeletons" / "lsp_14.json").read_text())
+    ours = as_mapping(load_skeleton("lsp_14"))
+    assert ours == {key: facts[key] for key in ours}
 
 
 def test_coco_sigmas_are_those_of_pycocotools():

@@ -124,7 +124,7 @@ def test_nobody_and_far_away():
 
 
 def test_every_shipped_skeleton():
-    for name in ("coco_17", "crowdpose_14", "mpii_16", "coco_wholebody_133"):
+    for name in ("coco_17", "crowdpose_14", "lsp_14", "mpii_16", "coco_wholebody_133"):
         skeleton = load_skeleton(name)
         points = (torch.rand(skeleton.num_keypoints, 3) * 100).tolist()
         assert draw_poses(black(), detections(points), skeleton).any()
@@ -183,6 +183,19 @@ def test_plot_training(tmp_path):
     metrics.write_text("\n".join(map(json.dumps, lines)) + "\n")
     plot_training(metrics, tmp_path / "validated.png")
     assert (cv2.imread(str(tmp_path / "validated.png")) != drawn).any(), "losses on test sets are drawn"
+
+
+@pytest.mark.parametrize("name", ["pckh/Mean", "pck/PCK@0.2", "val/pck_better_sides/PCK@0.2_better_sides"])
+def test_the_main_metric_of_every_format_is_plotted(tmp_path, name):
+    metrics, drawn = tmp_path / "metrics.json", []
+    for metric in (name, "pck/left_knee"):
+        lines = [{"iteration": step, "total_loss": 1.0} for step in range(3)] + [
+            {"iteration": 2, metric: 40.0}
+        ]
+        metrics.write_text("\n".join(map(json.dumps, lines)))
+        plot_training(metrics, tmp_path / "curve.png")
+        drawn.append(cv2.imread(str(tmp_path / "curve.png")))
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_plot_training_without_losses(tmp_path):

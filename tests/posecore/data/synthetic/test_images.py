@@ -69,7 +69,7 @@ def test_a_image_depends_on_seed_split_and_index_alone(tmp_path):
     assert annotations[0][: len(annotations[1])] == annotations[1]
 
 
-@pytest.mark.parametrize("name", ["coco_17", "crowdpose_14", "mpii_16", "coco_wholebody_133"])
+@pytest.mark.parametrize("name", ["coco_17", "crowdpose_14", "lsp_14", "mpii_16", "coco_wholebody_133"])
 def test_every_shipped_skeleton(tmp_path, name):
     definition = make_dataset(tmp_path, num_images=2, skeleton=name, size=(80, 80))
     dicts = load_dataset(*register_definitions([definition]), load_skeleton(name))
