@@ -13,6 +13,7 @@ from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
 from posecore.checkpoint.files import save_content
+from posecore.checkpoint.packages import check_timm_model
 from posecore.checkpoint.states import check_state
 from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
 
@@ -123,6 +124,7 @@ class PoseCheckpointer(Checkpointer):
             logger.log(level, "No weights to load: the model starts from its random initialization")
             return {}
         logger.info("Loading %s", path)
+        check_timm_model(str(path), self.model)
         content = read_checkpoint(str(path))
         fitting = fit_weights(content.pop("model"), self.model.state_dict(), str(path), strict=strict)
         self.model.load_state_dict(fitting, strict=False)

@@ -7,6 +7,9 @@ its name in another library:
     torchvision://resnet101                          its first ImageNet weights
     torchvision://ResNet101_Weights.IMAGENET1K_V2    the named weights
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
+    package://efficientnet_lite0                     for MODEL.TIMM.NAME "tf_efficientnet_lite0": ImageNet
+                                                     weights in a Python package, without a network
+                                                     (posecore/checkpoint/packages.py)
     backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
                                                      one of MMPose or of another method here
 
@@ -33,16 +36,13 @@ from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
-from posecore.checkpoint import hrformer_names
+from posecore.checkpoint import hrformer_names, packages
+from posecore.checkpoint.errors import CheckpointError
 from posecore.checkpoint.pickles import load_pickle
 from posecore.modeling.backbones.timm import HEAD_CONV
 
 # The value of MODEL.WEIGHTS that asks for random weights on purpose.
 RANDOM = "random"
-
-
-class CheckpointError(ValueError):
-    """Weights that cannot be read, or do not fit the model."""
 
 
 def require_weights(source: str) -> None:
@@ -94,6 +94,8 @@ def _fetch(source: str) -> Any:
         return _from_torchvision(source.removeprefix("torchvision://"))
     if source.startswith("timm://"):
         return _from_timm(source.removeprefix("timm://"))
+    if source.startswith(packages.SCHEME):
+        return packages.read_package(source.removeprefix(packages.SCHEME))
     if source.startswith("backbone://"):
         return _backbone_of(source.removeprefix("backbone://"))
     path = PathManager.get_local_path(os.path.expanduser(source))

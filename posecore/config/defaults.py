@@ -101,7 +101,9 @@ def _add_model(cfg: CfgNode) -> None:
     # Any timm backbone with feature maps, for MODEL.BACKBONE.NAME "build_fcos_timm_fpn_backbone" (a pyramid
     # on them) or "build_timm_backbone" (the maps themselves).
     cfg.MODEL.TIMM = CfgNode()
-    # Name as in timm.list_models(), e.g. "dla34", "hrnet_w32", "convnext_tiny".
+    # Name as in timm.list_models(), e.g. "dla34", "hrnet_w32", "convnext_tiny". MODEL.WEIGHTS
+    # package://efficientnet_lite0 needs "tf_efficientnet_lite0", MODEL.PIXEL_MEAN [127.0, 127.0, 127.0],
+    # PIXEL_STD [128.0, 128.0, 128.0] and INPUT.FORMAT "RGB".
     cfg.MODEL.TIMM.NAME = ""
     # Strides of the maps that the backbone returns.
     cfg.MODEL.TIMM.STRIDES = (8, 16, 32)

@@ -33,6 +33,9 @@ class TimmBackbone(Backbone):
 
     Maps are named ``stride8``, ``stride16``, ...
 
+    Attributes:
+        name: as given.
+
     Raises:
         ValueError: timm has no such model, or the model has no map of a stride or no such convolution.
     """
@@ -50,6 +53,7 @@ class TimmBackbone(Backbone):
         if not timm.is_model(name):
             near = timm.list_models(f"*{name.split('_')[0]}*")[:5] if name else []
             raise ValueError(f"MODEL.TIMM.NAME must be a timm model, not {name!r}; near it: {near}")
+        self.name = name
         options: dict[str, Any] = {"feature_location": feature_location} if name.startswith("hrnet") else {}
         with torch.device("meta"):
             every: Any = timm.create_model(name, features_only=True, **options).feature_info
