@@ -9,6 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from posecore.config.options import choice
@@ -66,12 +68,14 @@ class TimmBackbone(Backbone):
             )
         # The deepest map of each stride, because its features have the largest receptive field.
         indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
-        # With these indices timm leaves out the layers after the last map.
+        # With these indices timm leaves out the layers after the last map in most models.
         kept = [every.out_indices[index] for index in indices]
         channels = [every.channels()[index] for index in indices]
         body = timm.create_model(name, features_only=True, in_chans=in_channels, out_indices=kept, **options)
         if name.startswith("hrnet"):
             _freeze_unread(body, kept)
+        elif not head_conv and isinstance(body, (EfficientNetFeatures, MobileNetV3Features)):
+            _remove_unread(body)
         self._behind = HEAD_CONV if head_conv else ()
         if head_conv:
             channels[-1] = _add_head_conv(body, name)
@@ -103,6 +107,16 @@ def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
             fusion.requires_grad_(False)
             if hrnet.incre_modules is not None:
                 hrnet.incre_modules[index].requires_grad_(False)
+
+
+def _remove_unread(body: EfficientNetFeatures | MobileNetV3Features) -> None:
+    """Removes the blocks after the last returned map, which timm keeps in these models.
+
+    Their parameters would get no gradient, which stops distributed training.
+    """
+    last = body.feature_info.module_name()[-1]
+    if last.startswith("blocks."):
+        del body.blocks[int(last.removeprefix("blocks.")) + 1 :]
 
 
 def _add_head_conv(body: nn.Module, name: str) -> int:

@@ -59,6 +59,17 @@ def test_any_timm_backbone_trains_every_weight(name: str) -> None:
     assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet10t"])
+def test_layers_after_the_last_map_are_not_there(name: str) -> None:
+    """Distributed training stops at a trained parameter without a gradient."""
+    with torch.device("meta"):
+        backbone = TimmBackbone(name, strides=(4, 16))
+        maps = backbone(torch.zeros(2, 3, 64, 64))
+    assert {key: feature.shape[-1] for key, feature in maps.items()} == {"stride4": 16, "stride16": 4}
+    sum(feature.sum() for feature in maps.values()).backward()
+    assert [key for key, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
 @pytest.mark.parametrize("strides", [(8, 16, 32), (4, 8, 16, 32)])
 @pytest.mark.parametrize("location", ["", "incre"])
 def test_hrnet_trains_what_its_maps_depend_on(strides: tuple[int, ...], location: str) -> None:
