@@ -10,6 +10,8 @@ samples       kinds of samples: images, and those that methods register
 person_boxes  boxes of persons for top-down models, and files of them
 sampler       the order of training samples, which a resumed training continues
 loader        batches, by the configuration
+lspet         makes a dataset of the published archive of Leeds Sports Pose extended
+near_duplicates  groups of images that show nearly the same, for splits
 synthetic     drawn images of jointed figures with ground truth (python -m posecore.data.synthetic)
 """
 

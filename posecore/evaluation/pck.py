@@ -110,9 +110,13 @@ class PCKEvaluator(COCOPoseEvaluator):
         )
         poses = assigned_poses(assign_results(people, results), self.skeleton.num_keypoints)
         tables = pck(poses, ground_truth, self.skeleton)
-        for task, table in tables.items():
-            rows = "\n".join(f"{name:>24} {value:6.2f}" for name, value in table.items())
-            logger.info("%s, %s, percent:\n%s", self.name, task, rows)
+        as_labeled, better_sides = tables.values()
+        rows = [f"{'percent':16}  as labeled  better sides"]
+        for name, share_labeled, share_better in zip(
+            as_labeled, as_labeled.values(), better_sides.values(), strict=True
+        ):
+            rows.append(f"{name:16}  {share_labeled:10.2f}  {share_better:12.2f}")
+        logger.info("%s, PCK:\n%s", self.name, "\n".join(rows))
         return tables | super().metrics(results)
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:

@@ -73,7 +73,7 @@ def test_a_skeleton_of_its_own(define, tmp_path):
         ({"skeleton": "coco_71"}, "no skeleton is called 'coco_71'"),
         (
             {"format": "voc"},
-            r"'tiny': format must be one of 'coco', 'crowdpose', 'coco_wholebody', 'mpii', not 'voc'",
+            r"'tiny': format must be one of 'coco', 'crowdpose', 'coco_wholebody', 'mpii', 'pck', not 'voc'",
         ),
         ({"ground_truth": "gt.mat"}, "format 'coco' has no ground_truth; only 'mpii' has"),
         ({"name": "mpii_val"}, "another dataset is called 'mpii_val'"),

@@ -73,7 +73,7 @@ def percent(hits):
 
 
 def oracle_poses(people, results, num_keypoints):
-    """The pose of each person by trying all assignments of an image's detections is left to another test."""
+    """The pose of each person, or None; test_assignment.py is about which one that is."""
     poses = assigned_poses(assign_results(people, results), num_keypoints)
     return [None if np.isinf(pose).all() else pose for pose in poses]
 
