@@ -19,7 +19,7 @@ from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-# The length of a torso is that of the longer of these lines.
+# The length of a torso is that of the longer of these lines, among those whose two ends are labeled.
 TORSO = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
 # The distance, in lengths of the torso, up to which a keypoint is correct, and the name of the mean.
 _THRESHOLD, MEAN = 0.2, "PCK@0.2"
@@ -35,7 +35,7 @@ class PCKGroundTruth:
     Attributes:
         keypoints: (N, K, 2), pixels counted from 0.
         labeled: (N, K), which keypoints are labeled.
-        torsos: (N,), the lengths of the torsos in pixels; 0 where one of the four keypoints is not labeled.
+        torsos: (N,), the lengths of the torsos in pixels; 0 where neither line is labeled.
     """
 
     keypoints: np.ndarray
@@ -103,7 +103,7 @@ class PCKEvaluator(COCOPoseEvaluator):
         without = int((ground_truth.torsos == 0).sum())
         logger.info(
             "%s, PCK: each labeled person's pose is the one whose box overlaps the person's most; %d of %d "
-            "persons are left out, because a shoulder or a hip is not labeled",
+            "persons are left out, because no shoulder is labeled together with the hip of the other side",
             self.name,
             without,
             len(people),
@@ -158,8 +158,8 @@ def pck_ground_truth(people: Sequence[dict[str, Any]], skeleton: Skeleton) -> PC
     numbers = numbers.reshape(len(people), skeleton.num_keypoints, 3)
     keypoints, labeled = numbers[..., :2], numbers[..., 2] > 0
     lines = np.linalg.norm(keypoints[:, torso[:, 0]] - keypoints[:, torso[:, 1]], axis=-1)  # (N, 2)
-    whole = labeled[:, torso.ravel()].all(axis=1)
-    return PCKGroundTruth(keypoints, labeled, np.where(whole, lines.max(axis=1), 0))
+    lines[~labeled[:, torso].all(axis=-1)] = 0
+    return PCKGroundTruth(keypoints, labeled, lines.max(axis=1))
 
 
 def pck(poses: np.ndarray, ground_truth: PCKGroundTruth, skeleton: Skeleton) -> dict[str, dict[str, float]]:

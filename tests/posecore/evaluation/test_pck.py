@@ -39,12 +39,11 @@ def oracle(people, poses, skeleton):
     hits = {reading: {name: [] for name in skeleton.keypoints} for reading in ("labeled", "better")}
     for person, pose in zip(people, poses, strict=True):
         points = [person["keypoints"][3 * k : 3 * k + 3] for k in range(skeleton.num_keypoints)]
-        corners = [
-            points[place[name]] for name in ("left_shoulder", "right_hip", "right_shoulder", "left_hip")
-        ]
-        if min(v for *_, v in corners) == 0:
-            continue
-        torso = max(math.dist(corners[0][:2], corners[1][:2]), math.dist(corners[2][:2], corners[3][:2]))
+        torso = 0
+        for shoulder, hip in (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip")):
+            (*start, start_flag), (*end, end_flag) = points[place[shoulder]], points[place[hip]]
+            if start_flag > 0 and end_flag > 0:
+                torso = max(torso, math.dist(start, end))
         if torso == 0:
             continue
         labeled, swapped = {}, {}
@@ -173,13 +172,31 @@ def test_readings_are_chosen_for_each_person():
     assert tables["pck_better_sides"]["left_ankle"] == 100
 
 
-@pytest.mark.parametrize("name", ["left_shoulder", "right_shoulder", "left_hip", "right_hip"])
-def test_persons_without_a_torso_are_left_out(name):
+def hidden_athlete(*names):
     def hide(points):
-        points[LSP.keypoints.index(name)] = 0
+        points[[LSP.keypoints.index(name) for name in names]] = 0
         return points
 
-    person, hidden = athlete(), athlete(hide)
+    return athlete(hide)
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        ("left_shoulder", math.hypot(50, 70)),
+        ("right_hip", math.hypot(50, 70)),
+        ("right_shoulder", 100),
+        ("left_hip", 100),
+    ],
+)
+def test_the_torso_is_measured_by_the_line_that_is_labeled(name, length):
+    assert pck_ground_truth([hidden_athlete(name)], LSP).torsos == pytest.approx([length])
+
+
+@pytest.mark.parametrize("of_one_line", TORSO[0])
+@pytest.mark.parametrize("of_other_line", TORSO[1])
+def test_persons_without_a_torso_are_left_out(of_one_line, of_other_line):
+    person, hidden = athlete(), hidden_athlete(of_one_line, of_other_line)
     tables = evaluate([person, hidden], [own_pose(person), np.full((14, 2), 1e6)])
     assert set(tables["pck"].values()) == {100}
     assert all(math.isnan(value) for value in evaluate([hidden], [own_pose(hidden)])["pck"].values())
