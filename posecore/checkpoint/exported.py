@@ -20,6 +20,8 @@ from posecore.checkpoint.weights import CheckpointError, local_file, read_checkp
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
+from posecore.config.node import BASE
+from posecore.config.yaml_text import load_yaml
 from posecore.modeling.build import build_model
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
@@ -110,8 +112,25 @@ def exported_config(source: str, overrides: Sequence[str] = ()) -> Iterator[CfgN
             f"MODEL.WEIGHTS {source} has no configuration in it: give --config-file, or a file that "
             "`tools/convert_checkpoint.py export` made"
         )
+    _check_config(header.config, source)
     with _configuration(header, source, ["MODEL.WEIGHTS", source, *overrides]) as cfg:
         yield cfg
+
+
+def _check_config(text: str, source: str) -> None:
+    """Checks that a configuration in a file, which anybody may have made, leads to no other file.
+
+    Raises:
+        CheckpointError: it is no YAML of keys and values, or extends a file or an address.
+    """
+    try:
+        content = load_yaml(text)
+    except ValueError as error:
+        raise CheckpointError(f"MODEL.WEIGHTS {source}: the configuration in it: {error}") from error
+    if not isinstance(content, dict) or BASE in content:
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source}: the configuration in it must be YAML of keys and values, without {BASE}"
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Exported models: one file from which a model is built that computes the same."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,11 +11,14 @@ from safetensors.torch import load_file
 from posecore.checkpoint import exported
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.exported import export_model, exported_config
-from posecore.checkpoint.safetensors_files import read_header
+from posecore.checkpoint.safetensors_files import ModelHeader, read_header, write_safetensors
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
+from posecore.config.repository import CONFIGS
+from posecore.data.person_boxes import PersonBoxes
+from posecore.inference.predictor import Predictor
 from posecore.modeling.build import build_model
 
 CPU = ["MODEL.DEVICE", "cpu"]
@@ -163,14 +167,48 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize(
+    "config", ["_BASE_: /etc/other.yaml\n", "- a list\n", "a: [", "MODEL: !!python/name:os.system\n"]
+)
+def test_a_configuration_that_others_wrote_leads_to_no_other_file(tmp_path, config):
+    write_safetensors({"a": torch.ones(1)}, tmp_path / "a.safetensors", ModelHeader(config, "", {}))
+    with (
+        pytest.raises(CheckpointError, match=r"a\.safetensors: the configuration in it"),
+        exported_config(str(tmp_path / "a.safetensors")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("method", ["fcpose", "poseur"])
+def test_methods_predict_the_same_from_their_files(tmp_path, method):
+    """A method on whole images, and one on crops of persons."""
+    config = CONFIGS / method / "demo" / "synthetic.yaml"
+    settings = ["MODEL.WEIGHTS", "random", *CPU]
+    before = Predictor.from_config(merge_config(get_cfg(), config, settings))
+    with torch.no_grad():
+        for parameter in before.model.parameters():
+            if parameter.numel() == 1:  # the bias of the class and of the center-ness: some scores are high
+                parameter.fill_(1)
+    torch.save({"model": before.model.state_dict()}, tmp_path / "model.pth")
+    export_model(str(tmp_path / "model.pth"), tmp_path / "model.safetensors", config)
+    with exported_config(str(tmp_path / "model.safetensors"), CPU) as cfg:
+        after = Predictor.from_config(cfg)
+    image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), dtype=np.uint8)
+    boxes = PersonBoxes(np.array([[10.0, 5.0, 60.0, 70.0]], np.float32), np.ones(1, np.float32))
+    given = boxes if before.samples.needs_boxes else None
+    ours, theirs = before(image, given), after(image, given)
+    assert len(ours) > 0
+    assert torch.equal(ours.pred_keypoints, theirs.pred_keypoints)
+    assert torch.equal(ours.scores, theirs.scores)
+
+
 def test_weights_without_a_configuration(tmp_path):
     train_folder(tmp_path / "run")
-    for source in (tmp_path / "run" / "model_final.pth",):
-        with (
-            pytest.raises(CheckpointError, match=r"has no configuration in it: give --config-file"),
-            exported_config(str(source)),
-        ):
-            pass
+    with (
+        pytest.raises(CheckpointError, match=r"has no configuration in it: give --config-file"),
+        exported_config(str(tmp_path / "run" / "model_final.pth")),
+    ):
+        pass
     (tmp_path / "broken.safetensors").write_bytes(b"none")
     with (
         pytest.raises(CheckpointError, match=r"broken\.safetensors: it is broken"),
