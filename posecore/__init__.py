@@ -3,7 +3,7 @@
 Map, from the ground up; a module imports only what stands on its own line or above::
 
     config structures ops  keys and options; poses and what is computed from them; compiled operators
-    env                    versions, GPUs and operators, for bug reports
+    env models             versions for bug reports; the trained models that come with the project
     layers                 network parts that know nothing of poses
     data visualization     datasets, samples and loaders; drawings and plots
     modeling               the base of all models, backbones, FCOS, keypoint heads, set prediction

@@ -23,6 +23,7 @@ PACKAGES = (
     "opencv-python-headless",
     "scipy",
     "timm",
+    "safetensors",
     "fvcore",
     "pycocotools",
     "hotcoco",

@@ -15,6 +15,7 @@ FOLDERS = (
     "docs",
     "fcpose",
     "inspose",
+    "models",
     "poet",
     "posecore",
     "poseur",

@@ -1,30 +1,51 @@
-"""Converts an official checkpoint: the same weights under this project's names.
+"""Converts an official checkpoint, or exports a trained model.
 
     python tools/convert_checkpoint.py fcpose OFFICIAL.pth OUT.pth \\
         --config-file configs/fcpose/official/R_50_3x.yaml
+    python tools/convert_checkpoint.py export output/model_final.pth OUT.safetensors --half
 
-Nothing that the file may hold is run. OUT.pth holds {"model": weights}; it is written only if they are
-exactly those of the model that the configuration describes.
+The first command gives the weights of an official checkpoint this project's names. OUT.pth holds {"model":
+weights}; it is written only if they are exactly those of the model that the configuration describes.
+
+The second one writes a trained model as safetensors, from which alone tools/predict.py can build it: the
+weights, the configuration keys that prediction reads, and the skeleton. The configuration is the config.yaml
+beside IN, or --config-file. --half writes parameters in 16 bits.
+
+Nothing that IN may hold is run.
 """
 
 import argparse
 from pathlib import Path
 
 from posecore.checkpoint.convert import convert_checkpoint_file
+from posecore.checkpoint.exported import export_model
+from posecore.checkpoint.safetensors_files import ENDING
 from posecore.engine.command_line import check_output_file, run_tool
+
+EXPORT = "export"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("method", metavar="METHOD", help="its package, such as fcpose")
-    parser.add_argument("source", metavar="IN", type=Path, help="the official checkpoint")
-    parser.add_argument("target", metavar="OUT", type=Path, help="the converted checkpoint, to be written")
-    parser.add_argument("--config-file", required=True, metavar="CONFIG", help="the model that it is for")
+    parser.add_argument("method", metavar="METHOD", help='its package, such as fcpose; or "export"')
+    parser.add_argument("source", metavar="IN", help="the official checkpoint, or the one to export")
+    parser.add_argument("target", metavar="OUT", type=Path, help="the file to be written")
+    parser.add_argument("--config-file", type=Path, metavar="CONFIG", help="the model that it is for")
+    parser.add_argument("--half", action="store_true", help="export parameters in 16 bits")
     options = parser.parse_args()
-    check_output_file(options.target, "OUT")
-    count = convert_checkpoint_file(options.method, options.source, options.target, options.config_file)
+    check_output_file(options.target, "OUT", (ENDING,) if options.method == EXPORT else ())
+    if options.method == EXPORT:
+        count = export_model(options.source, options.target, options.config_file, half=options.half)
+    elif options.config_file is None:
+        parser.error("--config-file is required for an official checkpoint")
+    elif options.half:
+        parser.error("--half is for export")
+    else:
+        count = convert_checkpoint_file(
+            options.method, Path(options.source), options.target, options.config_file
+        )
     print(f"{options.target}: {count} tensors")
 
 

@@ -1,7 +1,12 @@
 """Finds the poses in images, folders, videos or from a camera; draws them and writes them as JSON.
 
+    python tools/predict.py --input photo.jpg --output out
     python tools/predict.py --config-file CONFIG --input photo.jpg folder/ film.mp4 --output out \\
         MODEL.WEIGHTS model_final.pth
+
+Without --config-file the configuration is the one in MODEL.WEIGHTS, an exported model: a file, or a model
+that comes with the project (model://NAME, listed by python -m posecore.models). Without MODEL.WEIGHTS as
+well, the default one of these models is taken, and the tool says which it is.
 
 The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
 a list with, per image, its name, its number in the video, and per person the score, the box
@@ -12,9 +17,9 @@ is refused before anything is read. The output folder may lie in an input folder
 An image that cannot be read is reported and the others follow; the exit status is then 1.
 
 A model that looks at one person at a time (Poseur) needs their boxes: from a detector, any model of this
-project or of Detectron2 (--detector-config, --detector-weights), or from a file (--boxes), which is a
-poses.json of the same images or detections in COCO's result format whose image_id is the image's name
-without its ending, or the number that this name is.
+project or of Detectron2 (--detector-config, --detector-weights; an exported model needs no configuration), or
+from a file (--boxes), which is a poses.json of the same images or detections in COCO's result format whose
+image_id is the image's name without its ending, or the number that this name is.
 """
 
 import argparse
@@ -24,14 +29,15 @@ from pathlib import Path
 
 from posecore.engine.command_line import run_tool
 from posecore.inference.image_boxes import ImageBoxes
-from posecore.inference.predict import DetectorFiles, build_predictor, predict_sources
+from posecore.inference.predict import DetectorFiles, build_predictor, named_weights, predict_sources
+from posecore.models import SCHEME, default_model
 
 
 def main() -> int | None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, help="the model's configuration")
+    parser.add_argument("--config-file", help="the model's configuration, if it is not in its weights")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -40,23 +46,28 @@ def main() -> int | None:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a person (default 0.3)")
-    parser.add_argument("--detector-config", help="configuration of a detector of persons")
+    parser.add_argument("--detector-config", help="configuration of a detector of persons, likewise")
     parser.add_argument("--detector-weights", help="its weights")
     parser.add_argument("--boxes", type=Path, help="file with boxes of persons, instead of a detector")
     parser.add_argument("--show", action="store_true", help="show a window too; needs opencv-python; q stops")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
     options = parser.parse_args()
-    if bool(options.detector_config) != bool(options.detector_weights):
+    if options.detector_config and not options.detector_weights:
         parser.error("--detector-config and --detector-weights go together")
-    if options.detector_config and options.boxes:
-        parser.error("boxes come from --boxes or from --detector-config, not from both")
+    if options.detector_weights and options.boxes:
+        parser.error("boxes come from --boxes or from --detector-weights, not from both")
     if not math.isfinite(options.threshold):
         parser.error(f"--threshold must be a finite number, not {options.threshold}")
     detector = None
-    if options.detector_config:
+    if options.detector_weights:
         detector = DetectorFiles(options.detector_config, options.detector_weights)
+    overrides = options.opts
+    if not options.config_file and not named_weights(overrides):
+        model = default_model()
+        print(f"no model is named: taking {model.summary()}")
+        overrides = ["MODEL.WEIGHTS", f"{SCHEME}{model.name}", *overrides]
     predictor = build_predictor(
-        options.config_file, options.opts, detector=detector, boxes_given=bool(options.boxes)
+        options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes)
     )
     summary = predict_sources(
         predictor,

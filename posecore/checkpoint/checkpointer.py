@@ -1,9 +1,8 @@
 """Saves and loads checkpoints, and checks that weights fit a model: :class:`PoseCheckpointer`."""
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,15 @@ from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
 from torch import Tensor, nn
 
-from posecore.checkpoint.files import save_content
+from posecore.checkpoint.files import PART, save_content, write_whole
 from posecore.checkpoint.packages import check_timm_model
 from posecore.checkpoint.states import check_state
 from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
-# The file that names the last checkpoint, and the ending of files that are being written.
+# The file that names the last checkpoint.
 TAG = "last_checkpoint"
-PART = ".part"
 
 
 class PoseCheckpointer(Checkpointer):
@@ -68,14 +66,14 @@ class PoseCheckpointer(Checkpointer):
         content = {"model": weights}
         content.update({key: item.state_dict() for key, item in self.checkpointables.items()}, **kwargs)
         file = Path(self.save_dir, f"{name}.pth")
-        _write_whole(file, lambda unfinished: save_content(content, unfinished))
+        write_whole(file, lambda unfinished: save_content(content, unfinished))
         self.tag_last_checkpoint(file.name)
         logger.info("Saved %s", file)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Writes the name of the last checkpoint to the file last_checkpoint, as a whole."""
         tag = Path(self.save_dir, TAG)
-        _write_whole(tag, lambda unfinished: unfinished.write_text(last_filename_basename))
+        write_whole(tag, lambda unfinished: unfinished.write_text(last_filename_basename))
 
     def has_checkpoint(self) -> bool:
         """Whether :meth:`get_checkpoint_file` finds one."""
@@ -164,15 +162,6 @@ class PoseCheckpointer(Checkpointer):
             if file.name.endswith((f".pth{PART}", f"{TAG}{PART}")):
                 file.unlink(missing_ok=True)
                 logger.warning("Removed %s, which an interrupted save left", file)
-
-
-def _write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file beside its place and moves it there, so that it is never there in part."""
-    unfinished = file.with_name(file.name + PART)
-    write(unfinished)
-    with unfinished.open("rb") as written:
-        os.fsync(written.fileno())
-    os.replace(unfinished, file)
 
 
 def _newest_whole(folder: Path) -> Path | None:

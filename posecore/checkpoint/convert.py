@@ -5,13 +5,12 @@ A method that has official weights has a module ``<method>.convert_weights`` wit
 """
 
 import importlib
-import os
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from torch import Tensor
 
-from posecore.checkpoint.files import save_content
+from posecore.checkpoint.files import save_content, write_whole
 from posecore.checkpoint.weights import read_checkpoint
 from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -35,12 +34,7 @@ def convert_checkpoint_file(method: str, source: Path, target: Path, config_file
         raise UsageError(f"OUT {target} is the official checkpoint itself: give another name")
     weights = convert_checkpoint(method, source, config_file)
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.part")
-    try:
-        save_content({"model": weights}, unfinished)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(target, lambda unfinished: save_content({"model": weights}, unfinished))
     return len(weights)
 
 

@@ -1,9 +1,33 @@
-"""Writes checkpoints: :func:`save_content`."""
+"""Writes files of checkpoints as a whole: :func:`write_whole` and :func:`save_content`."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+# The ending of files that are being written.
+PART = ".part"
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file beside its place and moves it there, so that it is never there in part.
+
+    Where writing fails, nothing is left of it.
+
+    Args:
+        file: its place.
+        write: writes the file that it is given.
+    """
+    unfinished = file.with_name(file.name + PART)
+    try:
+        write(unfinished)
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def save_content(content: Any, file: Path) -> None:

@@ -1,9 +1,13 @@
 """Reads weights from files and other libraries, under Detectron2's names: :func:`read_checkpoint`.
 
-Code that a file may contain is never run. MODEL.WEIGHTS can be a file (.pth, or .pkl of Detectron2's
-catalog), an address that Detectron2 knows (https://, detectron2://, catalog://), or a pretrained backbone by
-its name in another library:
+Code that a file may contain is never run. MODEL.WEIGHTS can be a file (.pth, .safetensors, or .pkl of
+Detectron2's catalog), an address that Detectron2 knows (https://, detectron2://, catalog://), or a model or
+pretrained backbone by its name:
 
+    model://fcpose_lite0_lsp                         a model that comes with this project
+                                                     (python -m posecore.models lists them)
+    hf://owner/name/file.safetensors                 a file on the Hugging Face hub; owner/name@revision for
+                                                     a branch, a tag or a commit (posecore/checkpoint/hub.py)
     torchvision://resnet101                          its first ImageNet weights
     torchvision://ResNet101_Weights.IMAGENET1K_V2    the named weights
     timm://hrnet_w32.ms_in1k                         for MODEL.TIMM.NAME "hrnet_w32"
@@ -36,9 +40,12 @@ from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
 from detectron2.utils.file_io import PathManager
 from torch import Tensor
 
-from posecore.checkpoint import hrformer_names, packages
+from posecore import models
+from posecore.checkpoint import hrformer_names, hub, packages
 from posecore.checkpoint.errors import CheckpointError
 from posecore.checkpoint.pickles import load_pickle
+from posecore.checkpoint.safetensors_files import ENDING, read_safetensors
+from posecore.config.errors import UsageError
 from posecore.modeling.backbones.timm import HEAD_CONV
 
 # The value of MODEL.WEIGHTS that asks for random weights on purpose.
@@ -98,13 +105,16 @@ def _fetch(source: str) -> Any:
         return packages.read_package(source.removeprefix(packages.SCHEME))
     if source.startswith("backbone://"):
         return _backbone_of(source.removeprefix("backbone://"))
-    path = PathManager.get_local_path(os.path.expanduser(source))
-    if not Path(path).is_file():
-        raise CheckpointError(f"MODEL.WEIGHTS {source}: the file does not exist")
+    path = local_file(source)
+    if path.suffix == ENDING:
+        try:
+            return read_safetensors(path)
+        except ValueError as error:
+            raise CheckpointError(f"MODEL.WEIGHTS {source}: {error}") from error
     _check_sums(path, source)
     try:
-        if path.endswith(".pkl"):
-            return load_pickle(Path(path).read_bytes())
+        if path.suffix == ".pkl":
+            return load_pickle(path.read_bytes())
         # Checkpoints of DETR and its descendants hold a Namespace of options, which runs no code.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -113,7 +123,30 @@ def _fetch(source: str) -> Any:
         raise CheckpointError(f"MODEL.WEIGHTS {source}: not a readable checkpoint: {error}") from error
 
 
-def _check_sums(path: str, source: str) -> None:
+def local_file(source: str) -> Path:
+    """The place on this machine of the file that MODEL.WEIGHTS names, fetched if need be.
+
+    Args:
+        source: a path, an address that ends in the name of a file, or model://NAME.
+
+    Raises:
+        CheckpointError: there is no such file or model, or the model's file is not that of its card.
+        OSError: the file cannot be fetched.
+    """
+    if source.startswith(models.SCHEME):
+        try:
+            return models.find_model(source.removeprefix(models.SCHEME)).checked_file()
+        except UsageError as error:
+            raise CheckpointError(f"MODEL.WEIGHTS {source}: {error}") from error
+    if source.startswith(hub.SCHEME):
+        return hub.fetch_from_hub(source)
+    path = Path(PathManager.get_local_path(os.path.expanduser(source)))
+    if not path.is_file():
+        raise CheckpointError(f"MODEL.WEIGHTS {source}: the file does not exist")
+    return path
+
+
+def _check_sums(path: Path, source: str) -> None:
     """Checks the sums of a file that torch.save wrote, which torch.load does not.
 
     Raises:

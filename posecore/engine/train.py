@@ -9,7 +9,8 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from posecore.checkpoint.checkpointer import PART, TAG, PoseCheckpointer
+from posecore.checkpoint.checkpointer import TAG, PoseCheckpointer
+from posecore.checkpoint.files import PART
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.differences import read_recorded

@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from tqdm import tqdm
 
+from posecore.checkpoint.exported import exported_config
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -27,14 +30,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DetectorFiles:
-    """The files of a detector of persons: its configuration and its weights."""
+    """The files of a detector of persons.
 
-    config_file: str
+    Attributes:
+        config_file: its configuration; None where that is in the weights (an exported model).
+        weights: as MODEL.WEIGHTS can be.
+    """
+
+    config_file: str | None
     weights: str
 
 
 def build_predictor(
-    config_file: str,
+    config_file: str | None,
     overrides: Sequence[str],
     *,
     detector: DetectorFiles | None = None,
@@ -43,7 +51,8 @@ def build_predictor(
     """The trained model of a configuration, with a detector if one is given.
 
     Args:
-        config_file: the model's configuration.
+        config_file: the model's configuration; None where MODEL.WEIGHTS is an exported model, which has its
+            configuration in it.
         overrides: KEY VALUE pairs, flat, MODEL.WEIGHTS among them.
         detector: finds the persons for a model that looks at one at a time; runs on the model's device.
         boxes_given: whether boxes will be given with the images.
@@ -52,13 +61,14 @@ def build_predictor(
         UsageError: the model needs boxes and there are none, or it takes none and there are some.
         CheckpointError: there are no weights, or they cannot be read or do not fit.
     """
-    cfg = merge_config(get_cfg(), config_file, overrides)
-    require_weights(cfg.MODEL.WEIGHTS)
-    finder = None
-    if detector is not None:
-        settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
-        finder = Predictor.from_config(merge_config(get_cfg(), detector.config_file, settings))
-    predictor = Predictor.from_config(cfg, finder)
+    with _configuration(config_file, overrides) as cfg:
+        require_weights(cfg.MODEL.WEIGHTS)
+        finder = None
+        if detector is not None:
+            settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
+            with _configuration(detector.config_file, settings) as detector_cfg:
+                finder = Predictor.from_config(detector_cfg)
+        predictor = Predictor.from_config(cfg, finder)
     if predictor.samples.needs_boxes and not (boxes_given or detector):
         raise UsageError(
             "this model looks at one person at a time: give --boxes, or --detector-config and "
@@ -67,6 +77,22 @@ def build_predictor(
     if not predictor.samples.needs_boxes and (boxes_given or detector):
         raise UsageError("this model finds persons by itself: it takes no boxes and no detector")
     return predictor
+
+
+def named_weights(overrides: Sequence[str]) -> str:
+    """The value of MODEL.WEIGHTS among KEY VALUE pairs; "" where there is none."""
+    return dict(zip(overrides[::2], overrides[1::2], strict=False)).get("MODEL.WEIGHTS", "")
+
+
+@contextmanager
+def _configuration(config_file: str | None, overrides: Sequence[str]) -> Iterator[CfgNode]:
+    """The configuration of a file, or that in the weights, while the model is built."""
+    if config_file is not None:
+        yield merge_config(get_cfg(), config_file, overrides)
+        return
+    require_weights(weights := named_weights(overrides))
+    with exported_config(weights, overrides) as cfg:
+        yield cfg
 
 
 @dataclass(frozen=True)

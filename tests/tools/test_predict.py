@@ -1,8 +1,11 @@
 """tools/predict.py with a model that looks at one person at a time."""
 
+import hashlib
 import json
 import re
+import resource
 import runpy
+import subprocess
 import sys
 
 import cv2
@@ -10,8 +13,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers import toy_model  # noqa: F401  (registers the model)
 from helpers.dot_dataset import CHIN, LEFT, RIGHT, SIZE, dots_cfg
 from PIL import Image
+
+from posecore.checkpoint.exported import export_model
+from posecore.models import list_models
 
 
 @pytest.fixture
@@ -23,16 +30,23 @@ def predict(root, tmp_path, monkeypatch):
     configs = {
         "crops": {"MODEL": {"META_ARCHITECTURE": "DotPose"}, **skeleton, **common},
         "detector": {"MODEL": {"META_ARCHITECTURE": "OneDetector"}, **skeleton},
+        "toy": {"MODEL": {"META_ARCHITECTURE": "ToyPose"}, **skeleton},
     }
     for name, config in configs.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
     torch.save({"model": {"unused": torch.zeros(1)}}, tmp_path / "crops.pth")
     torch.save({"model": {"score": torch.tensor([0.75])}}, tmp_path / "detector.pth")
+    regress = {"regress.weight": torch.zeros(6, 12), "regress.bias": torch.zeros(6)}
+    torch.save({"model": regress}, tmp_path / "toy.pth")
 
-    def predict(*arguments, images=("1.png",), config="crops", output=None):
+    def predict(*arguments, images=("1.png",), config="crops", weights=None, output=None):
+        """With ``config`` None there is no --config-file, and MODEL.WEIGHTS only if ``weights`` is given."""
         command = ["--input", *(tmp_path / image for image in images), *arguments]
-        command += ["--output", output or tmp_path / "out", "--config-file", tmp_path / f"{config}.yaml"]
-        command += ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", tmp_path / f"{config}.pth"]
+        command += ["--output", output or tmp_path / "out"]
+        if config:
+            command += ["--config-file", tmp_path / f"{config}.yaml"]
+            weights = tmp_path / f"{config}.pth"
+        command += ["MODEL.DEVICE", "cpu", *(["MODEL.WEIGHTS", weights] if weights else [])]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
@@ -181,3 +195,91 @@ def test_an_interrupted_camera_ends_as_usual(predict, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     records = predict(*detector(tmp_path), "--input", "0")
     assert [(record["name"], record["number"]) for record in records] == [("camera0", 0), ("camera0", 1)]
+
+
+def export(folder, name):
+    """Exports one of the models of the fixture ``predict``."""
+    file = folder / f"{name}.safetensors"
+    export_model(str(folder / f"{name}.pth"), file, folder / f"{name}.yaml", half=True)
+    return file
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A folder of models that has none yet; a function adds one of those of the fixture ``predict``."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("POSECORE_MODELS", str(folder))
+
+    def add(name, **changes):
+        file = export(tmp_path, name).rename(folder / f"{name}.safetensors")
+        card = {"name": name, "file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        texts = ("method", "skeleton", "data", "data_license", "license", "command")
+        card |= dict.fromkeys(texts, "made up") | {"finds_people": True, "figures": {"AP": 1}, "limits": []}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(card | changes))
+
+    return add
+
+
+def test_without_a_model_the_default_one_is_taken_and_named(predict, shipped, capsys):
+    shipped("toy", default=True, method="ToyPose", data="black dots", data_license="CC0")
+    (record,) = predict(config=None)
+    assert list(record["people"][0]["keypoints"]) == ["left", "right", "chin"]
+    output = capsys.readouterr().out
+    assert "no model is named: taking toy (ToyPose, trained on black dots; license of the data: CC0" in output
+    assert "1 people in 1 images" in output
+
+
+def test_shipped_models_by_name(predict, shipped, tmp_path, capsys):
+    shipped("crops", finds_people=False)
+    shipped("detector")
+    # Neither configuration is needed, nor the training's files.
+    for file in ("crops.yaml", "crops.pth", "detector.yaml", "detector.pth", "hands.yaml"):
+        (tmp_path / file).unlink()
+    (record,) = predict(
+        "--detector-weights", "model://detector", config=None, weights="model://crops", images=("1.png",)
+    )
+    check_dots(record["people"][0])
+    assert "no model is named" not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"model://dog: no model is called 'dog': there are crops, detector"):
+        predict(config=None, weights="model://dog")
+
+
+def test_an_exported_model_needs_no_configuration(predict, tmp_path):
+    (record,) = predict(config=None, weights=export(tmp_path, "toy"))
+    assert len(record["people"]) == 1
+    with pytest.raises(SystemExit, match=r"toy\.pth has no configuration in it: give --config-file"):
+        predict(config=None, weights=tmp_path / "toy.pth")
+
+
+def test_without_any_model_the_error_says_what_to_give(predict, shipped):
+    with pytest.raises(
+        SystemExit, match=r"no model is named, and none comes .*: give --config-file and MODEL"
+    ):
+        predict(config=None)
+
+
+def test_a_damaged_model_is_not_used(predict, shipped, tmp_path):
+    shipped("detector", default=True, sha256="0" * 64)
+    with pytest.raises(SystemExit, match=r"model detector: .* is damaged: its SHA-256 is"):
+        predict(config=None)
+
+
+def test_poses_of_an_image_within_a_minute(root, tmp_path, monkeypatch):
+    """The third command of the README, from a fresh process, with the model that comes with the project."""
+    monkeypatch.delenv("POSECORE_MODELS", raising=False)
+    if not any(card.default for card in list_models()):
+        pytest.skip("no default model in models/ yet")
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)).save(photo)
+    command = [sys.executable, "tools/predict.py", "--input", photo, "--output", tmp_path / "out"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("no model is named: taking ")
+    # Of the processor, because other processes of a busy machine take time as well.
+    assert after.ru_utime - before.ru_utime < 60
+    (record,) = json.loads((tmp_path / "out" / "poses.json").read_text())
+    assert record["name"] == "photo.png"
+    assert (tmp_path / "out" / "photo.png").is_file()
