@@ -275,13 +275,22 @@ def _check_backbone(
         # with the statistics of the identity.
         absent = [name for name in absent if not name.endswith(("running_mean", "running_var"))]
     known = [name for name in weights if name not in unknown and _is_weight(name)]
-    stages = {name.removeprefix(prefix).split(".")[0] for name in known}
-    deeper = [name for name in unknown if name.removeprefix(prefix).split(".")[0] in stages]
+    stages = {_stage(name.removeprefix(prefix)) for name in known}
+    deeper = [name for name in unknown if _stage(name.removeprefix(prefix)) in stages]
     for names, problem in ((absent, "it lacks"), (deeper, "it also has"), (shapes, "shapes differ:")):
         if names:
             raise CheckpointError(
                 f"MODEL.WEIGHTS {source} is of another backbone than the model's: {problem} {_list(names)}"
             )
+
+
+def _stage(name: str) -> str:
+    """The stage of a parameter of a backbone: "res4", or "blocks.5" of timm's EfficientNets and MobileNets.
+
+    A backbone that returns no map of the last stages does not have them; the file may.
+    """
+    first, second, *_ = [*name.removeprefix("body.").split("."), ""]
+    return f"{first}.{second}" if first == "blocks" else first
 
 
 def _list(names: Sequence[str], most: int = 3) -> str:
