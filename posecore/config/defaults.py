@@ -166,6 +166,10 @@ def _add_solver(cfg: CfgNode) -> None:
     # empty.
     cfg.SOLVER.MAX_EPOCH = 0
     cfg.SOLVER.STEPS_EPOCH = ()
+    # Parts that each process computes its share of SOLVER.IMS_PER_BATCH in, one after another, so that only
+    # one part is in memory. The batch, and with it the learning rate, the schedule and the order of the
+    # samples, stay those of SOLVER.IMS_PER_BATCH.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
     # Two of Detectron2's keys have other values here. SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS,
     # GAMMA), "WarmupLinearLR" (to zero at the end) or "WarmupCosineLR". SOLVER.CLIP_GRADIENTS.CLIP_TYPE:
     # "value", "norm" (of each parameter) or "full_model" (of all gradients together).

@@ -119,13 +119,13 @@ class Trainer(TrainerBase):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds model, data, optimizer and schedule."""
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         samples_per_process(cfg)  # an error of the batch comes before the datasets are read
         dicts = train_dataset_dicts(cfg)
         samples = build_samples(cfg)
         for name in cfg.DATASETS.TEST:  # so that an error in a test set does not appear after the training
             build_evaluator(cfg, name)
             samples.check(name)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
         if cfg.TEST.LOSSES:
@@ -144,6 +144,7 @@ class Trainer(TrainerBase):
             optimizer,
             clip_gradients=build_gradient_clipper(cfg),
             amp_dtype=_amp_dtype(cfg),
+            num_parts=cfg.SOLVER.ACCUMULATION_STEPS,
         )
         return {
             "step": step,

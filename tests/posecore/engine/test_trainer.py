@@ -470,3 +470,31 @@ def test_curves_that_cannot_be_plotted_cost_nothing(dataset, tmp_path, caplog):
     (tmp_path / "curves.png").mkdir()
     assert "keypoints" in prepare(toy_cfg(dataset, tmp_path)).train()
     assert "curves.png are not plotted" in caplog.text
+
+
+def test_accumulation_trains_as_the_whole_batch(dataset, tmp_path):
+    trained = []
+    for parts in (1, 2):
+        cfg = toy_cfg(dataset, tmp_path / str(parts), *AUGMENTED, "SOLVER.ACCUMULATION_STEPS", parts)
+        trainer = prepare(cfg)
+        trainer.train()
+        trained.append(weights(trainer))
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(trained[1][name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [0, 4])
+def test_accumulation_must_divide_the_batch_of_a_process(dataset, tmp_path, parts):
+    with pytest.raises(ValueError, match=r"SOLVER.ACCUMULATION_STEPS must .* divide the 2 samples.*not "):
+        Trainer(toy_cfg(dataset, tmp_path, "SOLVER.ACCUMULATION_STEPS", parts))
+
+
+def test_accumulation_leaves_the_scaling_by_processes_as_it_is(dataset, tmp_path):
+    """A configuration for two processes in one: half the batch at half the rate, twice as long."""
+    reference = ("SOLVER.REFERENCE_WORLD_SIZE", 2, "SOLVER.IMS_PER_BATCH", 8)
+    for parts in (1, 4):
+        trainer = Trainer(toy_cfg(dataset, tmp_path, *reference, "SOLVER.ACCUMULATION_STEPS", parts))
+        assert trainer.optimizer.param_groups[0]["initial_lr"] == pytest.approx(0.05)
+        assert trainer.max_iter == 16
+    with pytest.raises(ValueError, match=r"SOLVER.ACCUMULATION_STEPS .*divide the 4 samples.*not 8"):
+        Trainer(toy_cfg(dataset, tmp_path, *reference, "SOLVER.ACCUMULATION_STEPS", 8))
