@@ -170,6 +170,11 @@ def _add_solver(cfg: CfgNode) -> None:
     # one part is in memory. The batch, and with it the learning rate, the schedule and the order of the
     # samples, stay those of SOLVER.IMS_PER_BATCH.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
+    # Exponential moving averages of the weights, which checkpoints hold beside the weights (TEST.WEIGHTS).
+    cfg.SOLVER.EMA = CfgNode()
+    cfg.SOLVER.EMA.ENABLED = False
+    # The share of the averages that an iteration keeps; iteration n uses min(DECAY, (1 + n) / (10 + n)).
+    cfg.SOLVER.EMA.DECAY = 0.9998
     # Two of Detectron2's keys have other values here. SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS,
     # GAMMA), "WarmupLinearLR" (to zero at the end) or "WarmupCosineLR". SOLVER.CLIP_GRADIENTS.CLIP_TYPE:
     # "value", "norm" (of each parameter) or "full_model" (of all gradients together).
@@ -181,6 +186,10 @@ def _add_test(cfg: CfgNode) -> None:
     # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own. Not read for MPII,
     # like COCO_BACKEND: its metric is PCKh.
     cfg.TEST.TASKS = ("keypoints",)
+    # The weights of a checkpoint that evaluations, predictions and new trainings take: "averaged" (those of
+    # SOLVER.EMA; an error where there are none), "trained" (those that the optimizer has changed), or "auto"
+    # (averaged where there are any). Evaluations during a training with SOLVER.EMA follow it too.
+    cfg.TEST.WEIGHTS = "auto"
     # Library that computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
     # CrowdPose: the crowd index at which an image is medium and at which it is hard. The default is that of

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from posecore.checkpoint.checkpointer import PART, TAG, PoseCheckpointer
+from posecore.checkpoint.checkpointer import PART, TAG, PoseCheckpointer, weight_choice
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.differences import read_recorded
@@ -97,7 +97,7 @@ def _train_or_evaluate(
         is_last = resume and checkpointer.has_checkpoint()
         weights = checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS
         require_weights(weights)
-        checkpointer.load(weights)
+        checkpointer.load(weights, weights=weight_choice(cfg))
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
-from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.checkpointer import PoseCheckpointer, weight_choice
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
@@ -61,7 +61,7 @@ class Predictor:
             ValueError: as :func:`~posecore.modeling.build.build_model`.
         """
         model = build_model(cfg)
-        PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS, weights=weight_choice(cfg))
         cfg, model = with_tta(cfg, model)
         return cls(model, build_samples(cfg), detector, pixel_limit(cfg))
 
