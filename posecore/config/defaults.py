@@ -94,6 +94,9 @@ def _add_model(cfg: CfgNode) -> None:
     # elsewhere. The default is "auto", of which the result stands here, because Detectron2's build_model
     # knows torch's names alone.
     cfg.MODEL.DEVICE = find_device("auto")
+    # Whether the backbone's blocks keep only their inputs for the backward pass, and compute what is within
+    # them again there: less memory in training for more time. Results do not change.
+    cfg.MODEL.BACKBONE.ACTIVATION_CHECKPOINTING = False
     # Number of levels above the last one of the backbone in the pyramid (P6, P7), made by convolutions of
     # stride 2: 0, 1 or 2.
     cfg.MODEL.FPN.TOP_LEVELS = 2

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone, build_backbone
+from detectron2.modeling import Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.modeling.backbones.build import build_backbone
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
