@@ -94,6 +94,15 @@ def _add_model(cfg: CfgNode) -> None:
     # elsewhere. The default is "auto", of which the result stands here, because Detectron2's build_model
     # knows torch's names alone.
     cfg.MODEL.DEVICE = find_device("auto")
+    # Whether maps lie in memory by pixels ("NHWC") instead of channels. Convolutions are faster so on GPUs
+    # with tensor cores and on recent CPUs; results differ by rounding.
+    cfg.MODEL.CHANNELS_LAST = False
+    # Whether the backbone and the dense heads are compiled by torch.compile, for any size of the image, when
+    # they are first called, which takes minutes. Results differ by rounding.
+    cfg.MODEL.COMPILE = False
+    # torch.compile's backend: "inductor", or "aot_eager" and "eager", which generate no code and help to find
+    # what does not compile.
+    cfg.MODEL.COMPILE_BACKEND = "inductor"
     # Whether the backbone's blocks keep only their inputs for the backward pass, and compute what is within
     # them again there: less memory in training for more time. Results do not change.
     cfg.MODEL.BACKBONE.ACTIVATION_CHECKPOINTING = False
@@ -193,6 +202,10 @@ def _add_test(cfg: CfgNode) -> None:
     # SOLVER.EMA; an error where there are none), "trained" (those that the optimizer has changed), or "auto"
     # (averaged where there are any). Evaluations during a training with SOLVER.EMA follow it too.
     cfg.TEST.WEIGHTS = "auto"
+    # Precision of the networks in evaluations and predictions: "float32"; "bfloat16" or "float16" by
+    # autocast, where positions, scores and losses stay in float32. Half precision implies
+    # MODEL.CHANNELS_LAST, except in the evaluations during a training.
+    cfg.TEST.PRECISION = "float32"
     # Library that computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
     # CrowdPose: the crowd index at which an image is medium and at which it is hard. The default is that of

@@ -20,7 +20,7 @@ from posecore.engine.setup import log_differences, set_up_process
 from posecore.engine.signals import StopSignals
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
-from posecore.modeling.build import build_model
+from posecore.modeling.build import build_inference_model
 
 
 def train_or_evaluate(
@@ -92,7 +92,7 @@ def _train_or_evaluate(
         logging.getLogger("posecore").info("Environment:\n%s", describe())
         clear_results(cfg.OUTPUT_DIR)
     if eval_only:
-        model = build_model(cfg)
+        model = build_inference_model(cfg)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
         is_last = resume and checkpointer.has_checkpoint()
         weights = checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS

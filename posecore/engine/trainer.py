@@ -167,7 +167,7 @@ class Trainer(TrainerBase):
             distribute(model),
             optimizer,
             clip_gradients=build_gradient_clipper(cfg),
-            amp_dtype=_amp_dtype(cfg),
+            amp_dtype=amp_dtype(cfg),
             num_parts=cfg.SOLVER.ACCUMULATION_STEPS,
         )
         return {
@@ -388,7 +388,8 @@ def distribute(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
-def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """The half-precision type of training that SOLVER.AMP asks for; None for none."""
     dtype = choice(cfg, "SOLVER.AMP.DTYPE", AMP_DTYPES)
     return dtype if cfg.SOLVER.AMP.ENABLED else None
 

@@ -71,6 +71,13 @@ class PoseEstimator(nn.Module, ABC):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
+    def dense_modules(self) -> list[nn.Module]:
+        """The modules of whole maps, whose shapes follow from that of the images; MODEL.COMPILE's.
+
+        A method adds its dense heads to the backbone.
+        """
+        return [self.backbone]
+
     @abstractmethod
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """The losses of a training batch, with the same keys on every step and every process.
