@@ -195,20 +195,20 @@ def _chosen_weights(content: dict[str, Any], weights: WeightChoice, source: str)
     Raises:
         CheckpointError: "averaged" is chosen, and there are no averages, or they are broken.
     """
-    trained = content.pop("model")
-    if weights == "trained" or (weights == "auto" and AVERAGES not in content):
+    trained, averages = content.pop("model"), content.get(AVERAGES)
+    # Other libraries may have an entry of the same name.
+    has_averages = isinstance(averages, Mapping) and "n_averaged" in averages
+    if weights == "trained" or (weights == "auto" and not has_averages):
         return trained
-    averages = content.pop(AVERAGES, None)
-    if averages is None:
+    if not has_averages:
         raise CheckpointError(
             f"MODEL.WEIGHTS {source} has no averaged weights, which TEST.WEIGHTS 'averaged' asks for: it "
             "must be a checkpoint of a training with SOLVER.EMA.ENABLED"
         )
+    del content[AVERAGES]
     prefix = "module."
     names = {name: prefix + name for name in trained}
-    if not isinstance(averages, Mapping) or any(
-        not isinstance(averages.get(name), Tensor) for name in names.values()
-    ):
+    if any(not isinstance(averages.get(name), Tensor) for name in names.values()):
         raise CheckpointError(f"MODEL.WEIGHTS {source}: its averaged weights ({AVERAGES!r}) are not complete")
     logger.info("%s: its averaged weights are taken", source)
     return {name: averages[key] for name, key in names.items()}
