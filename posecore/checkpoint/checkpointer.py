@@ -195,7 +195,8 @@ def _chosen_weights(content: dict[str, Any], weights: WeightChoice, source: str)
     Raises:
         CheckpointError: "averaged" is chosen, and there are no averages, or they are broken.
     """
-    trained, averages = content.pop("model"), content.get(AVERAGES)
+    trained = content.pop("model")
+    averages: Any = content.get(AVERAGES)
     # Other libraries may have an entry of the same name.
     has_averages = isinstance(averages, Mapping) and "n_averaged" in averages
     if weights == "trained" or (weights == "auto" and not has_averages):

@@ -7,6 +7,8 @@ step.
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def average_model(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of a model whose weights become averages of the model's.
@@ -26,7 +28,7 @@ def average_model(model: nn.Module, decay: float) -> AveragedModel:
     if not 0 <= decay < 1:
         raise ValueError(f"SOLVER.EMA.DECAY must be at least 0 and below 1, not {decay}")
 
-    def average(averages: list[Tensor], values: list[Tensor], num_averaged: Tensor | int) -> None:
+    def average(averages: Tensors, values: Tensors, num_averaged: Tensor | int) -> None:
         if not averages[0].is_floating_point():
             for own, value in zip(averages, values, strict=True):
                 own.copy_(value)
