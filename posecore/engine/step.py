@@ -94,7 +94,8 @@ class TrainingStep:
     def _backward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Adds the gradients of a batch, or a part of it, to those of the parameters; returns the losses."""
         losses = self._forward(batch)
-        self.scaler.scale(sum(losses.values()) / self._num_parts).backward()
+        total: Any = sum(losses.values())
+        self.scaler.scale(total / self._num_parts).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _forward(self, batch: list[dict[str, Any]]) -> dict[str, Tensor]:
