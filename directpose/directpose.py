@@ -11,7 +11,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from directpose.kpalign import KPAlign
 from directpose.losses import HEATMAP_TARGETS, KEYPOINT_LOSSES, TrainingSettings, heatmap_loss
@@ -112,6 +112,10 @@ class DirectPose(PoseEstimator):
             "detector": FCOSDetector.from_config(cfg, common.backbone, FCOSHead(towers, predictions)),
             "common": common,
         }
+
+    def dense_modules(self) -> list[nn.Module]:
+        """The backbone and the head of the detector."""
+        return [*super().dense_modules(), self.detector.head]
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_centerness and loss_keypoint; also loss_box and loss_heatmap with these branches."""

@@ -153,6 +153,10 @@ class FCPose(PoseEstimator):
             "common": common,
         }
 
+    def dense_modules(self) -> list[nn.Module]:
+        """The backbone, the head of the detector and the tower of the map F."""
+        return [*super().dense_modules(), self.detector.head, self.shared_branch.basis.tower]
+
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_centerness, loss_box, loss_heatmap; also loss_offset and auxiliary ones if any."""
         features = self.backbone(images.tensor)

@@ -136,6 +136,10 @@ class InsPose(PoseEstimator):
             "common": common,
         }
 
+    def dense_modules(self) -> list[nn.Module]:
+        """The backbone, the head of the detector and the shared keypoint features."""
+        return [*super().dense_modules(), self.detector.head, self.keypoint_features]
+
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls and loss_keypoint; also loss_box, loss_disk_offset and loss_heatmap with these branches.
 

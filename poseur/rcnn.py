@@ -6,6 +6,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 
+from posecore.modeling.backbones.build import apply_checkpointing
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
@@ -36,4 +37,6 @@ class PoseRCNN(GeneralizedRCNN):
                 f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {configured}, but the skeleton "
                 f"{skeleton.name!r} (DATASETS.SKELETON) has {skeleton.num_keypoints} keypoints"
             )
-        return {**super().from_config(cfg), "skeleton": skeleton}
+        parts = super().from_config(cfg)
+        apply_checkpointing(cfg, parts["backbone"])
+        return {**parts, "skeleton": skeleton}

@@ -3,8 +3,10 @@
     python tools/benchmark.py ops       our operators beside torch's grid_sample
     python tools/benchmark.py kpalign   KPAlign's cheap forms beside the plain one
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
+    python tools/benchmark.py train     training steps beside the same
+    python tools/benchmark.py keys      training and prediction with each key of speed and memory on and off
     python tools/benchmark.py crops     Poseur beside RLE
-    python tools/benchmark.py memory    peak memory of a prediction, beside the same
+    python tools/benchmark.py memory    peak memory of a prediction beside the same; --training, of training
     python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
 Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
@@ -20,13 +22,24 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 from directpose.benchmark import time_kpalign
 from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
-from posecore.benchmarks.memory import measure_memory
+from posecore.benchmarks.keys import compare_keys
+from posecore.benchmarks.memory import measure_memory, measure_training_memory
 from posecore.benchmarks.model import time_models
 from posecore.benchmarks.operators import time_operators
 from posecore.benchmarks.timing import ImageBatch
+from posecore.benchmarks.training import DrawnImages, time_training
 from posecore.config.device import check_device, find_device
 from posecore.engine.command_line import PLOTS, check_output_file, positive, run_tool
 from poseur.benchmark import compare_with_rle
+
+# The methods that read whole images, and all methods.
+IMAGE_METHODS = (
+    "directpose/R_50_25ep.yaml",
+    "fcpose/R_50_1x.yaml",
+    "inspose/R_50_36ep.yaml",
+    "poet/R_50.yaml",
+)
+METHODS = (*IMAGE_METHODS, "poseur/R_50_256x192.yaml")
 
 
 def main() -> None:
@@ -52,7 +65,26 @@ def main() -> None:
     command = _add(commands, "model", run_model, rounds=7)
     _add_size(command)
     _add_models(command, persons=[20])
+    _add_overrides(command)
     command.add_argument("--plot", type=Path, help="image of milliseconds over persons, to be written")
+
+    command = _add(commands, "train", run_train, rounds=5)
+    _add_size(command)
+    _add_models(command, persons=[5], configs=METHODS)
+    _add_images(command)
+    _add_overrides(command)
+
+    command = _add(commands, "keys", run_keys, rounds=5)
+    _add_size(command)
+    _add_models(command, persons=[5], configs=METHODS)
+    _add_images(command)
+    command.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="KEY",
+        help="keys whose rows are wanted, such as MODEL.COMPILE (default: all)",
+    )
 
     command = _add(commands, "crops", run_crops, rounds=7)
     command.add_argument("--crops", type=positive, default=4, help="persons at once (default: %(default)s)")
@@ -60,6 +92,12 @@ def main() -> None:
     command = _add(commands, "memory", run_memory, rounds=1)
     _add_size(command)
     _add_models(command, persons=[1, 50])
+    command.add_argument(
+        "--training",
+        action="store_true",
+        help="of training steps, without and with MODEL.BACKBONE.ACTIVATION_CHECKPOINTING",
+    )
+    _add_images(command)
 
     command = commands.add_parser("cost")
     command.set_defaults(run=run_cost)
@@ -103,6 +141,7 @@ def run_model(options: argparse.Namespace) -> None:
         device=options.device,
         threads=options.threads,
         rounds=options.rounds,
+        overrides=options.opts,
         plot=options.plot,
     )
 
@@ -113,7 +152,37 @@ def run_crops(options: argparse.Namespace) -> None:
     )
 
 
+def run_train(options: argparse.Namespace) -> None:
+    time_training(
+        options.configs,
+        images=_drawn_images(options),
+        overrides=options.opts,
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+    )
+
+
+def run_keys(options: argparse.Namespace) -> None:
+    compare_keys(
+        options.configs,
+        images=_drawn_images(options),
+        only=options.only,
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+    )
+
+
 def run_memory(options: argparse.Namespace) -> None:
+    if options.training:
+        measure_training_memory(
+            options.configs,
+            images=_drawn_images(options),
+            device=options.device,
+            threads=options.threads,
+        )
+        return
     measure_memory(
         options.configs,
         persons=options.persons,
@@ -150,7 +219,25 @@ def _add_size(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
+def _drawn_images(options: argparse.Namespace) -> DrawnImages:
+    return DrawnImages(options.images, tuple(options.size), options.persons[0])
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for our models, at the end"
+    )
+
+
+def _add_images(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--images", type=positive, default=2, help="images in a batch of training (default: %(default)s)"
+    )
+
+
+def _add_models(
+    command: argparse.ArgumentParser, persons: list[int], configs: tuple[str, ...] = IMAGE_METHODS
+) -> None:
     """Adds the options of the comparisons with Keypoint R-CNN."""
     command.add_argument(
         "--persons", type=positive, nargs="+", default=persons, help="in the image (default: %(default)s)"
@@ -158,12 +245,7 @@ def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
     command.add_argument(
         "--configs",
         nargs="+",
-        default=[
-            "directpose/R_50_25ep.yaml",
-            "fcpose/R_50_1x.yaml",
-            "inspose/R_50_36ep.yaml",
-            "poet/R_50.yaml",
-        ],
+        default=list(configs),
         metavar="CONFIG",
         help="ours, below configs/ (default: %(default)s)",
     )

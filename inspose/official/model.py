@@ -124,6 +124,10 @@ class InsPoseOfficial(PoseEstimator):
             "common": common,
         }
 
+    def dense_modules(self) -> list[nn.Module]:
+        """The backbone, the head of the detector and the shared keypoint features."""
+        return [*super().dense_modules(), self.detector.head, self.keypoint_features]
+
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of the tags.
 

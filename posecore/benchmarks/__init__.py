@@ -5,6 +5,8 @@ operators        both operators beside torch's grid_sample
 keypoint_sample  the first
 ms_deform_attn   the second
 model            inference time beside Detectron2's Keypoint R-CNN
-memory           peak memory of inference beside the same
+training         times of training steps beside the same
+memory           peak memory of inference beside the same, and of training
+keys             time and memory of training and prediction with each key of speed on and off
 cost             parameters and multiply-adds beside the papers' figures
 """

@@ -1,7 +1,8 @@
-"""Measures the peak memory of building a model and predicting one image (:func:`measure_memory`).
+"""Measures the peak memory of predictions (:func:`measure_memory`) and of trainings.
 
-Each figure comes from a process of its own: memory that an earlier prediction has left in the allocator would
-be used again and not be counted.
+A prediction is that of one image after the model was built, a training two steps
+(:func:`measure_training_memory`). Each figure comes from a process of its own: memory that an earlier
+prediction has left in the allocator would be used again and not be counted.
 """
 
 import multiprocessing
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import torch
 
-from posecore.benchmarks.model import PEER, build_keypoint_rcnn, build_ours, predict
+from posecore.benchmarks.model import PEER, build_keypoint_rcnn, build_ours, our_cfg, predict
 from posecore.benchmarks.timing import describe_machine
+from posecore.benchmarks.training import DrawnImages, benchmark_cfg, build_training
 
 MIB = 2**20
+CHECKPOINTING = ("MODEL.BACKBONE.ACTIVATION_CHECKPOINTING", "True")
 
 
 def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, threads: int) -> float:
@@ -29,7 +32,7 @@ def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, thr
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    model = build_keypoint_rcnn(device) if name == PEER else build_ours(name, device)
+    model = build_keypoint_rcnn(device) if name == PEER else build_ours(our_cfg(name, device))
     with torch.no_grad():
         predict(model, torch.randint(0, 256, (3, *size), dtype=torch.uint8), persons)
     return peak_of_process(device)
@@ -69,3 +72,43 @@ def measure_memory(
             memory = in_new_process(peak_memory, name, count, size, device, threads)
             first = memory if first is None else first
             print(f"{name:40}{count:9}{memory:10.0f}{memory / first:8.2f}", flush=True)
+
+
+def peak_training_memory(
+    config: str, definition: str, overrides: Sequence[str], device: str, threads: int
+) -> float:
+    """Builds a model, makes two training steps, and returns the MiB of this process at its peak.
+
+    Args:
+        config: below configs/.
+        definition: of the dataset that it trains on.
+        overrides: KEY VALUE pairs.
+        device, threads: see :func:`peak_memory`.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    training = build_training(benchmark_cfg(config, definition, device, overrides))
+    for _ in range(2):  # the optimizer's states are there from the first update on
+        training.step()
+    return peak_of_process(device)
+
+
+def measure_training_memory(
+    configs: Sequence[str], *, images: DrawnImages, device: str, threads: int
+) -> None:
+    """Prints MiB of training per model, without and with activation checkpointing of the backbone.
+
+    Args:
+        configs: our models, below configs/.
+        images: the batch of a step.
+        device, threads: see :func:`peak_memory`.
+    """
+    print(f"{describe_machine(device)}; {images}")
+    print(f"{'model':40}{'MiB':>10}{'checkpointing':>15}{'ratio':>8}")
+    with images.written() as definition:
+        for config in configs:
+            plain, saving = (
+                in_new_process(peak_training_memory, config, str(definition), overrides, device, threads)
+                for overrides in ((), CHECKPOINTING)
+            )
+            print(f"{config:40}{plain:10.0f}{saving:15.0f}{saving / plain:8.2f}", flush=True)

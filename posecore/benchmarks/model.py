@@ -15,6 +15,7 @@ from typing import Any
 
 import detectron2.config
 import torch
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.modeling.meta_arch import GeneralizedRCNN
 from detectron2.structures import Boxes, Instances
@@ -25,6 +26,8 @@ from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS
+from posecore.layers.precision import autocast_to
+from posecore.modeling.build import build_inference_model, inference_precision
 from posecore.modeling.fcos.detector import FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead
 from posecore.visualization.images import write_figure
@@ -91,24 +94,37 @@ def boxes_side_by_side(image_size: tuple[int, int], count: int, device: torch.de
 
 def build_keypoint_rcnn(device: str) -> nn.Module:
     """Keypoint R-CNN with random weights; :func:`predict` sets how many persons it returns."""
+    model = build_model(keypoint_rcnn_cfg(device))
+    model.roi_heads._forward_box = FixedBoxes(model.roi_heads._forward_box)
+    return scale_stem(model)
+
+
+def keypoint_rcnn_cfg(device: str) -> CfgNode:
+    """The configuration of Detectron2's Keypoint R-CNN, with the defaults of Detectron2."""
     cfg = detectron2.config.get_cfg()
     cfg.merge_from_list([item for pair in KEYPOINT_RCNN.items() for item in pair])
     cfg.MODEL.DEVICE = device
-    model = build_model(cfg)
-    model.roi_heads._forward_box = FixedBoxes(model.roi_heads._forward_box)
-    return _scale_stem(model)
+    return cfg
 
 
-def build_ours(config: str, device: str) -> nn.Module:
-    """The model of a configuration below configs/ with random weights, for :func:`predict`."""
-    model = build_model(
-        merge_config(get_cfg(), CONFIGS / config, ["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""])
-    )
+def our_cfg(config: str, device: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """A configuration below configs/, without weights."""
+    fixed = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", ""]
+    return merge_config(get_cfg(), CONFIGS / config, [*fixed, *overrides])
+
+
+def build_ours(cfg: CfgNode) -> nn.Module:
+    """The model of a configuration with random weights, for :func:`predict`."""
+    return prepare_random_weights(build_inference_model(cfg))
+
+
+def prepare_random_weights(model: nn.Module) -> nn.Module:
+    """The model of random weights, in evaluation mode, whose boxes have an area and whose maps are finite."""
     for module in model.modules():
-        if isinstance(module, FCOSHead) and "ltrb" in module.predictions:  # boxes get an area
+        if isinstance(module, FCOSHead) and "ltrb" in module.predictions:
             bias = module.predictions.get_parameter("ltrb.conv.bias")
             nn.init.constant_(bias, BOX_CELLS)
-    return _scale_stem(model)
+    return scale_stem(model)
 
 
 def set_num_persons(model: nn.Module, num_persons: int) -> bool:
@@ -130,14 +146,15 @@ def set_num_persons(model: nn.Module, num_persons: int) -> bool:
     return True
 
 
-def predict(model: nn.Module, image: Tensor, num_persons: int) -> None:
-    """Predicts an image, (3, H, W) uint8, with a number of persons in it.
+def predict(model: nn.Module, image: Tensor, num_persons: int, precision: torch.dtype | None = None) -> None:
+    """Predicts an image, (3, H, W) uint8, with a number of persons in it, in half precision or float32.
 
     Raises:
         RuntimeError: the model returns another number, for instance because it has fewer locations.
     """
     is_set = set_num_persons(model, num_persons)
-    count = len(model([{"image": image}])[0]["instances"])
+    with autocast_to(precision, model):
+        count = len(model([{"image": image}])[0]["instances"])
     if is_set and count != num_persons:
         raise RuntimeError(f"{type(model).__name__} finds {count} persons instead of {num_persons}")
 
@@ -150,6 +167,7 @@ def time_models(
     device: str,
     threads: int,
     rounds: int,
+    overrides: Sequence[str] = (),
     plot: Path | None = None,
 ) -> None:
     """Prints median milliseconds per image and their ratio to Keypoint R-CNN's, by number of persons.
@@ -161,22 +179,25 @@ def time_models(
         device: "cpu" or "cuda".
         threads: on the CPU.
         rounds: runs of each model.
+        overrides: KEY VALUE pairs for our models, such as TEST.PRECISION; the peer stays in float32.
         plot: an image of milliseconds over persons to write.
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     models = {PEER: build_keypoint_rcnn(device)}
-    models |= {config: build_ours(config, device) for config in configs}
+    cfgs = {config: our_cfg(config, device, overrides) for config in configs}
+    models |= {config: build_ours(cfg) for config, cfg in cfgs.items()}
+    precisions = {config: inference_precision(cfg) for config, cfg in cfgs.items()}
     image = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     candidates = {
-        (name, count): partial(predict, model, image, count)
+        (name, count): partial(predict, model, image, count, precisions.get(name))
         for name, model in models.items()
         for count in persons
     }
     with torch.no_grad():
         times = take_turns(candidates, rounds, device)
     print(f"{describe_machine(device)}; an image of {size[0]} x {size[1]}")
-    print(f"medians of {rounds} rounds, random weights")
+    print(f"medians of {rounds} rounds, random weights; {' '.join(overrides) or 'no overrides'}")
     print(f"{'model':40}{'persons':>9}{'ms':>10}{'ratio':>8}")
     for (name, count), milliseconds in times.items():
         print(f"{name:40}{count:9}{milliseconds:10.0f}{milliseconds / times[PEER, count]:8.2f}")
@@ -202,7 +223,7 @@ def plot_times(times: dict[tuple[str, int], float], file: Path) -> None:
     write_figure(file, figure)
 
 
-def _scale_stem(model: nn.Module) -> nn.Module:
+def scale_stem(model: nn.Module) -> nn.Module:
     """The model in evaluation mode, its first convolution scaled down."""
     with torch.no_grad():
         backbone: Any = model.backbone

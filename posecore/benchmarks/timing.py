@@ -45,15 +45,16 @@ def take_turns(
     times: dict[Name, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, run in candidates.items():
-            start = _now(device)
+            start = now(device)
             for _ in range(calls):
                 run()
             if turn > 0:  # the first warms up
-                times[name].append((_now(device) - start) / calls * 1e3)
+                times[name].append((now(device) - start) / calls * 1e3)
     return {name: median(values) for name, values in times.items()}
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
+    """Seconds of a clock, after all work on the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -4,8 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from detectron2.config import CfgNode
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
 from fvcore.common.checkpoint import Checkpointer
@@ -15,11 +16,24 @@ from posecore.checkpoint.files import PART, save_content, write_whole
 from posecore.checkpoint.packages import check_timm_model
 from posecore.checkpoint.states import check_state
 from posecore.checkpoint.weights import RANDOM, CheckpointError, read_checkpoint
+from posecore.config.options import choice
 
 logger = logging.getLogger(__name__)
 
+# Which weights of a checkpoint are loaded: those that the optimizer has changed, their moving averages, or
+# the averages where there are any.
+WeightChoice = Literal["trained", "averaged", "auto"]
+WEIGHT_CHOICES: dict[str, WeightChoice] = {"auto": "auto", "averaged": "averaged", "trained": "trained"}
+# The entry of a checkpoint that holds the state of a ``torch.optim.swa_utils.AveragedModel``.
+AVERAGES = "ema"
+
 # The file that names the last checkpoint.
 TAG = "last_checkpoint"
+
+
+def weight_choice(cfg: CfgNode) -> WeightChoice:
+    """The weights that TEST.WEIGHTS names."""
+    return choice(cfg, "TEST.WEIGHTS", WEIGHT_CHOICES)
 
 
 class PoseCheckpointer(Checkpointer):
@@ -99,7 +113,12 @@ class PoseCheckpointer(Checkpointer):
         return str(newest or "")
 
     def load(
-        self, path: str, checkpointables: list[str] | None = None, *, strict: bool = True
+        self,
+        path: str,
+        checkpointables: list[str] | None = None,
+        *,
+        strict: bool = True,
+        weights: WeightChoice = "auto",
     ) -> dict[str, Any]:
         """Loads weights and the states of checkpointables from a file.
 
@@ -110,12 +129,14 @@ class PoseCheckpointer(Checkpointer):
             strict: whether every weight of the model must be in the file. If not, missing weights keep their
                 initialization, with a warning: the rest of the model when the file is a backbone alone, and
                 weights of another shape (a head for another number of keypoints).
+            weights: which weights of a checkpoint that also holds averages.
 
         Returns:
             Other entries of the file, such as "iteration".
 
         Raises:
-            CheckpointError: the file is unreadable, or of another method, configuration or backbone.
+            CheckpointError: the file is unreadable, or of another method, configuration or backbone, or it
+                has no averages and ``weights`` is "averaged".
         """
         if path in ("", RANDOM):
             level = logging.WARNING if strict else logging.INFO  # a training may start from nothing
@@ -124,7 +145,8 @@ class PoseCheckpointer(Checkpointer):
         logger.info("Loading %s", path)
         check_timm_model(str(path), self.model)
         content = read_checkpoint(str(path))
-        fitting = fit_weights(content.pop("model"), self.model.state_dict(), str(path), strict=strict)
+        chosen = _chosen_weights(content, weights, str(path))
+        fitting = fit_weights(chosen, self.model.state_dict(), str(path), strict=strict)
         self.model.load_state_dict(fitting, strict=False)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key not in content:
@@ -139,12 +161,15 @@ class PoseCheckpointer(Checkpointer):
                 ) from error
         return content
 
-    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+    def resume_or_load(
+        self, path: str, *, resume: bool = True, weights: WeightChoice = "auto"
+    ) -> dict[str, Any]:
         """Loads the last checkpoint of ``save_dir`` to continue from it, or the weights of ``path``.
 
         Args:
             path: as MODEL.WEIGHTS can be.
             resume: whether to continue from the last checkpoint, if there is one.
+            weights: which weights of ``path``; a training is continued from the trained ones.
 
         Returns:
             Other entries of the last checkpoint, as :meth:`load` returns them; empty if ``path`` was loaded.
@@ -152,8 +177,8 @@ class PoseCheckpointer(Checkpointer):
         if resume and self.save_to_disk:
             self._remove_unfinished()
         if resume and (last := self.get_checkpoint_file()):
-            return self.load(last)
-        self.load(path, checkpointables=[], strict=False)
+            return self.load(last, weights="trained")
+        self.load(path, checkpointables=[], strict=False, weights=weights)
         return {}
 
     def _remove_unfinished(self) -> None:
@@ -162,6 +187,32 @@ class PoseCheckpointer(Checkpointer):
             if file.name.endswith((f".pth{PART}", f"{TAG}{PART}")):
                 file.unlink(missing_ok=True)
                 logger.warning("Removed %s, which an interrupted save left", file)
+
+
+def _chosen_weights(content: dict[str, Any], weights: WeightChoice, source: str) -> dict[str, Tensor]:
+    """Takes the weights of a checkpoint's choice out of its content.
+
+    Raises:
+        CheckpointError: "averaged" is chosen, and there are no averages, or they are broken.
+    """
+    trained = content.pop("model")
+    averages: Any = content.get(AVERAGES)
+    # Other libraries may have an entry of the same name.
+    has_averages = isinstance(averages, Mapping) and "n_averaged" in averages
+    if weights == "trained" or (weights == "auto" and not has_averages):
+        return trained
+    if not has_averages:
+        raise CheckpointError(
+            f"MODEL.WEIGHTS {source} has no averaged weights, which TEST.WEIGHTS 'averaged' asks for: it "
+            "must be a checkpoint of a training with SOLVER.EMA.ENABLED"
+        )
+    del content[AVERAGES]
+    prefix = "module."
+    names = {name: prefix + name for name in trained}
+    if any(not isinstance(averages.get(name), Tensor) for name in names.values()):
+        raise CheckpointError(f"MODEL.WEIGHTS {source}: its averaged weights ({AVERAGES!r}) are not complete")
+    logger.info("%s: its averaged weights are taken", source)
+    return {name: averages[key] for name, key in names.items()}
 
 
 def _newest_whole(folder: Path) -> Path | None:

@@ -94,6 +94,18 @@ def _add_model(cfg: CfgNode) -> None:
     # elsewhere. The default is "auto", of which the result stands here, because Detectron2's build_model
     # knows torch's names alone.
     cfg.MODEL.DEVICE = find_device("auto")
+    # Whether maps lie in memory by pixels ("NHWC") instead of channels. Convolutions are faster so on GPUs
+    # with tensor cores and on recent CPUs; results differ by rounding.
+    cfg.MODEL.CHANNELS_LAST = False
+    # Whether the backbone and the dense heads are compiled by torch.compile, for any size of the image, when
+    # they are first called, which takes minutes. Results differ by rounding.
+    cfg.MODEL.COMPILE = False
+    # torch.compile's backend: "inductor", or "aot_eager" and "eager", which generate no code and help to find
+    # what does not compile.
+    cfg.MODEL.COMPILE_BACKEND = "inductor"
+    # Whether the backbone's blocks keep only their inputs for the backward pass, and compute what is within
+    # them again there: less memory in training for more time. Results do not change.
+    cfg.MODEL.BACKBONE.ACTIVATION_CHECKPOINTING = False
     # Number of levels above the last one of the backbone in the pyramid (P6, P7), made by convolutions of
     # stride 2: 0, 1 or 2.
     cfg.MODEL.FPN.TOP_LEVELS = 2
@@ -168,6 +180,15 @@ def _add_solver(cfg: CfgNode) -> None:
     # empty.
     cfg.SOLVER.MAX_EPOCH = 0
     cfg.SOLVER.STEPS_EPOCH = ()
+    # Parts that each process computes its share of SOLVER.IMS_PER_BATCH in, one after another, so that only
+    # one part is in memory. The batch, and with it the learning rate, the schedule and the order of the
+    # samples, stay those of SOLVER.IMS_PER_BATCH.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
+    # Exponential moving averages of the weights, which checkpoints hold beside the weights (TEST.WEIGHTS).
+    cfg.SOLVER.EMA = CfgNode()
+    cfg.SOLVER.EMA.ENABLED = False
+    # The share of the averages that an iteration keeps; iteration n uses min(DECAY, (1 + n) / (10 + n)).
+    cfg.SOLVER.EMA.DECAY = 0.9998
     # Two of Detectron2's keys have other values here. SOLVER.LR_SCHEDULER_NAME: "WarmupMultiStepLR" (STEPS,
     # GAMMA), "WarmupLinearLR" (to zero at the end) or "WarmupCosineLR". SOLVER.CLIP_GRADIENTS.CLIP_TYPE:
     # "value", "norm" (of each parameter) or "full_model" (of all gradients together).
@@ -179,6 +200,14 @@ def _add_test(cfg: CfgNode) -> None:
     # What is evaluated: "keypoints", and "bbox" where the model predicts boxes of its own. Not read for MPII,
     # like COCO_BACKEND: its metric is PCKh. PCK (format pck) is evaluated in any case.
     cfg.TEST.TASKS = ("keypoints",)
+    # The weights of a checkpoint that evaluations, predictions and new trainings take: "averaged" (those of
+    # SOLVER.EMA; an error where there are none), "trained" (those that the optimizer has changed), or "auto"
+    # (averaged where there are any). Evaluations during a training with SOLVER.EMA follow it too.
+    cfg.TEST.WEIGHTS = "auto"
+    # Precision of the networks in evaluations and predictions: "float32"; "bfloat16" or "float16" by
+    # autocast, where positions, scores and losses stay in float32. Half precision implies
+    # MODEL.CHANNELS_LAST, except in the evaluations during a training.
+    cfg.TEST.PRECISION = "float32"
     # Library that computes AP: "hotcoco" (about 40 times faster) or "pycocotools".
     cfg.TEST.COCO_BACKEND = "hotcoco"
     # CrowdPose: the crowd index at which an image is medium and at which it is hard. The default is that of

@@ -32,7 +32,7 @@ def samples_per_process(cfg: CfgNode) -> int:
     """Training samples that each process gets of a batch, SOLVER.IMS_PER_BATCH / processes.
 
     Raises:
-        ValueError: that is no whole number, or not above 0.
+        ValueError: that is no whole number, or not above 0, or no multiple of SOLVER.ACCUMULATION_STEPS.
     """
     total, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
     if total < 1 or total % processes:
@@ -40,7 +40,13 @@ def samples_per_process(cfg: CfgNode) -> int:
             "SOLVER.IMS_PER_BATCH must be at least 1 and a multiple of the number of processes, "
             f"{processes}, not {total}"
         )
-    return total // processes
+    own, parts = total // processes, cfg.SOLVER.ACCUMULATION_STEPS
+    if parts < 1 or own % parts:
+        raise ValueError(
+            f"SOLVER.ACCUMULATION_STEPS must be at least 1 and divide the {own} samples that each of "
+            f"{processes} processes gets of SOLVER.IMS_PER_BATCH {total}, not {parts}"
+        )
+    return own
 
 
 def _num_workers(cfg: CfgNode) -> int:
@@ -170,6 +176,8 @@ def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
 def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
     """The samples of :func:`labeled_records` once, not augmented, in batches of the size of training.
 
+    With SOLVER.ACCUMULATION_STEPS that is the size of its parts.
+
     Every process has the same number of batches of the same sizes. The last samples, fewer than there are
     processes, may be left out for that.
     """
@@ -178,7 +186,7 @@ def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
     share = records[comm.get_rank() : len(records) - len(records) % processes : processes]
     return DataLoader(
         RecordSamples(share, build_samples(cfg).labeled_sample),
-        batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes),
+        batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes // cfg.SOLVER.ACCUMULATION_STEPS),
         num_workers=_num_workers(cfg),
         collate_fn=trivial_batch_collator,
         worker_init_fn=outlast_signals,

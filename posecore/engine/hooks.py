@@ -1,4 +1,6 @@
-"""Hooks of the training loop that Detectron2 does not have: checkpoints, evaluation, progress bar, plots."""
+"""Hooks of the training loop that Detectron2 does not have: averages, checkpoints, evaluation, progress bar,
+plots.
+"""
 
 import logging
 import math
@@ -10,6 +12,8 @@ from typing import TextIO
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from posecore.engine.results import finite_metrics
@@ -58,6 +62,22 @@ class SaveCheckpoint(HookBase):
                     name,
                 )
             raise Stopped(stop)
+
+
+class AverageWeights(HookBase):
+    """Averages the weights after each iteration; must come before checkpoints and evaluations.
+
+    Args:
+        averages: as :func:`posecore.engine.averages.average_model` makes them.
+        model: the trained model, not in ``DistributedDataParallel``.
+    """
+
+    def __init__(self, averages: AveragedModel, model: nn.Module) -> None:
+        self._averages = averages
+        self._model = model
+
+    def after_step(self) -> None:
+        self._averages.update_parameters(self._model)
 
 
 class Evaluate(HookBase):

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 
-from posecore.checkpoint.checkpointer import TAG, PoseCheckpointer
+from posecore.checkpoint.checkpointer import TAG, PoseCheckpointer, weight_choice
 from posecore.checkpoint.files import PART
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
@@ -21,7 +21,7 @@ from posecore.engine.setup import log_differences, set_up_process
 from posecore.engine.signals import StopSignals
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
-from posecore.modeling.build import build_model
+from posecore.modeling.build import build_inference_model
 
 
 def train_or_evaluate(
@@ -93,12 +93,12 @@ def _train_or_evaluate(
         logging.getLogger("posecore").info("Environment:\n%s", describe())
         clear_results(cfg.OUTPUT_DIR)
     if eval_only:
-        model = build_model(cfg)
+        model = build_inference_model(cfg)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
         is_last = resume and checkpointer.has_checkpoint()
         weights = checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS
         require_weights(weights)
-        checkpointer.load(weights)
+        checkpointer.load(weights, weights=weight_choice(cfg))
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)

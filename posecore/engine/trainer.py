@@ -17,8 +17,9 @@ from detectron2.utils.events import CommonMetricPrinter, EventStorage, JSONWrite
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
-from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.checkpointer import AVERAGES, PoseCheckpointer, WeightChoice, weight_choice
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config.errors import UsageError
 from posecore.config.options import choice
@@ -26,8 +27,16 @@ from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.data.digest import records_digest
 from posecore.data.loader import samples_per_process
 from posecore.engine import random_state
+from posecore.engine.averages import average_model
 from posecore.engine.evaluate import evaluate
-from posecore.engine.hooks import Evaluate, PlotCurves, ProgressBar, SaveCheckpoint, end_last_line
+from posecore.engine.hooks import (
+    AverageWeights,
+    Evaluate,
+    PlotCurves,
+    ProgressBar,
+    SaveCheckpoint,
+    end_last_line,
+)
 from posecore.engine.signals import Stopped, StopSignals
 from posecore.engine.solver import (
     build_gradient_clipper,
@@ -71,6 +80,8 @@ class Trainer(TrainerBase):
         evaluate: Callable[[], dict],
         weights: str,
         output_dir: str | Path,
+        averages: AveragedModel | None = None,
+        weight_choice: WeightChoice = "auto",
     ) -> None:
         """
         Args:
@@ -86,6 +97,10 @@ class Trainer(TrainerBase):
             evaluate: returns metrics, nested by task; called in all processes.
             weights: initial weights of a training that is not resumed, as MODEL.WEIGHTS can be.
             output_dir: folder for checkpoints, metrics.json and other files.
+            averages: moving averages of the weights, updated after each iteration and saved with the model;
+                None for none.
+            weight_choice: which of the initial weights are taken, where they are of a checkpoint that holds
+                averages too.
         """
         super().__init__()
         self.step = step
@@ -99,18 +114,24 @@ class Trainer(TrainerBase):
         self._saved_iter = -1
         self._random_states: list[dict[str, Any]] = []
         self._weights = weights
+        self._weight_choice = weight_choice
         self._output_dir = Path(output_dir)
         self.checkpointer = PoseCheckpointer(
             step.model, str(output_dir), optimizer=step.optimizer, scheduler=scheduler
         )
         if step.scaler.is_enabled():
             self.checkpointer.add_checkpointable("scaler", step.scaler)
+        if averages is not None:
+            self.checkpointer.add_checkpointable(AVERAGES, averages)
+        self._averages = averages
+        averaging = [] if averages is None else [AverageWeights(averages, self.checkpointer.model)]
         self._evaluate = evaluate
         self._evaluation = Evaluate(evaluation_period, self._evaluate_or_stop)
         self.register_hooks(
             [
                 hooks.IterationTimer(),
                 hooks.LRScheduler(self.optimizer, scheduler),
+                *averaging,
                 SaveCheckpoint(self._save, checkpoint_period, self._stop_signal),
                 self._evaluation,
             ]
@@ -119,13 +140,13 @@ class Trainer(TrainerBase):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Builds model, data, optimizer and schedule."""
+        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         samples_per_process(cfg)  # an error of the batch comes before the datasets are read
         dicts = train_dataset_dicts(cfg)
         samples = build_samples(cfg)
         for name in cfg.DATASETS.TEST:  # so that an error in a test set does not appear after the training
             build_evaluator(cfg, name)
             samples.check(name)
-        cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         cfg = resolve_epochs(cfg, images_per_epoch=len(dicts))
         model = build_model(cfg)
         if cfg.TEST.LOSSES:
@@ -138,12 +159,16 @@ class Trainer(TrainerBase):
             cfg.SOLVER.IMS_PER_BATCH,
             cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH / len(dicts),
         )
+        averages = average_model(model, cfg.SOLVER.EMA.DECAY) if cfg.SOLVER.EMA.ENABLED else None
+        weights = weight_choice(cfg)
+        evaluated = model if averages is None or weights == "trained" else averages.module
         optimizer = build_optimizer(cfg, model)
         step = TrainingStep(
             distribute(model),
             optimizer,
             clip_gradients=build_gradient_clipper(cfg),
-            amp_dtype=_amp_dtype(cfg),
+            amp_dtype=amp_dtype(cfg),
+            num_parts=cfg.SOLVER.ACCUMULATION_STEPS,
         )
         return {
             "step": step,
@@ -154,9 +179,11 @@ class Trainer(TrainerBase):
             "max_iter": cfg.SOLVER.MAX_ITER,
             "checkpoint_period": cfg.SOLVER.CHECKPOINT_PERIOD,
             "evaluation_period": cfg.TEST.EVAL_PERIOD,
-            "evaluate": partial(evaluate, cfg, model),
+            "evaluate": partial(evaluate, cfg, evaluated),
             "weights": cfg.MODEL.WEIGHTS,
             "output_dir": cfg.OUTPUT_DIR,
+            "averages": averages,
+            "weight_choice": weights,
         }
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -171,8 +198,10 @@ class Trainer(TrainerBase):
         """
         settings = [{**group, "params": None} for group in self.optimizer.param_groups]
         base_lrs = list(self.scheduler.base_lrs)
-        content = self.checkpointer.resume_or_load(self._weights, resume=resume)
+        content = self.checkpointer.resume_or_load(self._weights, resume=resume, weights=self._weight_choice)
         if content:
+            if AVERAGES in content:
+                logger.warning("SOLVER.EMA.ENABLED is False: the averaged weights so far are given up")
             self._take(content, self.checkpointer.get_checkpoint_file())
             self._keep_settings(settings, base_lrs)
         starts = comm.all_gather(self.start_iter)
@@ -359,7 +388,8 @@ def distribute(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
 
 
-def _amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
+    """The half-precision type of training that SOLVER.AMP asks for; None for none."""
     dtype = choice(cfg, "SOLVER.AMP.DTYPE", AMP_DTYPES)
     return dtype if cfg.SOLVER.AMP.ENABLED else None
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from detectron2.config import CfgNode
 
-from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.checkpointer import PoseCheckpointer, weight_choice
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -39,5 +39,5 @@ def load_model(
             f"{config_file}: this analysis is about {method.__name__}, and MODEL.META_ARCHITECTURE is "
             f"{cfg.MODEL.META_ARCHITECTURE!r}"
         )
-    PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS, weights=weight_choice(cfg))
     return cfg, model.eval()

@@ -9,14 +9,15 @@ from detectron2.config import CfgNode
 from detectron2.structures import Instances
 from torch import nn
 
-from posecore.checkpoint.checkpointer import PoseCheckpointer
+from posecore.checkpoint.checkpointer import PoseCheckpointer, weight_choice
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.data.images import MAX_PIXELS, pixel_limit
 from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, build_samples
-from posecore.modeling.build import build_model
+from posecore.layers.precision import autocast_to
+from posecore.modeling.build import build_inference_model, inference_precision
 from posecore.modeling.tta import with_tta
 
 
@@ -30,6 +31,7 @@ class Predictor:
         detector: finds the persons (class 0) for a top-down model; it need not find poses. None where boxes
             are given with the images, or not needed.
         max_pixels: INPUT.MAX_PIXELS, for those that read images to predict.
+        precision: half-precision type that the networks compute in; None for float32.
 
     Example::
 
@@ -46,24 +48,27 @@ class Predictor:
         samples: Samples,
         detector: "Predictor | None" = None,
         max_pixels: int = MAX_PIXELS,
+        precision: torch.dtype | None = None,
     ) -> None:
         self.model = model.eval()
         self.samples = samples
         self.detector = detector
         self.max_pixels = max_pixels
+        self.precision = precision
 
     @classmethod
     def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
-        """The model of ``cfg`` with MODEL.WEIGHTS, and the test-time augmentation of TEST.AUG.
+        """The model of ``cfg`` with MODEL.WEIGHTS, TEST.PRECISION, and the augmentation of TEST.AUG.
 
         Raises:
             CheckpointError: the weights do not fit the model.
             ValueError: as :func:`~posecore.modeling.build.build_model`.
         """
-        model = build_model(cfg)
-        PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+        model = build_inference_model(cfg)
+        precision = inference_precision(cfg)
+        PoseCheckpointer(model).load(cfg.MODEL.WEIGHTS, weights=weight_choice(cfg))
         cfg, model = with_tta(cfg, model)
-        return cls(model, build_samples(cfg), detector, pixel_limit(cfg))
+        return cls(model, build_samples(cfg), detector, pixel_limit(cfg), precision)
 
     def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
         """The poses of one image, in its pixels; on the CPU.
@@ -85,7 +90,9 @@ class Predictor:
         if boxes is None and self.samples.needs_boxes:
             boxes = self._detect(images)
         people = [None] * len(images) if boxes is None else boxes
-        results = self.model([self.samples.sample(*pair) for pair in zip(images, people, strict=True)])
+        inputs = [self.samples.sample(*pair) for pair in zip(images, people, strict=True)]
+        with autocast_to(self.precision, self.model):
+            results = self.model(inputs)
         return [result["instances"].to("cpu") for result in results]
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[PersonBoxes]:

@@ -1,22 +1,87 @@
-"""Builds the model of a configuration: :func:`build_model`, Detectron2's with errors that name the key."""
+"""Builds the model of a configuration: :func:`build_model` for training, :func:`build_inference_model`.
+
+They are Detectron2's ``build_model`` with errors that name the key, and with the keys of speed:
+MODEL.CHANNELS_LAST and MODEL.COMPILE.
+"""
 
 import difflib
+from collections.abc import Callable
+from typing import Any
 
 import detectron2.modeling
+import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from torch import nn
 
 from posecore.config.device import check_device, find_device
+from posecore.config.options import choice
+from posecore.layers.precision import PRECISIONS
+from posecore.modeling.estimator import PoseEstimator
+
+# The values of MODEL.COMPILE_BACKEND, torch.compile's names.
+COMPILE_BACKENDS = {name: name for name in ("inductor", "aot_eager", "eager")}
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
     """The model of MODEL.META_ARCHITECTURE on MODEL.DEVICE, as ``detectron2.modeling.build_model`` has it.
 
+    With MODEL.CHANNELS_LAST its maps lie in memory by pixels instead of channels; with MODEL.COMPILE its
+    dense modules are compiled when they are first called.
+
     Raises:
-        ValueError: MODEL.META_ARCHITECTURE or MODEL.BACKBONE.NAME is not registered, or MODEL.DEVICE is not
-            there.
+        ValueError: MODEL.META_ARCHITECTURE or MODEL.BACKBONE.NAME is not registered, MODEL.DEVICE is not
+            there, or MODEL.COMPILE is combined with activation checkpointing.
     """
+    model = _build(cfg)
+    if cfg.MODEL.CHANNELS_LAST:
+        to_channels_last(model)
+    if cfg.MODEL.COMPILE:
+        backend = choice(cfg, "MODEL.COMPILE_BACKEND", COMPILE_BACKENDS)
+        if cfg.MODEL.BACKBONE.ACTIVATION_CHECKPOINTING:
+            raise ValueError(
+                "MODEL.COMPILE and MODEL.BACKBONE.ACTIVATION_CHECKPOINTING cannot be combined: one of them "
+                "must be False"
+            )
+        compile_dense_modules(model, backend)
+    return model
+
+
+def build_inference_model(cfg: CfgNode) -> nn.Module:
+    """The model for evaluations and predictions in TEST.PRECISION.
+
+    It is that of :func:`build_model`; in half precision its maps always lie in memory by pixels, because the
+    two together are fastest.
+    """
+    model = build_model(cfg)
+    if inference_precision(cfg) is not None:
+        to_channels_last(model)
+    return model
+
+
+def inference_precision(cfg: CfgNode) -> torch.dtype | None:
+    """The half-precision type that TEST.PRECISION names; None for float32."""
+    return choice(cfg, "TEST.PRECISION", PRECISIONS)
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Stores the weights of all 2D convolutions by pixels, so that these compute such maps; in place."""
+    model.to(memory_format=torch.channels_last)
+
+
+def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -> None:
+    """Compiles the modules that compute whole maps, for any size of the image; in place.
+
+    Args:
+        model: of a :class:`PoseEstimator` its ``dense_modules()``, otherwise its backbone.
+        backend: as ``torch.compile`` takes it.
+    """
+    modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.backbone]
+    for module in modules:
+        module.compile(dynamic=True, backend=backend)
+
+
+def _build(cfg: CfgNode) -> nn.Module:
     device = find_device(cfg.MODEL.DEVICE)
     check_device(device)
     for key, name, registry in (

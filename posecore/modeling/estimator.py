@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import Backbone, build_backbone
+from detectron2.modeling import Backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
 from posecore.modeling import backbones as _backbones  # noqa: F401  (registers them)
+from posecore.modeling.backbones.build import build_backbone
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
 
@@ -69,6 +70,13 @@ class PoseEstimator(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def dense_modules(self) -> list[nn.Module]:
+        """The modules of whole maps, whose shapes follow from that of the images; MODEL.COMPILE's.
+
+        A method adds its dense heads to the backbone.
+        """
+        return [self.backbone]
 
     @abstractmethod
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:

@@ -41,3 +41,36 @@ def test_a_wrong_key_is_one_line(root):
     assert done.returncode == 1
     assert "benchmark.py: command line: unknown config key MODEL.FCPOSE.DEPT" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SMALL = ["--device", "cpu", "--threads", "1", "--size", "96", "128", "--persons", "1", "--images", "2"]
+DEMOS = ["--configs", "directpose/demo/synthetic.yaml", "poseur/demo/synthetic.yaml"]
+
+
+def test_train_prints_phases_beside_the_peer(root):
+    done = benchmark(root, "train", "--rounds", "1", *SMALL, *DEMOS, "--opts", "SOLVER.AMP.ENABLED", "True")
+    lines = [line for line in done.stdout.splitlines() if re.search(r"R-CNN|\.yaml", line)]
+    assert len(lines) == 3, done.stderr
+    table = [[float(figure) for figure in re.findall(r" (\d+(?:\.\d\d)?)(?= |$)", line)] for line in lines]
+    for row in table:
+        forward, _, backward, _, update, _, step, ratio = row
+        assert forward + backward + update == pytest.approx(step, abs=3)
+        assert ratio == pytest.approx(step / table[0][-2], abs=0.02)
+    assert table[0][1::2] == [1.0] * 4
+
+
+def test_keys_prints_a_row_for_each_setting(root):
+    done = benchmark(root, "keys", "--rounds", "1", *SMALL, *DEMOS[:2], "--only", "SOLVER.EMA.ENABLED")
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| directpose")]
+    assert [row[2] for row in rows] == ["none", "`SOLVER.EMA.ENABLED True`", "none"], done.stderr
+    assert rows[0][4] == "1.00"
+    done = benchmark(root, "keys", "--only", "SOLVER.EMA")
+    assert "--only SOLVER.EMA is not measured: it must be among MODEL." in done.stderr
+
+
+def test_memory_of_training_shows_what_checkpointing_saves(root):
+    config = ["--configs", "poseur/HRFormer_T_256x192.yaml"]
+    done = benchmark(root, "memory", "--training", *SMALL, *config, "--images", "8")
+    plain, saving, ratio = map(float, re.findall(r" (\d+(?:\.\d\d)?)(?= |$)", done.stdout.splitlines()[-1]))
+    assert ratio == pytest.approx(saving / plain, abs=0.01), done.stderr
+    assert saving < plain

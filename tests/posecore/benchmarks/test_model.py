@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from posecore.benchmarks.memory import in_new_process, peak_memory
-from posecore.benchmarks.model import PEER, build_ours, plot_times, predict, set_num_persons
+from posecore.benchmarks.model import PEER, build_ours, our_cfg, plot_times, predict, set_num_persons
 
 
 @pytest.mark.parametrize("config", ["fcpose/demo/coco_tiny.yaml", "directpose/demo/coco_tiny.yaml"])
 def test_fcos_models_return_as_many_persons_as_are_asked_for(config):
-    model = build_ours(config, "cpu")
+    model = build_ours(our_cfg(config, "cpu"))
     image = torch.randint(0, 256, (3, 128, 160), dtype=torch.uint8)
     with torch.no_grad():
         for count in (3, 7):
@@ -20,7 +20,7 @@ def test_fcos_models_return_as_many_persons_as_are_asked_for(config):
 
 
 def test_a_set_of_poses_is_as_large_as_it_is():
-    model = build_ours("poet/demo/coco_tiny.yaml", "cpu")
+    model = build_ours(our_cfg("poet/demo/coco_tiny.yaml", "cpu"))
     image = torch.randint(0, 256, (3, 128, 160), dtype=torch.uint8)
     assert not set_num_persons(model, 3)
     with torch.no_grad():
