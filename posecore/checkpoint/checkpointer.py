@@ -145,7 +145,7 @@ class PoseCheckpointer(Checkpointer):
         logger.info("Loading %s", path)
         check_timm_model(str(path), self.model)
         content = read_checkpoint(str(path))
-        chosen = _chosen_weights(content, weights, str(path))
+        chosen = chosen_weights(content, weights, str(path))
         fitting = fit_weights(chosen, self.model.state_dict(), str(path), strict=strict)
         self.model.load_state_dict(fitting, strict=False)
         for key in self.checkpointables if checkpointables is None else checkpointables:
@@ -189,8 +189,13 @@ class PoseCheckpointer(Checkpointer):
                 logger.warning("Removed %s, which an interrupted save left", file)
 
 
-def _chosen_weights(content: dict[str, Any], weights: WeightChoice, source: str) -> dict[str, Tensor]:
-    """Takes the weights of a checkpoint's choice out of its content.
+def chosen_weights(content: dict[str, Any], weights: WeightChoice, source: str) -> dict[str, Tensor]:
+    """Takes those weights out of a checkpoint's content that are to be loaded.
+
+    Args:
+        content: of the checkpoint; the weights are removed from it.
+        weights: which ones.
+        source: for messages.
 
     Raises:
         CheckpointError: "averaged" is chosen, and there are no averages, or they are broken.

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 import posecore
+from posecore.checkpoint.checkpointer import chosen_weights, weight_choice
 from posecore.checkpoint.files import write_whole
 from posecore.checkpoint.safetensors_files import ENDING, ModelHeader, read_header, write_safetensors
 from posecore.checkpoint.weights import CheckpointError, local_file, read_checkpoint
@@ -25,9 +26,10 @@ from posecore.config.yaml_text import load_yaml
 from posecore.modeling.build import build_model
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
-# The sections and keys that prediction reads. Others say where a training had its data and how it went.
+# The sections and keys that prediction reads. Others say where a training had its data and how it went. Of
+# TEST.WEIGHTS the file holds the chosen ones alone.
 _SECTIONS = ("MODEL", "INPUT", "TEST")
-_LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+_LEFT_OUT = ("MODEL.WEIGHTS", "MODEL.DEVICE", "TEST.WEIGHTS")
 
 
 def export_model(source: str, target: Path, config_file: Path | None = None, *, half: bool = False) -> int:
@@ -37,7 +39,8 @@ def export_model(source: str, target: Path, config_file: Path | None = None, *, 
     optimizer is in it, and no path of this machine.
 
     Args:
-        source: the weights, as MODEL.WEIGHTS can be.
+        source: the weights, as MODEL.WEIGHTS can be; of a checkpoint with averaged weights, those that the
+            configuration's TEST.WEIGHTS names.
         target: to be written, as a whole or not at all; its name must end in ``.safetensors``.
         config_file: the model's configuration; None for the ``config.yaml`` of the folder of ``source``,
             which a training leaves there.
@@ -66,7 +69,7 @@ def export_model(source: str, target: Path, config_file: Path | None = None, *, 
     cfg = merge_config(get_cfg(), config_file, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     header = ModelHeader(_dump(_prediction_keys(cfg)), _skeleton_text(skeleton), _versions())
-    weights = read_checkpoint(source)["model"]
+    weights = chosen_weights(read_checkpoint(source), weight_choice(cfg), source)
     # The model is built as a reader of the file will build it.
     with _configuration(header, str(target), ["MODEL.DEVICE", "cpu"]) as written:
         model = build_model(written)

@@ -73,6 +73,21 @@ def test_the_file_alone_makes_the_model(tmp_path, half):
     assert (cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.TEST.DETECTIONS_PER_IMAGE) == ("RGB", 96, 3)
 
 
+@pytest.mark.parametrize(("choice", "added"), [("auto", 1), ("averaged", 1), ("trained", 0)])
+def test_the_weights_that_evaluations_take_are_exported(tmp_path, choice, added):
+    """The file is whole by itself: it holds one set of weights, and no choice among several."""
+    model = train_folder(tmp_path / "run", {"TEST": {"WEIGHTS": choice}})
+    file = tmp_path / "run" / "model_final.pth"
+    content = torch.load(file, weights_only=True)
+    averages = {f"module.{name}": weight + 1 for name, weight in content["model"].items()}
+    torch.save(content | {"ema": averages | {"n_averaged": torch.tensor(5)}}, file)
+    export_model(str(file), tmp_path / "toy.safetensors")
+    cfg, again = load(tmp_path / "toy.safetensors")
+    assert cfg.TEST.WEIGHTS == "auto"
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], weight + added)
+
+
 def test_only_what_prediction_reads_is_in_the_file(tmp_path):
     train_folder(tmp_path / "run")
     export_model(str(tmp_path / "run" / "model_final.pth"), tmp_path / "toy.safetensors")
