@@ -14,6 +14,7 @@ FOLDERS = (
     "directpose",
     "docs",
     "fcpose",
+    "grouppose",
     "inspose",
     "poet",
     "posecore",
