@@ -32,30 +32,6 @@ def states_with_next_positions(tokens: Tensor, next_positions: Tensor) -> Tensor
     return tokens + next_positions
 
 
-class GroupTokens(nn.Module):
-    """The tokens that the decoder starts from (Section 3.2).
-
-    A keypoint's token is the feature of the query's cell and a learned vector of the keypoint; the person's
-    token is a learned vector.
-
-    Args:
-        num_keypoints: K.
-        width: D.
-    """
-
-    def __init__(self, num_keypoints: int, width: int) -> None:
-        super().__init__()
-        self.keypoints = nn.Embedding(num_keypoints, width)
-        self.person = nn.Embedding(1, width)
-        nn.init.xavier_uniform_(self.keypoints.weight)
-        nn.init.xavier_uniform_(self.person.weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, Q, D) features of the queries -> (N, Q, T, D)."""
-        keypoints = features[:, :, None] + self.keypoints.weight
-        return torch.cat([self.person.weight.expand(*features.shape[:2], 1, -1), keypoints], dim=2)
-
-
 class GroupDecoderLayer(nn.Module):
     """Attention within each group, across groups, to the cells of the encoder, and a feed-forward layer.
 
@@ -142,6 +118,7 @@ class GroupDecoder(nn.Module):
         iterative: bool,
     ) -> None:
         super().__init__()
+        self.width = width
         self.layers = nn.ModuleList(layers)
         self.classifiers = nn.ModuleList(nn.Linear(width, num_classes) for _ in layers)
         self.regressors = nn.ModuleList(MLP(width, width, width, 2) for _ in layers)
@@ -190,8 +167,7 @@ class GroupDecoder(nn.Module):
         As in the official code, positions are those in the padded image, and y comes first.
         """
         places = (keypoints * memory.shares[:, None, None, 0]).flip(-1)
-        width = self.position_embedding.layers[0].in_features
-        return F.pad(self.position_embedding(encode_points(places, width)), (0, 0, 1, 0))
+        return F.pad(self.position_embedding(encode_points(places, self.width)), (0, 0, 1, 0))
 
 
 def with_person(keypoints: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Letters: N images, L decoder layers, Q queries (groups), K keypoints, C classes, D width.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,13 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-from grouppose.decoder import (
-    GroupDecoder,
-    GroupDecoderLayer,
-    GroupTokens,
-    own_states,
-    states_with_next_positions,
-)
+from grouppose.decoder import GroupDecoder, GroupDecoderLayer, own_states, states_with_next_positions
 from grouppose.official import KEYPOINT_SCORE, OFFICIAL_CLASSES
 from posecore.config.options import choice, choices
 from posecore.layers.deform_transformer import DeformableEncoder, DeformableLayer, PyramidProjection
@@ -28,7 +23,7 @@ from posecore.layers.padding import cell_padding
 from posecore.layers.position import added, in_place
 from posecore.modeling.estimator import CommonParts, PoseEstimator
 from posecore.modeling.losses import reduce_losses
-from posecore.modeling.set_prediction.classification import FocalCost, FocalLoss, VarifocalLoss
+from posecore.modeling.set_prediction.classification import ClassLoss, FocalCost, FocalLoss, VarifocalLoss
 from posecore.modeling.set_prediction.costs import pose_costs, pose_oks, weighted_costs
 from posecore.modeling.set_prediction.criterion import SetCriterion
 from posecore.modeling.set_prediction.denoising import Denoiser, NoisedQueries
@@ -44,6 +39,7 @@ from posecore.modeling.set_prediction.persons import (
 from posecore.modeling.set_prediction.poses import KeypointPoses
 from posecore.modeling.set_prediction.predictions import Predictions
 from posecore.modeling.set_prediction.proposals import ProposalHead, Proposals
+from posecore.modeling.set_prediction.queries import GroupTokens
 
 # COCO's flag from which a keypoint counts as visible: hidden ones too, as in the evaluation.
 MIN_VISIBILITY = 1
@@ -119,17 +115,16 @@ class GroupPose(PoseEstimator):
         self.max_detections = max_detections
         self._init_heads()
 
-    @torch.no_grad()
     def _init_heads(self) -> None:
         """Makes the heads of all layers copies of one, which moves no keypoint and finds nobody."""
-        first = self.decoder.regressors[0]
-        for regressor in (first, self.proposals.regressor):
-            nn.init.zeros_(regressor.layers[-1].weight)
-            nn.init.zeros_(regressor.layers[-1].bias)
-        nn.init.constant_(self.proposals.classifier.bias, torch.logit(torch.tensor(PRIOR)).item())
-        for classifier, regressor in zip(self.decoder.classifiers, self.decoder.regressors, strict=True):
-            classifier.load_state_dict(self.proposals.classifier.state_dict())
-            regressor.load_state_dict(first.state_dict())
+        classifier = self.proposals.classifier
+        nn.init.constant_(classifier.bias, math.log(PRIOR / (1 - PRIOR)))
+        self.proposals.regressor.start_at_zero()
+        for regressor in self.decoder.regressors:
+            regressor.load_state_dict(self.decoder.regressors[0].state_dict())
+            regressor.start_at_zero()  # type: ignore[operator]
+        for other in self.decoder.classifiers:
+            other.load_state_dict(classifier.state_dict())
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -138,9 +133,12 @@ class GroupPose(PoseEstimator):
         num_keypoints = common.skeleton.num_keypoints
         features = choices(cfg, "MODEL.GROUPPOSE.IN_FEATURES", common.backbone.output_shape())
         classes = choice(cfg, "MODEL.GROUPPOSE.CLASSES", {"person": ONE_CLASS, "official": OFFICIAL_CLASSES})
-        class_loss = choice(
-            cfg, "MODEL.GROUPPOSE.CLASS_LOSS", {"focal": FocalLoss(), "oks_varifocal": VarifocalLoss()}
-        )
+        class_losses: dict[str, ClassLoss] = {"focal": FocalLoss(), "oks_varifocal": VarifocalLoss()}
+        class_loss = choice(cfg, "MODEL.GROUPPOSE.CLASS_LOSS", class_losses)
+        position_rule = choice(cfg, "MODEL.GROUPPOSE.QUERY_POSITIONS", {"added": added, "in_place": in_place})
+        state_rules = {"own": own_states, "official": states_with_next_positions}
+        state_rule = choice(cfg, "MODEL.GROUPPOSE.AUXILIARY_STATES", state_rules)
+        keypoint_scores = {"one": 1.0, "official": KEYPOINT_SCORE}
         options = pose_costs(common.skeleton.sigmas)
         options = {name: options[name] for name in ("keypoint", "oks", "relative_oks")}
         losses = weighted_costs(node.LOSSES, options, "MODEL.GROUPPOSE.LOSSES")
@@ -166,19 +164,13 @@ class GroupPose(PoseEstimator):
                         node.HEADS,
                         node.DROPOUT,
                         layer(),
-                        choice(
-                            cfg, "MODEL.GROUPPOSE.QUERY_POSITIONS", {"added": added, "in_place": in_place}
-                        ),
+                        position_rule,
                     )
                     for _ in range(node.DECODER_LAYERS)
                 ],
                 node.WIDTH,
                 classes.num_classes,
-                choice(
-                    cfg,
-                    "MODEL.GROUPPOSE.AUXILIARY_STATES",
-                    {"own": own_states, "official": states_with_next_positions},
-                ),
+                state_rule,
                 iterative=node.ITERATIVE_REFINEMENT,
             ),
             "denoiser": Denoiser(node.WIDTH, node.DENOISING, node.NOISE) if node.DENOISING else None,
@@ -190,9 +182,7 @@ class GroupPose(PoseEstimator):
                 quality=partial(pose_oks, sigmas=torch.tensor(common.skeleton.sigmas)),
             ),
             "labels": classes.labels,
-            "keypoint_score": choice(
-                cfg, "MODEL.GROUPPOSE.KEYPOINT_SCORE", {"one": 1.0, "official": KEYPOINT_SCORE}
-            ),
+            "keypoint_score": choice(cfg, "MODEL.GROUPPOSE.KEYPOINT_SCORE", keypoint_scores),
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
             "common": common,
         }

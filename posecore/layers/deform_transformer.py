@@ -89,7 +89,7 @@ class PyramidProjection(nn.Module):
         convs += [nn.Conv2d(below[i], width, 3, stride=2, padding=1) for i in range(num_extra)]
         for conv in convs:
             nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            nn.init.constant_(conv.get_parameter("bias"), 0)
         self.levels = nn.ModuleList(nn.Sequential(conv, make_norm("GN", width)) for conv in convs)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:

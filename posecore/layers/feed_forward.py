@@ -27,6 +27,11 @@ class MLP(nn.Module):
             x = F.relu(layer(x))
         return last(x)
 
+    def start_at_zero(self) -> None:
+        """Sets the last layer to zero, so that the result is 0 whatever the input."""
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
+
 
 class FeedForward(nn.Sequential):
     """Two linear layers, applied to every cell or query alone; (..., D) -> (..., D)."""
