@@ -52,15 +52,17 @@ def pyramid_cells(maps: Sequence[Tensor], paddings: Sequence[Tensor]) -> Pyramid
     shapes = [(x.shape[2], x.shape[3]) for x in maps]
     centers, shares = [], []
     for padding, (height, width) in zip(paddings, shapes, strict=True):
-        # The extent of the image in cells, (N, 1, 2), as x and y.
-        extent = torch.stack([(~padding[:, 0]).sum(dim=1), (~padding[:, :, 0]).sum(dim=1)], dim=1)[:, None]
+        # The extent of the image in cells, (N, 1).
+        columns = (~padding[:, 0]).sum(dim=1, keepdim=True)
+        rows = (~padding[:, :, 0]).sum(dim=1, keepdim=True)
         y, x = torch.meshgrid(
             torch.arange(height, device=padding.device),
             torch.arange(width, device=padding.device),
             indexing="ij",
         )
-        centers.append((torch.stack([x, y], dim=-1).flatten(0, 1) + 0.5) / extent)
-        shares.append(extent / extent.new_tensor([width, height]))
+        x, y = (x.flatten() + 0.5) / columns, (y.flatten() + 0.5) / rows
+        centers.append(torch.stack([x, y], dim=-1))
+        shares.append(torch.stack([columns / width, rows / height], dim=-1))
     return PyramidCells(
         values=torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1),
         shapes=shapes,
