@@ -163,6 +163,7 @@ def _add_models(command: argparse.ArgumentParser, persons: list[int]) -> None:
             "fcpose/R_50_1x.yaml",
             "inspose/R_50_36ep.yaml",
             "poet/R_50.yaml",
+            "grouppose/R_50.yaml",
         ],
         metavar="CONFIG",
         help="ours, below configs/ (default: %(default)s)",
