@@ -46,6 +46,7 @@ ALLOWED = {
     "tests/directpose/test_goldens_decode.py": r"(manifest|kpalign)_authors",
     "tests/directpose/test_goldens_head.py": r"(manifest|kpalign)_authors",
     "tests/directpose/test_goldens_losses.py": r"(targets|kpalign)_authors|authors_|\"authors\"",
+    "tests/grouppose/test_goldens_training.py": r"\"labelled\"",
     "tests/helpers/poseur_oracle.py": r"\.centre",
     "tests/posecore/checkpoint/test_backbone_names.py": r"centre",
     "tests/posecore/engine/test_solver.py": r"manifest_authors",
