@@ -151,7 +151,14 @@ def papers_ap(config: str, overrides: list[str]) -> set[str]:
 
 def test_the_readme_quotes_the_papers(root: Path) -> None:
     tables = re.findall(r"^\| file under `configs/(\w+)/` .*\n.*\n((?:\|.*\n)+)", readme(root), re.MULTILINE)
-    assert [method for method, _ in tables] == ["directpose", "fcpose", "inspose", "poet", "grouppose", "poseur"]
+    assert [method for method, _ in tables] == [
+        "directpose",
+        "fcpose",
+        "inspose",
+        "poet",
+        "grouppose",
+        "poseur",
+    ]
     for method, rows in tables:
         for row in rows.splitlines():
             file, _, val, test_dev = (cell.strip() for cell in row.strip("|").split("|"))
