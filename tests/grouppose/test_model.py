@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import model_contract as contract
-from helpers.grouppose_oracle import tiny
+from helpers.grouppose_oracle import build, tiny
 from helpers.image_samples import sample
 from helpers.support import in_processes
 from torch import nn
@@ -225,6 +225,11 @@ def test_a_few_steps_lower_the_losses() -> None:
     left = contract.losses_after(model, [sample(3, 2)], 20, optimizer)
     for name in ("loss_class", "loss_keypoint", "loss_oks", "loss_keypoint_proposals"):
         assert left[name] < 0.9, (name, left)
+
+
+def test_a_swin_has_as_many_parameters_as_the_official_model() -> None:
+    model = build("Swin_T.yaml", "MODEL.GROUPPOSE.CLASSES", "official")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 49_861_430
 
 
 def test_maps_that_the_backbone_does_not_have_name_the_key() -> None:
