@@ -73,7 +73,7 @@ bench: setup
 clean:
 	rm -rf build *.egg-info posecore/_C.* $(STAMPS)/posecore output/demo output/coco_tiny
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find csrc posecore directpose fcpose inspose poet poseur tools tests -name __pycache__ -prune -exec rm -rf {} +
+	find csrc posecore directpose fcpose grouppose inspose poet poseur tools tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV)

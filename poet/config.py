@@ -25,7 +25,7 @@ def add_config(cfg: CfgNode) -> None:
     # COCO's flag from which a keypoint counts as visible: 2 or, to train hidden keypoints too, 1.
     node.MIN_VISIBILITY = 2
     # (cost, weight) pairs whose sum is the loss of a pose (Equation 3). Costs: "offset", "coded_offset",
-    # "keypoint", "center", "center_distance", "visibility", "visibility_distance" and "oks"
+    # "keypoint", "center", "center_distance", "visibility", "visibility_distance", "oks" and "relative_oks"
     # (posecore/modeling/set_prediction/costs.py, poet/costs.py).
     node.LOSSES = [["offset", 4.0], ["visibility", 0.2], ["center", 0.5]]
     # The same for the cost of a match (Equation 1); empty: those of LOSSES.

@@ -4,6 +4,7 @@ import re
 
 from torch import Tensor
 
+from posecore.checkpoint.renaming import rename_tensors
 from posecore.checkpoint.weights import torchvision_name
 
 _RESNET = "backbone.0.body."
@@ -48,12 +49,7 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
             the message shows which.
     """
     begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
-    if missing := [begin for begin in begins if not any(name.startswith(begin) for name in state)]:
-        raise ValueError(f"no official POET checkpoint: no tensor's name begins with {missing[0]!r}")
-    names = {theirs: _name(theirs) for theirs in state}
-    if unknown := [theirs for theirs, ours in names.items() if ours is None]:
-        raise ValueError(f"{len(unknown)} tensors have names that no POET checkpoint has: {unknown[:5]}")
-    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
+    return rename_tensors(state, _name, begins, "POET")
 
 
 def _name(theirs: str) -> str | None:

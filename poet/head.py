@@ -3,34 +3,13 @@
 Letters: L decoder layers, N images, Q queries, D width of the transformer.
 """
 
-from itertools import pairwise
-
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from poet.codec import PoseCodec
+from posecore.layers.feed_forward import MLP
 from posecore.layers.precision import full_precision
 from posecore.modeling.set_prediction.poses import Poses
 from posecore.modeling.set_prediction.predictions import Predictions
-
-
-class MLP(nn.Module):
-    """Linear layers with ReLU between them.
-
-    Args:
-        widths: of the input, of each hidden layer, of the output.
-    """
-
-    def __init__(self, *widths: int) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., first width) -> (..., last width)."""
-        *hidden, last = self.layers
-        for layer in hidden:
-            x = F.relu(layer(x))
-        return last(x)
 
 
 class PoseHead(nn.Module):

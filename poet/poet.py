@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from poet.codec import PoseCodec
@@ -20,18 +19,19 @@ from poet.head import PoseHead
 from poet.official import OFFICIAL_CLASSES, OfficialMatcher
 from poet.transformer import AttentionMaps, Cells, CrossAttention, DecoderLayer, EncoderLayer, Transformer
 from posecore.config.options import choice
+from posecore.layers.padding import cell_padding
 from posecore.layers.position import encode_cells
-from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, PoseEstimator
 from posecore.modeling.losses import reduce_losses
 from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
 from posecore.modeling.set_prediction.costs import weighted_costs
 from posecore.modeling.set_prediction.criterion import SetCriterion
+from posecore.modeling.set_prediction.detections import pose_detections
 from posecore.modeling.set_prediction.matcher import HungarianMatcher
 from posecore.modeling.set_prediction.persons import ONE_CLASS, Labeler, Persons, gather_persons
 from posecore.modeling.set_prediction.poses import Poses
 from posecore.modeling.set_prediction.predictions import Predictions
 from posecore.modeling.set_prediction.queries import LearnedQueries, Queries
-from posecore.structures.boxes import enclosing_boxes
 
 
 @dataclass(frozen=True)
@@ -206,16 +206,12 @@ class POET(PoseEstimator):
         no_person = (classes != predictions.logits.shape[-1] - 2).long()
         poses = predictions.poses[layer]
         keypoint_scores = self.keypoint_scores(poses)
-        results = []
-        for image, (height, width) in enumerate(sizes):
-            points = poses.keypoints[image] * scores.new_tensor([width, height])
-            boxes = Boxes(enclosing_boxes(points))
-            boxes.clip((height, width))
-            keypoints = torch.cat([points, keypoint_scores[image][..., None]], dim=-1)
-            results.append(
-                make_detections((height, width), boxes, scores[image], keypoints, no_person[image])
+        return [
+            pose_detections(
+                size, poses.keypoints[image], keypoint_scores[image], scores[image], no_person[image]
             )
-        return results
+            for image, size in enumerate(sizes)
+        ]
 
 
 def predicted_visibility(poses: Poses) -> Tensor:
@@ -226,14 +222,3 @@ def predicted_visibility(poses: Poses) -> Tensor:
 def constant_one(poses: Poses) -> Tensor:
     """(..., K) ones, as in the official code."""
     return torch.ones_like(poses.visibility)
-
-
-def cell_padding(images: ImageList, size: tuple[int, int]) -> Tensor:
-    """(N, H, W) bool, True where a cell is padding.
-
-    A cell is padding if the pixel at its upper left corner is: that of row i is i * height // H.
-    """
-    padding = images.tensor.new_ones(len(images), 1, *images.tensor.shape[2:])
-    for mask, (height, width) in zip(padding, images.image_sizes, strict=True):
-        mask[:, :height, :width] = 0
-    return F.interpolate(padding, size, mode="nearest")[:, 0].bool()

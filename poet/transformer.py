@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from posecore.layers.feed_forward import FeedForward, Residual
 from posecore.modeling.set_prediction.queries import Queries
 
 
@@ -55,28 +56,6 @@ class TransformerOutput:
     states: Tensor
     memory: Tensor
     attention: AttentionMaps | None
-
-
-class FeedForward(nn.Sequential):
-    """Two linear layers, applied to every cell or query alone; (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, width)
-        )
-
-
-class Residual(nn.Module):
-    """Adds the output of a sublayer to its input, and normalizes the sum (post-norm)."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor, update: Tensor) -> Tensor:
-        """(..., D) input and output of the sublayer -> (..., D)."""
-        return self.norm(x + self.dropout(update))
 
 
 class EncoderLayer(nn.Module):

@@ -1,4 +1,4 @@
-"""The shared core of five direct human-pose estimators on Detectron2.
+"""The shared core of six direct human-pose estimators on Detectron2.
 
 Map, from the ground up; a module imports only what stands on its own line or above::
 

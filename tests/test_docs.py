@@ -52,7 +52,7 @@ GIVEN: dict[tuple[str, int], Callable[[], dict[str, Any]]] = {
 # Files of the repository wherever a page names them, but no rows of configs/paper/tables.yaml; <name> stands
 # for any name.
 FILE = re.compile(
-    r"(?<![\w/.:-])(?!\w+/table-)(?:configs|csrc|directpose|fcpose|inspose|poet|posecore|poseur|requirements|tests|tools)"
+    r"(?<![\w/.:-])(?!\w+/table-)(?:configs|csrc|directpose|fcpose|grouppose|inspose|poet|posecore|poseur|requirements|tests|tools)"
     r"/[\w./*<>-]*[\w/*]"
 )
 KEY = re.compile(r"\b(?:DATALOADER|DATASETS|INPUT|MODEL|SOLVER|TEST)(?:\.[A-Z][A-Z0-9_]*)+\b")
@@ -151,7 +151,14 @@ def papers_ap(config: str, overrides: list[str]) -> set[str]:
 
 def test_the_readme_quotes_the_papers(root: Path) -> None:
     tables = re.findall(r"^\| file under `configs/(\w+)/` .*\n.*\n((?:\|.*\n)+)", readme(root), re.MULTILINE)
-    assert [method for method, _ in tables] == ["directpose", "fcpose", "inspose", "poet", "poseur"]
+    assert [method for method, _ in tables] == [
+        "directpose",
+        "fcpose",
+        "inspose",
+        "poet",
+        "grouppose",
+        "poseur",
+    ]
     for method, rows in tables:
         for row in rows.splitlines():
             file, _, val, test_dev = (cell.strip() for cell in row.strip("|").split("|"))

@@ -10,7 +10,7 @@ import posecore
 
 ROOT = Path(__file__).resolve().parents[1]
 # Known by name, because no method may appear in the core, those of tomorrow included.
-METHODS = ("directpose", "fcpose", "inspose", "poet", "poseur")
+METHODS = ("directpose", "fcpose", "grouppose", "inspose", "poet", "poseur")
 PACKAGES = ("posecore", *METHODS)
 
 

@@ -15,6 +15,7 @@ from torch import nn
 IMAGE_METHODS = {
     "directpose": ("R_50_25ep.yaml", "official/R_50.yaml"),
     "fcpose": ("R_50_1x.yaml", "official/R_50_3x.yaml"),
+    "grouppose": ("R_50.yaml", "official/R_50.yaml"),
     "inspose": ("R_50_36ep.yaml", "official/R_50_3x.yaml"),
     "poet": ("R_50.yaml", "official/R_50.yaml"),
 }
@@ -30,6 +31,8 @@ JOINED_BATCHES = [
     ("directpose", (), [1, 0, 0, 0]),
     ("fcpose", ("MODEL.FCPOSE.AUXILIARY", True, "MODEL.FCPOSE.MAX_POSITIVES", 1000), [2, 1, 3, 2]),
     ("fcpose", ("MODEL.FCPOSE.AUXILIARY", True, "MODEL.FCPOSE.MAX_POSITIVES", 1000), [0, 0, 1, 2]),
+    ("grouppose", (), [2, 1, 3, 2]),
+    ("grouppose", (), [0, 0, 1, 2]),
     ("inspose", (), [2, 1, 3, 2]),
     ("inspose", ("MODEL.INSPOSE.BOXES", True), [0, 0, 1, 2]),
     ("inspose", ("MODEL.META_ARCHITECTURE", "InsPoseOfficial"), [0, 0, 1, 2]),
@@ -52,6 +55,13 @@ WRONG_CHOICES = {
         "MODEL.FCPOSE.HEATMAP_LOSS": "focal",
         "MODEL.FCPOSE.OFFSET_LOSS": "l1",
         "MODEL.FCPOSE.KEYPOINT_SCORE": "sigmoid",
+    },
+    "grouppose": {
+        "MODEL.GROUPPOSE.CLASSES": "coco",
+        "MODEL.GROUPPOSE.QUERY_POSITIONS": "learned",
+        "MODEL.GROUPPOSE.AUXILIARY_STATES": "none",
+        "MODEL.GROUPPOSE.CLASS_LOSS": "softmax",
+        "MODEL.GROUPPOSE.KEYPOINT_SCORE": "visibility",
     },
     "poet": {
         "MODEL.POET.CLASSES": "coco",

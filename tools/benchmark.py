@@ -38,6 +38,7 @@ IMAGE_METHODS = (
     "fcpose/R_50_1x.yaml",
     "inspose/R_50_36ep.yaml",
     "poet/R_50.yaml",
+    "grouppose/R_50.yaml",
 )
 METHODS = (*IMAGE_METHODS, "poseur/R_50_256x192.yaml")
 

@@ -126,6 +126,11 @@ def _add_model(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.HEAD_CONV = False
     # "BN" (trained), "FrozenBN" or "SyncBN" for the backbone's BatchNorms.
     cfg.MODEL.TIMM.NORM = "BN"
+    # Norm of each map that the backbone returns: "LN" (of Swins, whose maps have none) or "" for none.
+    cfg.MODEL.TIMM.OUT_NORM = ""
+    # Stochastic depth: the probability that the last block's residuals are left out in training, for models
+    # that have it; 0 for timm's own.
+    cfg.MODEL.TIMM.DROP_PATH = 0.0
 
     # HRFormer, for MODEL.BACKBONE.NAME "build_hrformer_backbone".
     cfg.MODEL.HRFORMER = CfgNode()

@@ -81,37 +81,52 @@ class DeformAttention(nn.Module, ABC):
         offsets.copy_(direction[:, None, None, None] * distance[:, None])
 
     def forward(
-        self, query: Tensor, references: Tensor, memory: Tensor, shapes: Sequence[tuple[int, int]]
+        self,
+        query: Tensor,
+        references: Tensor,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding: Tensor | None = None,
     ) -> Tensor:
         """Attends to the memory.
 
         Args:
             query: (N, Q, E), its positional encoding added.
-            references: (N, Q, n, 2) points (x, y), from 0 to 1 across the image, the same for all levels;
-                they may lie outside.
+            references: points (x, y), from 0 to 1 across the maps; they may lie outside. (N, Q, n, 2) the
+                same for all levels, or (N, Q, L, n, 2) for each level.
             memory: (N, R, E) the levels one after another, each row by row.
             shapes: L pairs (height, width) of the levels.
+            padding: (N, R) bool, True where a cell is padding, whose values are then 0; None for no padding.
 
         Returns:
             (N, Q, E), projected; without dropout and residual.
+
+        Raises:
+            ValueError: this form of attention cannot leave out padding, and some is given.
         """
         offsets = full_precision(self.sampling_offsets(query))
         offsets = offsets.unflatten(-1, (self.heads, self.levels, self.references, self.points, 2))
         # Offsets are in cells of their level. new_tensor would wait for a GPU and fix exported sizes.
         sides = [offsets.new_full((), side) for height, width in shapes for side in (width, height)]
         cells = torch.stack(sides).view(self.levels, 1, 1, 2)
-        around = full_precision(references)[:, :, None, None, :, None]  # (N, Q, 1, 1, n, 1, 2)
+        per_level = references if references.dim() == 5 else references[:, :, None]
+        around = full_precision(per_level)[:, :, None, :, :, None]  # (N, Q, 1, L or 1, n, 1, 2)
         locations = (around + offsets / cells).flatten(4, 5)  # (N, Q, H, L, n * P, 2)
 
         weights = (
             full_precision(self.attention_weights(query)).unflatten(-1, (self.heads, -1)).softmax(dim=-1)
         )
         weights = weights.unflatten(-1, (self.levels, -1))  # (N, Q, H, L, n * P)
-        return self.output_proj(self.attend(memory, shapes, locations, weights))
+        return self.output_proj(self.attend(memory, shapes, locations, weights, padding))
 
     @abstractmethod
     def attend(
-        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+        self,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        locations: Tensor,
+        weights: Tensor,
+        padding: Tensor | None,
     ) -> Tensor:
         """Reads the memory (N, R, E) and projects the values of each head: (N, Q, E), heads joined."""
 
@@ -120,13 +135,21 @@ class MSDeformAttention(DeformAttention):
     """Multi-scale deformable attention (Deformable DETR, Section 4.1).
 
     The whole memory is projected before it is read, so the cost grows with the maps, and points outside the
-    maps read zeros without the bias of the projection.
+    maps, and cells of padding, read zeros without the bias of the projection.
     """
 
     def attend(
-        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+        self,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        locations: Tensor,
+        weights: Tensor,
+        padding: Tensor | None,
     ) -> Tensor:
-        value = self.value_proj(memory).unflatten(-1, (self.heads, -1))  # (N, R, H, E / H)
+        value = self.value_proj(memory)
+        if padding is not None:
+            value = value.masked_fill(padding[..., None], 0)
+        value = value.unflatten(-1, (self.heads, -1))  # (N, R, H, E / H)
         return ms_deform_attn(value, shapes, locations, weights).flatten(2)
 
 
@@ -139,8 +162,18 @@ class EMSDeformAttention(DeformAttention):
     """
 
     def attend(
-        self, memory: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+        self,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        locations: Tensor,
+        weights: Tensor,
+        padding: Tensor | None,
     ) -> Tensor:
+        if padding is not None:
+            raise ValueError(
+                "EMSDeformAttention adds the bias of its values to what it reads, so it cannot leave out "
+                "padding: use MSDeformAttention"
+            )
         read = ms_deform_attn(memory.unsqueeze(2), shapes, locations, weights)  # (N, Q, H, E)
         weight = self.value_proj.weight.unflatten(0, (self.heads, -1))  # (H, E / H, E)
         return torch.einsum("nqhe,hde->nqhd", read, weight).flatten(2) + self.value_proj.bias

@@ -1,7 +1,6 @@
 """Stored numbers of the official code, and our model with the weights for which they were computed."""
 
 import json
-import re
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from helpers import configs
 from helpers.configs import SMALL_RESNET, override_list
-from helpers.oracles import arrays, load_fill
+from helpers.oracles import arrays, check, fill_parameters, load_fill
 from poet import POET
 from poet.codec import PoseCodec
 from poet.convert_weights import convert
@@ -43,14 +42,8 @@ def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
 
 def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json") -> dict[str, Tensor]:
     """An official state dict with the values of a case."""
-    fill = load_fill(shared)
-    gains = [(re.compile(rule["pattern"]), rule["gain"]) for rule in case["parameters"]["gains"]]
-    state = {}
-    for entry in json.loads((shared / "oracles/poet" / manifest).read_text())["entries"]:
-        values = torch.from_numpy(fill.parameter(entry["name"], entry["shape"], entry["dtype"]))
-        gain = next((gain for pattern, gain in gains if pattern.fullmatch(entry["name"])), 1.0)
-        state[entry["name"]] = values * gain
-    return state
+    entries = json.loads((shared / "oracles/poet" / manifest).read_text())["entries"]
+    return fill_parameters(load_fill(shared), entries, case["parameters"]["gains"])
 
 
 class Case:
@@ -92,18 +85,7 @@ class Case:
 
     def check(self, name: str, actual: Tensor) -> None:
         """Compares with a stored array at its tolerance."""
-        expected, about = self.golden[name], self.facts["arrays"][name]
-        assert actual.shape == expected.shape, name
-        if about.get("exact"):
-            assert torch.equal(actual, expected), name
-        else:
-            torch.testing.assert_close(
-                actual.detach(),
-                expected,
-                atol=about["atol"],
-                rtol=about["rtol"],
-                msg=lambda m: f"{name}: {m}",
-            )
+        check(self.facts, self.golden, name, actual)
 
 
 def predictions_of(logits: Tensor, vectors: Tensor) -> Predictions[Poses]:

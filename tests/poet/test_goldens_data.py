@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from poet.official import official_classes
-from poet.poet import cell_padding
 from posecore.data.augment import ResizeRoundingDown
 from posecore.data.mapper import PoseMapper, annotated_boxes
+from posecore.layers.padding import cell_padding
 from posecore.modeling.set_prediction.persons import Persons, gather_persons
 from posecore.structures.skeleton import load_skeleton
 

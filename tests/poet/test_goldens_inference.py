@@ -8,8 +8,8 @@ import pytest
 import torch
 from helpers.poet_oracle import Case
 
-from poet.poet import cell_padding
 from poet.transformer import Cells
+from posecore.layers.padding import cell_padding
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,17 @@
 """timm models with feature maps as Detectron2 backbones: :class:`TimmBackbone`."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import timm
 import torch
+import torch.nn.functional as F
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
+from timm.layers import Format, LayerNorm2d
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
@@ -19,6 +22,15 @@ from posecore.modeling.backbones.pyramid import build_pyramid
 
 # The layers of MobileNets and EfficientNets that timm treats as part of the classifier.
 HEAD_CONV = ("conv_head", "bn2")
+# Side of the patches that a Swin divides images into, pixels; images are padded with zeros to whole patches.
+SWIN_PATCH = 4
+
+# The norm of the maps that a backbone returns.
+OutNorm = Literal["", "LN"]
+OUT_NORMS: dict[OutNorm, Callable[[int], nn.Module]] = {
+    "": lambda channels: nn.Identity(),
+    "LN": partial(LayerNorm2d, eps=1e-5),
+}
 
 
 class TimmBackbone(Backbone):
@@ -32,6 +44,8 @@ class TimmBackbone(Backbone):
         feature_location: for HRNets, "incre" (widened maps) or "" (the maps themselves).
         head_conv: whether the last map goes through the 1x1 convolution before the classifier (MobileNets
             and EfficientNets, 320 -> 1280 channels).
+        out_norm: norm of each map: "LN" (over the channels, as detectors have it on Swin) or "" for none.
+        drop_path: probability that the last block's residuals are left out; 0 for timm's own.
 
     Maps are named ``stride8``, ``stride16``, ...
 
@@ -50,6 +64,8 @@ class TimmBackbone(Backbone):
         in_channels: int = 3,
         feature_location: str = "",
         head_conv: bool = False,
+        out_norm: OutNorm = "",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         if not timm.is_model(name):
@@ -57,6 +73,10 @@ class TimmBackbone(Backbone):
             raise ValueError(f"MODEL.TIMM.NAME must be a timm model, not {name!r}; near it: {near}")
         self.name = name
         options: dict[str, Any] = {"feature_location": feature_location} if name.startswith("hrnet") else {}
+        if name.startswith("swin_"):  # images of any size, windows that are shifted on the smallest map too
+            options |= {"strict_img_size": False, "always_partition": True}
+        if drop_path:
+            options["drop_path_rate"] = drop_path
         with torch.device("meta"):
             every: Any = timm.create_model(name, features_only=True, **options).feature_info
         reductions = every.reduction()
@@ -80,6 +100,9 @@ class TimmBackbone(Backbone):
         if head_conv:
             channels[-1] = _add_head_conv(body, name)
         self.body = convert_batch_norms(body, norm)
+        self._channels_last = getattr(body, "output_fmt", None) == Format.NHWC
+        self._patch = SWIN_PATCH if name.startswith("swin_") else 1
+        self.out_norms = nn.ModuleList(OUT_NORMS[out_norm](width) for width in channels)
         self._shapes = {
             f"stride{stride}": ShapeSpec(channels=width, stride=stride)
             for width, stride in zip(channels, strides, strict=True)
@@ -87,9 +110,13 @@ class TimmBackbone(Backbone):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) -> {name: (N, C_s, H / s, W / s)}."""
-        maps = self.body(image)
+        height, width = image.shape[2:]
+        maps = self.body(F.pad(image, (0, -width % self._patch, 0, -height % self._patch)))
+        if self._channels_last:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
         for layer in self._behind:
             maps[-1] = self.body.get_submodule(layer)(maps[-1])
+        maps = [norm(x) for norm, x in zip(self.out_norms, maps, strict=True)]
         return dict(zip(self._shapes, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -139,6 +166,8 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         in_channels=input_shape.channels,
         feature_location=cfg.MODEL.TIMM.FEATURE_LOCATION,
         head_conv=cfg.MODEL.TIMM.HEAD_CONV,
+        out_norm=choice(cfg, "MODEL.TIMM.OUT_NORM", {"": "", "LN": "LN"}),
+        drop_path=cfg.MODEL.TIMM.DROP_PATH,
     )
 
 

@@ -1,8 +1,8 @@
 """Class costs for the matching and class losses: softmax with "no object" as in DETR, and sigmoid focal.
 
 A class cost takes logits and the labels of persons and gives a number for each pair. A class loss takes the
-logits of one decoder layer and the class that each query is to predict, and gives a :class:`LossTerm`. A
-method uses a cost and a loss of the same kind.
+logits of one decoder layer and what each query is to predict (:class:`ClassTargets`), and gives a
+:class:`LossTerm`. A method uses a cost and a loss of the same kind.
 
 Letters: N images, Q queries, P persons, C logits of a query: with softmax one for each class and the last one
 for "no object", with sigmoid one for each class.
@@ -23,8 +23,29 @@ NO_OBJECT = -1
 # (..., P, Q, C) logits and (P,) labels -> (..., P, Q), what it costs to give a person a query.
 ClassCost = Callable[[Tensor, Tensor], Tensor]
 
-# (N, Q, C) logits and (N, Q) int64 targets, a class or NO_OBJECT -> the loss of one decoder layer.
-ClassLoss = Callable[[Tensor, Tensor], LossTerm]
+
+@dataclass(frozen=True)
+class ClassTargets:
+    """What the queries of one decoder layer are to predict.
+
+    Attributes:
+        classes: (N, Q) int64, a class or :data:`NO_OBJECT`.
+        quality: (N, Q) in [0, 1], how good the poses of matched queries are, without a gradient; 0 elsewhere.
+        num_persons: number of persons, matched or not, times the number of groups of queries.
+    """
+
+    classes: Tensor
+    quality: Tensor
+    num_persons: float
+
+    def one_hot(self, num_classes: int) -> Tensor:
+        """(N, Q, C) int64, 1 at the class of a query; all 0 where there is no object."""
+        # NO_OBJECT becomes column 0, which is cut off.
+        return F.one_hot(self.classes - NO_OBJECT, num_classes + 1)[..., 1:]
+
+
+# (N, Q, C) logits and their targets -> the loss of one decoder layer.
+ClassLoss = Callable[[Tensor, ClassTargets], LossTerm]
 
 
 def softmax_cost(logits: Tensor, labels: Tensor) -> Tensor:
@@ -65,10 +86,10 @@ class SoftmaxLoss:
 
     no_object_weight: float = 0.1
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> LossTerm:
+    def __call__(self, logits: Tensor, targets: ClassTargets) -> LossTerm:
         weights = logits.new_ones(logits.shape[-1])
         weights[-1] = self.no_object_weight
-        classes = targets.where(targets != NO_OBJECT, logits.shape[-1] - 1)
+        classes = targets.classes.where(targets.classes != NO_OBJECT, logits.shape[-1] - 1)
         total = F.cross_entropy(logits.flatten(0, -2), classes.flatten(), weights, reduction="sum")
         # The weights of a few queries without persons sum to less than one.
         return LossTerm(total, weights[classes].sum(), min_count=1e-6)
@@ -76,7 +97,7 @@ class SoftmaxLoss:
 
 @dataclass(frozen=True)
 class FocalLoss:
-    """Sigmoid focal loss of all queries, per matched person (Deformable DETR, RetinaNet Equation 5).
+    """Sigmoid focal loss of all queries, per person (Deformable DETR, RetinaNet Equation 5).
 
     Attributes:
         alpha: weight of queries with a person, in [0, 1].
@@ -86,11 +107,32 @@ class FocalLoss:
     alpha: float = 0.25
     gamma: float = 2.0
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> LossTerm:
-        # NO_OBJECT becomes column 0, which is cut off.
-        one_hot = F.one_hot(targets - NO_OBJECT, logits.shape[-1] + 1)[..., 1:].to(logits.dtype)
+    def __call__(self, logits: Tensor, targets: ClassTargets) -> LossTerm:
+        one_hot = targets.one_hot(logits.shape[-1]).to(logits.dtype)
         total = sigmoid_focal_loss(logits, one_hot, self.alpha, self.gamma, reduction="sum")
-        return LossTerm(total, (targets != NO_OBJECT).sum())
+        return LossTerm(total, targets.num_persons)
+
+
+@dataclass(frozen=True)
+class VarifocalLoss:
+    """Trains the scores of matched queries to be the quality of their poses (VarifocalNet, Equation 2).
+
+    With a predicted probability p and a quality q the loss is the cross-entropy of p and q, weighted by q
+    where q is above 0, and by alpha p^gamma elsewhere.
+
+    Attributes:
+        alpha: weight of classes that a query is not to predict.
+        gamma: exponent that weakens those that are predicted well.
+    """
+
+    alpha: float = 0.75
+    gamma: float = 2.0
+
+    def __call__(self, logits: Tensor, targets: ClassTargets) -> LossTerm:
+        quality = targets.one_hot(logits.shape[-1]) * targets.quality[..., None]
+        weights = quality.where(quality > 0, self.alpha * logits.sigmoid() ** self.gamma)
+        entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+        return LossTerm((weights * entropy).sum(), targets.num_persons)
 
 
 def _of_labels(values: Tensor, labels: Tensor) -> Tensor:

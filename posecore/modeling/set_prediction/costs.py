@@ -20,6 +20,9 @@ from posecore.modeling.set_prediction.persons import Persons
 from posecore.modeling.set_prediction.poses import Poses, PredictedPoses
 from posecore.structures.oks import paired_oks
 
+# Least OKS of relative_oks_cost.
+LEAST_OKS = 1e-6
+
 # Poses of the method's type and persons, of broadcasting dimensions -> a number for each pair.
 PoseCost = Callable[[Any, Persons], Tensor]
 
@@ -66,8 +69,8 @@ def visibility_distance_cost(poses: Poses, persons: Persons) -> Tensor:
     return torch.linalg.vector_norm(difference, dim=-1) * persons.any_visible
 
 
-def oks_cost(poses: PredictedPoses, persons: Persons, sigmas: Tensor) -> Tensor:
-    """1 - OKS over the visible keypoints; a person's area is that of its box.
+def pose_oks(poses: PredictedPoses, persons: Persons, sigmas: Tensor) -> Tensor:
+    """OKS over the visible keypoints, in pixels of the image; 0 for persons without any.
 
     Args:
         poses: predicted poses.
@@ -75,14 +78,34 @@ def oks_cost(poses: PredictedPoses, persons: Persons, sigmas: Tensor) -> Tensor:
         sigmas: (K,), the constants of the skeleton.
     """
     sizes = persons.sizes[..., None, :]
-    similarity = paired_oks(
+    return paired_oks(
         poses.keypoints * sizes,
         persons.poses.keypoints * sizes,
         persons.areas,
         sigmas.to(persons.areas.device),
         persons.poses.visibility,
     )
-    return (1 - similarity) * persons.any_visible
+
+
+def oks_cost(poses: PredictedPoses, persons: Persons, sigmas: Tensor) -> Tensor:
+    """1 - OKS (:func:`pose_oks`)."""
+    return (1 - pose_oks(poses, persons, sigmas)) * persons.any_visible
+
+
+def relative_oks_cost(poses: PredictedPoses, persons: Persons, sigmas: Tensor) -> Tensor:
+    """1 - OKS in widths and heights of the image, as in GroupPose's official code.
+
+    In images that are not square, distances to the side and up or down count differently. Below an OKS of
+    1e-6 there is no gradient.
+    """
+    similarity = paired_oks(
+        poses.keypoints,
+        persons.poses.keypoints,
+        persons.areas / persons.sizes.prod(dim=-1),
+        sigmas.to(persons.areas.device),
+        persons.poses.visibility,
+    )
+    return (1 - similarity.clamp(min=LEAST_OKS)) * persons.any_visible
 
 
 def pose_costs(sigmas: Sequence[float]) -> dict[str, PoseCost]:
@@ -99,6 +122,7 @@ def pose_costs(sigmas: Sequence[float]) -> dict[str, PoseCost]:
         "visibility": visibility_cost,
         "visibility_distance": visibility_distance_cost,
         "oks": partial(oks_cost, sigmas=torch.tensor(sigmas)),
+        "relative_oks": partial(relative_oks_cost, sigmas=torch.tensor(sigmas)),
     }
 
 

@@ -3,18 +3,22 @@
 Letters: L decoder layers, N images, Q queries, C logits of a query, P persons, M matched pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from posecore.modeling.losses import LossTerm
-from posecore.modeling.set_prediction.classification import NO_OBJECT, ClassLoss
+from posecore.modeling.set_prediction.classification import NO_OBJECT, ClassLoss, ClassTargets
 from posecore.modeling.set_prediction.costs import WeightedCost
 from posecore.modeling.set_prediction.matcher import Matches
 from posecore.modeling.set_prediction.persons import Persons
 from posecore.modeling.set_prediction.predictions import Predictions
+
+# Poses of the method's type and as many persons -> (M,) in [0, 1], how good each pose is.
+Quality = Callable[[Any, Persons], Tensor]
 
 
 class SetCriterion:
@@ -24,16 +28,29 @@ class SetCriterion:
         class_loss: loss of the classes.
         pose_losses: name -> pose cost, which is the loss of a matched pair.
         class_weight: weight of the class loss.
+        quality: rates matched poses for class losses that train scores by it; None rates them all with 1.
     """
 
     def __init__(
-        self, class_loss: ClassLoss, pose_losses: Mapping[str, WeightedCost], *, class_weight: float = 1.0
+        self,
+        class_loss: ClassLoss,
+        pose_losses: Mapping[str, WeightedCost],
+        *,
+        class_weight: float = 1.0,
+        quality: Quality | None = None,
     ) -> None:
         self.class_loss = class_loss
         self.pose_losses = pose_losses
         self.class_weight = class_weight
+        self.quality = quality
 
-    def __call__(self, predictions: Predictions, persons: Persons, matches: Matches) -> dict[str, LossTerm]:
+    def __call__(
+        self,
+        predictions: Predictions,
+        persons: Persons,
+        matches: Matches,
+        suffixes: Sequence[str] | None = None,
+    ) -> dict[str, LossTerm]:
         """The losses of a batch before they are normalized.
 
         Pose losses are divided by the number of persons, matched or not, times the number of groups of
@@ -43,29 +60,50 @@ class SetCriterion:
             predictions: (L, N, Q) predictions.
             persons: P persons.
             matches: which query predicts which person.
+            suffixes: what is added to the names of the losses of each of the L layers; by default "_0" and so
+                on, and nothing for the last layer.
 
         Returns:
-            ``loss_class`` and ``loss_<name>`` of the last layer, ``loss_class_0``, ``loss_<name>_0`` and so
-            on of the earlier ones.
+            ``loss_class`` and ``loss_<name>``, each with the suffix of the layer, for every layer.
         """
-        num_layers = len(predictions.logits)
-        targets = class_targets(predictions.logits, persons, matches)
-        layers = zip(predictions.logits, targets, strict=True)
-        terms = {"class": [replace(self.class_loss(*layer), weight=self.class_weight) for layer in layers]}
+        if suffixes is None:
+            suffixes = [f"_{layer}" for layer in range(len(predictions.logits) - 1)] + [""]
         count = float(len(persons) * matches.num_groups)
+        poses, matched = predictions.poses[matches.index], persons[matches.persons]
+        targets = self.class_targets(predictions.logits, poses, matched, matches, count)
+        terms = {
+            "class": [
+                replace(self.class_loss(logits, of_layer), weight=self.class_weight)
+                for logits, of_layer in zip(predictions.logits, targets, strict=True)
+            ]
+        }
         for name, loss in self.pose_losses.items():
-            errors = loss.cost(predictions.poses[matches.index], persons[matches.persons])
-            totals = errors.new_zeros(num_layers).index_add(0, matches.layers, errors)
+            errors = loss.cost(poses, matched)
+            totals = errors.new_zeros(len(predictions.logits)).index_add(0, matches.layers, errors)
             terms[name] = [LossTerm(total, count, loss.weight) for total in totals]
         return {
-            f"loss_{name}" if layer == num_layers - 1 else f"loss_{name}_{layer}": of_layers[layer]
-            for layer in range(num_layers)
+            f"loss_{name}{suffix}": of_layers[layer]
+            for layer, suffix in enumerate(suffixes)
             for name, of_layers in terms.items()
         }
 
+    def class_targets(
+        self, logits: Tensor, poses: Any, matched: Persons, matches: Matches, count: float
+    ) -> list[ClassTargets]:
+        """The class targets of each of the L layers.
 
-def class_targets(logits: Tensor, persons: Persons, matches: Matches) -> Tensor:
-    """(L, N, Q) int64: the class of the matched person, :data:`NO_OBJECT` where there is none."""
-    targets = torch.full_like(logits[..., 0], NO_OBJECT, dtype=torch.int64)
-    targets[matches.index] = persons.labels[matches.persons]
-    return targets
+        Args:
+            logits: (L, N, Q, C).
+            poses: (M,) poses of the matched queries.
+            matched: their M persons.
+            matches: which they are.
+            count: number of persons, times the number of groups.
+        """
+        classes = torch.full_like(logits[..., 0], NO_OBJECT, dtype=torch.int64)
+        classes[matches.index] = matched.labels
+        quality = torch.zeros_like(logits[..., 0])
+        with torch.no_grad():
+            quality[matches.index] = (
+                quality.new_ones(()) if self.quality is None else self.quality(poses, matched)
+            )
+        return [ClassTargets(*of_layer, count) for of_layer in zip(classes, quality, strict=True)]

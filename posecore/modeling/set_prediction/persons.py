@@ -13,6 +13,9 @@ from torch import Tensor
 from posecore.modeling.set_prediction.poses import Poses, TensorFields, poses_from_keypoints
 from posecore.structures.instances import keypoint_tensors
 
+# The persons of an image -> (G,) their areas, square pixels.
+AreaRule = Callable[[Instances], Tensor]
+
 # (P, K, 3) keypoints in pixels and (P, K) which of them are visible -> (P,) int64 classes.
 Labeler = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,7 +30,7 @@ class Persons(TensorFields):
         labels: (P,) int64 class.
         images: (P,) int64 index of the image.
         sizes: (P, 2), width and height of the image, pixels.
-        areas: (P,), areas of the persons' boxes, square pixels.
+        areas: (P,), areas of the persons, square pixels.
     """
 
     poses: Poses
@@ -54,8 +57,23 @@ class PersonClasses:
     labels: Labeler
 
 
+def box_areas(target: Instances) -> Tensor:
+    """The areas of the persons' boxes."""
+    return target.gt_boxes.area()
+
+
+def annotated_areas(target: Instances) -> Tensor:
+    """The annotated areas, by which COCO evaluates; those of the boxes where there are no others."""
+    return target.gt_areas if target.has("gt_areas") else box_areas(target)
+
+
 def gather_persons(
-    targets: Sequence[Instances], num_keypoints: int, *, min_visibility: int, labels: Labeler
+    targets: Sequence[Instances],
+    num_keypoints: int,
+    *,
+    min_visibility: int,
+    labels: Labeler,
+    areas: AreaRule = box_areas,
 ) -> Persons:
     """The persons of N images.
 
@@ -64,6 +82,7 @@ def gather_persons(
         num_keypoints: K.
         min_visibility: COCO's flag from which a keypoint counts as visible, 1 or 2.
         labels: gives each person its class.
+        areas: gives each person its area.
     """
     device = targets[0].gt_boxes.device
     indices = [image for image, target in enumerate(targets) for _ in range(len(target))]
@@ -77,7 +96,7 @@ def gather_persons(
         labels=labels(keypoints, visible),
         images=images,
         sizes=sizes,
-        areas=torch.cat([target.gt_boxes.area() for target in targets]),
+        areas=torch.cat([areas(target) for target in targets]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Poses in units of their image: the dataclass ``Poses``, and what costs expect of other codes of a pose.
+"""Poses in units of their image: ``Poses`` and ``KeypointPoses``, and what costs expect of other codes.
 
 Letters: P persons, K keypoints; any dimensions may come first, written as "...".
 """
@@ -33,6 +33,17 @@ class PredictedPoses(Protocol):
 
     def __getitem__(self, index: Any) -> "PredictedPoses":
         """Indexes the first dimensions."""
+
+
+@dataclass(frozen=True)
+class KeypointPoses(TensorFields):
+    """Poses as their keypoints alone.
+
+    Attributes:
+        keypoints: (..., K, 2) positions, x in widths and y in heights of the image.
+    """
+
+    keypoints: Tensor
 
 
 @dataclass(frozen=True)

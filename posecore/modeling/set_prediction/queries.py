@@ -1,6 +1,6 @@
-"""What a decoder starts from: the dataclass ``Queries``, and ``LearnedQueries``, DETR's object queries.
+"""What a decoder starts from: ``Queries``, DETR's ``LearnedQueries``, and the ``GroupTokens`` of GroupPose.
 
-Letters: N images, Q queries, D width of the network.
+Letters: N images, Q queries, K keypoints, D width of the network.
 """
 
 from dataclasses import dataclass
@@ -41,3 +41,27 @@ class LearnedQueries(nn.Module):
         """The same Q queries for each of N images."""
         positions = self.positions.weight.expand(num_images, -1, -1)
         return Queries(torch.zeros_like(positions), positions)
+
+
+class GroupTokens(nn.Module):
+    """Queries that are groups of tokens, one for the person and one for each keypoint, as in GroupPose.
+
+    A keypoint's token is the feature of the query's cell and a learned vector of the keypoint; the person's
+    token is a learned vector.
+
+    Args:
+        num_keypoints: K.
+        width: D.
+    """
+
+    def __init__(self, num_keypoints: int, width: int) -> None:
+        super().__init__()
+        self.keypoints = nn.Embedding(num_keypoints, width)
+        self.person = nn.Embedding(1, width)
+        nn.init.xavier_uniform_(self.keypoints.weight)
+        nn.init.xavier_uniform_(self.person.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, Q, D) features of the queries -> (N, Q, K + 1, D), the person's token first."""
+        keypoints = features[:, :, None] + self.keypoints.weight
+        return torch.cat([self.person.weight.expand(*features.shape[:2], 1, -1), keypoints], dim=2)

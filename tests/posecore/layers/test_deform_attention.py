@@ -129,6 +129,44 @@ def test_a_query_may_have_several_reference_points(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_reference_points_may_differ_from_level_to_level(form):
+    layer = randomized(form(8, heads=2, levels=2, points=2, references=3))
+    query, points, memory, shapes = small_case(references=3)
+    per_level = points[:, :, None].repeat(1, 1, 2, 1, 1)
+    result = layer(query, points, memory, shapes)
+    torch.testing.assert_close(layer(query, per_level, memory, shapes), result)
+    # The second level is read elsewhere; what the first one gives stays.
+    with torch.no_grad():
+        layer.attention_weights.bias.view(2, 2, 3, 2)[:, 1] = -1e4
+    result = layer(query, points, memory, shapes)
+    per_level[:, :, 1] += 0.1
+    torch.testing.assert_close(layer(query, per_level, memory, shapes), result)
+    per_level[:, :, 0] += 0.1
+    assert (layer(query, per_level, memory, shapes) != result).any(dim=-1).all()
+
+
+def test_padding_reads_zeros_without_the_bias():
+    layer = randomized(MSDeformAttention(8, heads=2, levels=2, points=2))
+    query, points, memory, shapes = small_case()
+    padding = torch.rand(memory.shape[:2]) < 0.4
+    result = layer(query, points, memory, shapes, padding)
+    spoiled = memory.masked_fill(padding[..., None], 1e3)
+    torch.testing.assert_close(layer(query, points, spoiled, shapes, padding), result)
+    nothing = layer(query, points, memory, shapes, torch.ones_like(padding))
+    torch.testing.assert_close(nothing, layer.output_proj.bias.expand_as(nothing))
+    assert torch.equal(
+        layer(query, points, memory, shapes, torch.zeros_like(padding)), layer(query, points, memory, shapes)
+    )
+
+
+def test_the_efficient_form_refuses_padding():
+    layer = EMSDeformAttention(8, heads=2, levels=2, points=2)
+    query, points, memory, shapes = small_case()
+    with pytest.raises(ValueError, match="cannot leave out padding: use MSDeformAttention"):
+        layer(query, points, memory, shapes, torch.zeros(memory.shape[:2], dtype=torch.bool))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_offsets_count_cells_of_each_level(form):
     # The reference point is the center of the first cell of each level; one cell further right and down.
     layer = form(8, heads=1, levels=2, points=1)

@@ -8,7 +8,14 @@ import torch
 from helpers.oracles import arrays
 from torch.testing import assert_close
 
-from posecore.layers.position import encode_cells, encode_points, sine_encoding
+from posecore.layers.position import (
+    added,
+    encode_cells,
+    encode_points,
+    in_place,
+    inverse_sigmoid,
+    sine_encoding,
+)
 
 
 def test_published_numbers(shared: Path) -> None:
@@ -61,3 +68,36 @@ def test_half_precision_changes_nothing() -> None:
 def test_an_odd_number_of_channels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the channels of an axis must be even, .*not 3"):
         encode_points(torch.rand(2, 2), 6)
+
+
+def test_another_temperature_turns_at_another_pace() -> None:
+    angle = torch.tensor([1.0])
+    expected = torch.stack(
+        [angle.sin(), angle.cos(), (angle / 20**0.5).sin(), (angle / 20**0.5).cos()], dim=1
+    )
+    assert_close(sine_encoding(angle, 4, temperature=20.0), expected)
+    padding = torch.zeros(1, 2, 3, dtype=torch.bool)
+    assert not torch.equal(encode_cells(padding, 16), encode_cells(padding, 16, temperature=20.0))
+
+
+def test_inverse_sigmoid_ends_near_the_borders() -> None:
+    values = torch.tensor([0.0, 5e-4, 1e-3, 0.25, 0.999, 1.0], requires_grad=True)
+    logits = inverse_sigmoid(values)
+    nearest = math.log(1e-3 / (1 - 1e-3))
+    assert_close(logits[2:5], torch.tensor([nearest, math.log(1 / 3), -nearest]), atol=1e-4, rtol=1e-4)
+    assert_close(logits[[0, 5]], torch.tensor([math.log(1e-3), -math.log(1e-3)]))
+    logits.sum().backward()
+    # Beyond the limit one half of the gradient remains.
+    assert values.grad[1].item() == pytest.approx(1 / (1 - 5e-4))
+    assert values.grad[3].item() == pytest.approx(4 + 4 / 3)
+    assert inverse_sigmoid(torch.rand(3, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_where_positions_are_added() -> None:
+    tokens, positions = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    query, values = added(tokens, positions)
+    assert torch.equal(query, tokens + positions)
+    assert torch.equal(values, tokens)
+    query, values = in_place(tokens, positions)
+    assert torch.equal(query, values)
+    assert torch.equal(values, tokens + positions)

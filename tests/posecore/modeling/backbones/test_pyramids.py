@@ -133,3 +133,22 @@ def test_an_unknown_norm_names_the_key() -> None:
     settings = ("MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.NORM", "GN")
     with pytest.raises(ValueError, match=r"MODEL.TIMM.NORM must be one of 'BN', .*not 'GN'"):
         pyramid(*settings, "MODEL.BACKBONE.NAME", "build_timm_backbone")
+
+
+@pytest.mark.parametrize("size", [(32, 64), (101, 75)])
+def test_a_swin_takes_images_of_any_size(size: tuple[int, int]) -> None:
+    """Its maps have their channels last in timm; they are normalized where this is asked for."""
+    backbone = TimmBackbone("swin_tiny_patch4_window7_224", strides=(8, 32), out_norm="LN", drop_path=0.2)
+    maps = backbone(torch.randn(1, 3, *size))
+    for (name, values), channels in zip(maps.items(), (192, 768), strict=True):
+        stride = backbone.output_shape()[name].stride
+        assert values.shape == (1, channels, *(-(-side // stride) for side in size))
+        torch.testing.assert_close(values.mean(dim=1), torch.zeros_like(values[:, 0]), atol=1e-5, rtol=0)
+    sum(values.square().sum() for values in maps.values()).backward()
+    assert [name for name, parameter in backbone.named_parameters() if parameter.grad is None] == []
+
+
+def test_an_unknown_norm_of_maps_names_the_key() -> None:
+    settings = ("MODEL.TIMM.NAME", "resnet10t", "MODEL.TIMM.OUT_NORM", "BN")
+    with pytest.raises(ValueError, match=r"MODEL.TIMM.OUT_NORM must be one of '', 'LN', not 'BN'"):
+        pyramid(*settings, "MODEL.BACKBONE.NAME", "build_timm_backbone")

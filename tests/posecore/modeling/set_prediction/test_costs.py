@@ -1,5 +1,7 @@
 """Pose costs at their edges, and as tables and pairs."""
 
+import math
+
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances, Keypoints
@@ -7,7 +9,7 @@ from helpers.set_prediction import persons_of, poses, targets
 from torch.testing import assert_close
 
 from posecore.modeling.set_prediction.costs import WeightedCost, keypoint_cost, pose_costs, weighted_costs
-from posecore.modeling.set_prediction.poses import Poses
+from posecore.modeling.set_prediction.poses import KeypointPoses, Poses
 from posecore.structures.oks import oks
 
 SIGMAS = (0.05, 0.07, 0.1)
@@ -75,7 +77,7 @@ def test_the_costs_of_a_person_by_hand() -> None:
         "visibility": 0.25 + 0.0625,
         "visibility_distance": 0.3125**0.5,
     }
-    assert expected.keys() == COSTS.keys() - {"oks"}
+    assert expected.keys() == COSTS.keys() - {"oks", "relative_oks"}
     for name, value in expected.items():
         assert COSTS[name](predicted, persons).item() == pytest.approx(value, rel=1e-5), name
 
@@ -93,6 +95,27 @@ def test_the_oks_cost_is_the_oks_of_evaluation() -> None:
     )
     errors = COSTS["oks"](predicted, persons)
     assert_close(errors[persons.any_visible], 1 - table.diagonal()[persons.any_visible])
+
+
+def test_the_relative_oks_counts_widths_and_heights() -> None:
+    """In an image twice as wide as high, 20 pixels to the side are 10 pixels down in the other OKS."""
+    person = Instances(
+        (100, 200),
+        gt_boxes=Boxes(torch.tensor([[0.0, 0.0, 40.0, 50.0]])),
+        gt_keypoints=Keypoints(torch.tensor([[[80.0, 40.0, 2.0], [90.0, 50.0, 2.0], [0.0, 0.0, 0.0]]])),
+    )
+    persons = persons_of([person])
+    shares = persons.poses.keypoints
+
+    def moved(x: float, y: float) -> torch.Tensor:
+        predicted = KeypointPoses(shares + torch.tensor([x / 200, y / 100]))
+        return COSTS["relative_oks"](predicted, persons)
+
+    squared, area = 0.1**2, 2000 / (200 * 100)
+    expected = 1 - sum(math.exp(-squared / (2 * area * (2 * sigma) ** 2)) for sigma in SIGMAS[:2]) / 2
+    assert moved(20, 0).item() == pytest.approx(expected, rel=1e-4)
+    assert_close(moved(20, 0), moved(0, 10))
+    assert moved(1e3, 1e3).item() == pytest.approx(1 - 1e-6)
 
 
 def test_a_configuration_names_costs_and_weights() -> None:

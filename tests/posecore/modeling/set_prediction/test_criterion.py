@@ -4,11 +4,20 @@ import torch
 from helpers.set_prediction import persons_of, predictions, targets
 from torch.testing import assert_close
 
-from posecore.modeling.losses import reduce_losses
-from posecore.modeling.set_prediction.classification import FocalCost, FocalLoss, SoftmaxLoss, softmax_cost
+from posecore.modeling.losses import LossTerm, reduce_losses
+from posecore.modeling.set_prediction.classification import (
+    ClassTargets,
+    FocalCost,
+    FocalLoss,
+    SoftmaxLoss,
+    VarifocalLoss,
+    softmax_cost,
+)
 from posecore.modeling.set_prediction.costs import WeightedCost, keypoint_cost
 from posecore.modeling.set_prediction.criterion import SetCriterion
 from posecore.modeling.set_prediction.matcher import HungarianMatcher
+from posecore.modeling.set_prediction.persons import Persons
+from posecore.modeling.set_prediction.poses import Poses
 
 KEYPOINTS = WeightedCost(keypoint_cost, 1.0)
 
@@ -62,7 +71,8 @@ def test_focal_losses_of_a_later_detr() -> None:
         of_layer = matches.layers == layer
         labels[matches.images[of_layer], matches.queries[of_layer]] = 0
         assert (labels == 0).sum() == 3
-        expected = reduce_losses({"class": FocalLoss()(found.logits[layer], labels)})["class"]
+        wanted = ClassTargets(labels, (labels == 0).float(), num_persons=3.0)
+        expected = reduce_losses({"class": FocalLoss()(found.logits[layer], wanted)})["class"]
         assert_close(losses[name], 2 * expected)
 
 
@@ -80,3 +90,44 @@ def test_losses_of_groups_are_the_mean_over_groups() -> None:
         alone.append(reduce_losses(criterion(part, persons, matches)))
     for name, loss in together.items():
         assert_close(loss, (alone[0][name] + alone[1][name]) / 2)
+
+
+def test_layers_may_have_other_names() -> None:
+    persons = persons_of(targets(2, 1))
+    found = predictions(2, 2, 4)
+    matches = HungarianMatcher(softmax_cost, [KEYPOINTS])(found, persons, [2, 1])
+    criterion = SetCriterion(SoftmaxLoss(0.1), {"keypoint": KEYPOINTS})
+    usual = reduce_losses(criterion(found, persons, matches))
+    named = reduce_losses(criterion(found, persons, matches, ["_first", "_second"]))
+    assert list(named) == [
+        "loss_class_first",
+        "loss_keypoint_first",
+        "loss_class_second",
+        "loss_keypoint_second",
+    ]
+    assert named["loss_keypoint_first"] == usual["loss_keypoint_0"]
+    assert named["loss_class_second"] == usual["loss_class"]
+
+
+def test_classes_learn_the_quality_of_matched_poses() -> None:
+    persons = persons_of(targets(2, 1))
+    found = predictions(2, 2, 4, num_logits=1)
+    matches = HungarianMatcher(FocalCost(), [KEYPOINTS])(found, persons, [2, 1])
+    seen = []
+
+    def quality(poses: Poses, matched: Persons) -> torch.Tensor:
+        return 1 / (1 + keypoint_cost(poses, matched))
+
+    def loss(logits: torch.Tensor, wanted: ClassTargets) -> LossTerm:
+        seen.append(wanted)
+        return VarifocalLoss()(logits, wanted)
+
+    SetCriterion(loss, {"keypoint": KEYPOINTS}, quality=quality)(found, persons, matches)
+    expected = quality(found.poses[matches.index], persons[matches.persons])
+    for layer, wanted in enumerate(seen):
+        of_layer = matches.layers == layer
+        values = wanted.quality[matches.images[of_layer], matches.queries[of_layer]]
+        assert_close(values, expected[of_layer].detach())
+        assert not wanted.quality.requires_grad
+        assert wanted.quality.count_nonzero() == 3
+        assert wanted.num_persons == 3
