@@ -7,14 +7,12 @@ be used again and not be counted.
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
 
 from posecore.benchmarks.model import PEER, build_keypoint_rcnn, build_ours, predict
 from posecore.benchmarks.timing import describe_machine
-
-MIB = 2**20
+from posecore.engine.memory import peak_of_process
 
 
 def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, threads: int) -> float:
@@ -33,15 +31,6 @@ def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, thr
     with torch.no_grad():
         predict(model, torch.randint(0, 256, (3, *size), dtype=torch.uint8), persons)
     return peak_of_process(device)
-
-
-def peak_of_process(device: str) -> float:
-    """MiB of this process at its peak: resident memory, or on a GPU the memory that torch has allocated."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / MIB
-    # Not getrusage: it also counts the memory of the process that started this one.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-    return int(line.split()[1]) * 1024 / MIB
 
 
 def in_new_process(measure: Callable[..., float], *arguments: object) -> float:
