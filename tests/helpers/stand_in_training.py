@@ -2,7 +2,7 @@
 
 It is called as ``stand_in_training.py tools/train_net.py ... KEY VALUE ... OUTPUT_DIR FOLDER``. It counts
 SOLVER.MAX_ITER iterations of 0.05 seconds, records an AP in metrics.json after each, saves the iteration at
-SIGTERM and continues from it. The AP is 100 minus the distance of SOLVER.BASE_LR from 0.5, in percent of the
+SIGTERM or SIGINT and continues from it. The AP is 100 minus the distance of SOLVER.BASE_LR from 0.5, in percent of the
 iterations that are done. SEED 13 fails. It notes the times at which it works and its environment in runs.txt.
 """
 
@@ -26,7 +26,8 @@ def main() -> None:
     folder = Path(values["OUTPUT_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: stopped.append(number))
     saved = folder / "last_checkpoint"
     first = int(saved.read_text()) if saved.is_file() else 0
     rate, total = float(values.get("SOLVER.BASE_LR", 0.5)), int(values.get("SOLVER.MAX_ITER", 4))
