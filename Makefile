@@ -1,4 +1,5 @@
-# make demo | test | lint | bench | coco-tiny | hard | attack: each sets up $(VENV) first, and what is done is not done again.
+# make demo | test | lint | bench | coco-tiny | hard | attack | paper-check: each sets up $(VENV) first, and what
+# is done is not done again.
 #
 # Variables, all optional, for instance `make setup PYTHON=python3.12`:
 #   PYTHON             the Python that $(VENV) is made with, 3.10 or later
@@ -9,6 +10,7 @@
 #                      The choice lasts: a later `make` keeps what $(VENV) has.
 #   DETECTRON2_COMMIT  a commit, tag or branch
 #   WORKERS            processes that the tests run in
+#   SHARD              i/n, the share of the papers' rows that paper-check checks (1/1)
 #   POSECORE_COCO_TINY the folder of the photographs that coco-tiny learns
 
 PYTHON ?= python3
@@ -17,6 +19,7 @@ TORCH ?= requirements/torch.txt
 DETECTRON2 ?= $(or $(patsubst $(STAMPS)/detectron2-%,%,$(wildcard $(STAMPS)/detectron2-*)),index)
 DETECTRON2_COMMIT ?= main
 WORKERS ?= 2
+SHARD ?= 1/1
 export POSECORE_COCO_TINY ?= $(abspath ../shared/data/coco)
 
 BIN = $(VENV)/bin
@@ -28,7 +31,7 @@ SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
 print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
 	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
-.PHONY: setup demo test lint bench coco-tiny hard attack clean distclean
+.PHONY: setup demo test lint bench coco-tiny hard attack paper-check clean distclean
 .NOTPARALLEL:
 
 setup: $(STAMPS)/posecore $(STAMPS)/packages
@@ -56,6 +59,11 @@ attack: setup
 	OMP_NUM_THREADS=1 timeout 12m $(BIN)/python -m pytest -q -s -m attack tests/attack
 	OMP_NUM_THREADS=1 POSECORE_MUTATIONS=1500 timeout 8m $(BIN)/python -m pytest -q -s \
 		tests/posecore/evaluation/test_mutated_annotations.py tests/faults
+
+# Every row of the papers' tables once, on the CPU; SHARD=3/8 is the third of eight shares.
+paper-check: setup
+	OMP_NUM_THREADS=2 $(BIN)/python tools/paper_tables.py check --shard $(SHARD) \
+		--output output/paper_check/$(subst /,-of-,$(SHARD)).md
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
@@ -118,7 +126,8 @@ $(STAMPS)/detectron2-git: $(STAMPS)/torch
 	@rm -f $(STAMPS)/detectron2-* && touch $@
 
 # No warnings of conflicts: Detectron2 0.6 asks for a formatter of 2021 that nothing here needs.
-LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.txt
+LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.txt requirements/search.txt \
+	requirements/slurm.txt
 $(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
 	@echo "== everything else"
 	$(call fetch,--no-warn-conflicts $(addprefix -r ,$(LISTS)))

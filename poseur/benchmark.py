@@ -11,10 +11,11 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances, Keypoints
 
-from posecore.benchmarks.memory import in_new_process, peak_of_process
+from posecore.benchmarks.memory import in_new_process
 from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.config import get_cfg
 from posecore.config.repository import CONFIGS
+from posecore.engine.memory import peak_of_process
 from poseur.poseur import Poseur
 
 # Name -> configuration and overrides; ratios are to the first.

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from posecore.benchmarks.memory import in_new_process, peak_of_process
+from posecore.benchmarks.memory import in_new_process
 from posecore.benchmarks.model import prepare_random_weights, set_num_persons
 from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.benchmarks.training import DrawnImages, benchmark_cfg, frozen_rates, labeled_batch
 from posecore.config.errors import UsageError
 from posecore.engine.averages import average_model
+from posecore.engine.memory import peak_of_process
 from posecore.engine.solver import build_optimizer
 from posecore.engine.step import TrainingStep
 from posecore.engine.trainer import amp_dtype

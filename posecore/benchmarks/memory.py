@@ -8,15 +8,14 @@ prediction has left in the allocator would be used again and not be counted.
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
 
 from posecore.benchmarks.model import PEER, build_keypoint_rcnn, build_ours, our_cfg, predict
 from posecore.benchmarks.timing import describe_machine
 from posecore.benchmarks.training import DrawnImages, benchmark_cfg, build_training
+from posecore.engine.memory import peak_of_process
 
-MIB = 2**20
 CHECKPOINTING = ("MODEL.BACKBONE.ACTIVATION_CHECKPOINTING", "True")
 
 
@@ -36,15 +35,6 @@ def peak_memory(name: str, persons: int, size: tuple[int, int], device: str, thr
     with torch.no_grad():
         predict(model, torch.randint(0, 256, (3, *size), dtype=torch.uint8), persons)
     return peak_of_process(device)
-
-
-def peak_of_process(device: str) -> float:
-    """MiB of this process at its peak: resident memory, or on a GPU the memory that torch has allocated."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / MIB
-    # Not getrusage: it also counts the memory of the process that started this one.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-    return int(line.split()[1]) * 1024 / MIB
 
 
 def in_new_process(measure: Callable[..., float], *arguments: object) -> float:

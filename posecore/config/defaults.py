@@ -33,6 +33,14 @@ def get_cfg() -> CfgNode:
 
 def add_config(cfg: CfgNode) -> None:
     """Adds the shared keys to Detectron2's."""
+    # Whether two trainings with the same SEED, which must be set, end with the same weights also on a GPU: an
+    # operator that adds in an order that changes is replaced by a slower one, or is an error that names it.
+    # Detectron2's CUDNN_BENCHMARK is then not read.
+    cfg.DETERMINISTIC = False
+    # Where the metrics of a training go: "json" (OUTPUT_DIR/metrics.json, which the curves are drawn from and
+    # searches read), "tensorboard", "wandb" (Weights & Biases, offline) and "mlflow" (a file store). The last
+    # two are optional packages.
+    cfg.LOGGERS = ("json", "tensorboard")
     _add_data(cfg)
     _add_model(cfg)
     _add_solver(cfg)

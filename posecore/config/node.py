@@ -2,7 +2,7 @@
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -40,7 +40,10 @@ class SafeCfgNode(CfgNode):
             UsageError: a file is no YAML of keys and plain values, or a ``_BASE_`` is wrong.
             FileNotFoundError: a file does not exist.
         """
-        return _load_with_base(os.fspath(filename), ())
+        merged: dict[str, Any] = {}
+        for file, content in config_layers(os.fspath(filename)):
+            _merge(content, merged, file)
+        return merged
 
     @classmethod
     def _decode_cfg_value(cls, value: Any) -> Any:
@@ -73,25 +76,33 @@ def _name_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = find_device(AUTO)
 
 
-def _load_with_base(filename: str, inheritors: tuple[str, ...]) -> dict[str, Any]:
+def config_layers(filename: str, inheritors: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files that a configuration is made of, with their contents, in the order in which they are merged.
+
+    Args:
+        filename: YAML; the files that it names as ``_BASE_`` come before it, and so on.
+        inheritors: absolute paths of the files that lead to this one.
+
+    Raises:
+        UsageError, FileNotFoundError: see :meth:`SafeCfgNode.load_yaml_with_base`.
+    """
     content = _read(filename)
-    if BASE not in content:
-        return content
-    given = content.pop(BASE)
-    bases = given if isinstance(given, list) else [given]
-    if not bases or not all(isinstance(base, str) and base for base in bases):
-        raise UsageError(f"config file {filename}: {BASE} must name a file or a list of files, not {given!r}")
-    inheritors = (*inheritors, os.path.abspath(filename))
-    merged: dict[str, Any] = {}
-    for base in bases:
-        path = os.path.expanduser(base) if base.startswith("~") else base
-        if not path.startswith(("/", "https://", "http://")):
-            path = os.path.join(os.path.dirname(filename), path)
-        if os.path.abspath(path) in inheritors:
-            raise UsageError(f"config file {filename}: {BASE} {base} leads back to the file itself")
-        _merge(_load_with_base(path, inheritors), merged, path)
-    _merge(content, merged, filename)
-    return merged
+    if BASE in content:
+        given = content.pop(BASE)
+        bases = given if isinstance(given, list) else [given]
+        if not bases or not all(isinstance(base, str) and base for base in bases):
+            raise UsageError(
+                f"config file {filename}: {BASE} must name a file or a list of files, not {given!r}"
+            )
+        inheritors = (*inheritors, os.path.abspath(filename))
+        for base in bases:
+            path = os.path.expanduser(base) if base.startswith("~") else base
+            if not path.startswith(("/", "https://", "http://")):
+                path = os.path.join(os.path.dirname(filename), path)
+            if os.path.abspath(path) in inheritors:
+                raise UsageError(f"config file {filename}: {BASE} {base} leads back to the file itself")
+            yield from config_layers(path, inheritors)
+    yield filename, content
 
 
 def _read(filename: str) -> dict[str, Any]:

@@ -153,5 +153,35 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_launcher_options(parser)
     parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS, train nothing")
     parser.add_argument(
+        "--jobs",
+        type=positive,
+        metavar="N",
+        help="runs at once, each on its GPUs, its screen in its folder (1; with --slurm all)",
+    )
+    parser.add_argument("--slurm", action="store_true", help="submit the runs to Slurm, and wait for them")
+    parser.add_argument(
+        "--slurm-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of submitit, such as timeout_min=600 or slurm_partition=gpu; repeatable",
+    )
+    parser.add_argument(
         "--print", action="store_true", help="print the commands, one per line, instead of running them"
     )
+
+
+def slurm_parameters(options: argparse.Namespace) -> dict[str, str] | None:
+    """The parameters of --slurm-option; None without --slurm.
+
+    Raises:
+        UsageError: an option is no NAME=VALUE, or --slurm is missing.
+    """
+    if not options.slurm:
+        if options.slurm_option:
+            raise UsageError("--slurm-option has no effect without --slurm: add --slurm")
+        return None
+    for text in options.slurm_option:
+        if not all(text.partition("=")):
+            raise UsageError(f"--slurm-option must be NAME=VALUE, not {text!r}")
+    return {name: value for name, _, value in (text.partition("=") for text in options.slurm_option)}

@@ -8,6 +8,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from posecore.data import build_test_loader
+from posecore.engine.determinism import operator_errors
 from posecore.engine.validation import validation_losses
 from posecore.evaluation import build_evaluator
 from posecore.layers.precision import autocast_to
@@ -17,6 +18,7 @@ from posecore.modeling.tta import with_tta
 logger = logging.getLogger(__name__)
 
 
+@operator_errors()
 def evaluate(cfg: CfgNode, model: nn.Module) -> dict:
     """Runs a model on every dataset of DATASETS.TEST, in TEST.PRECISION and with TEST.AUG's augmentation.
 
@@ -25,6 +27,9 @@ def evaluate(cfg: CfgNode, model: nn.Module) -> dict:
     Returns:
         In the main process the metrics: task -> name -> value, or dataset -> task -> name -> value where
         there are several datasets. With TEST.LOSSES there is a task "losses" as well.
+
+    Raises:
+        UsageError: DETERMINISTIC is True, and an operator of the model has no deterministic form.
     """
     images, augmented = with_tta(cfg, model)
     with autocast_to(inference_precision(cfg), model):

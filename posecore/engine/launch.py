@@ -11,7 +11,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,9 +28,17 @@ from posecore.engine.command_line import TRAINING_ERRORS, can_be_mended, error_m
 from posecore.engine.signals import Stopped, forwarding
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+# What gloo and the store say in errors without a type of their own where another process is gone or silent.
+_LOST = re.compile(
+    r"connection (closed|reset)|broken pipe|timed out|timeout|remote process exited", re.IGNORECASE
+)
 # How often the parent of spawned processes looks for errors, and how long a process waits for it to do so.
 POLL_SECONDS = 0.5
 KILL_SECONDS = 30
+
+
+class LostProcessError(UsageError):
+    """Another process of the job has ended, or has not answered for the time that exchanges may take."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ def launch(
     Raises:
         UsageError: the machine lacks GPUs, a number makes no sense, or ``num_gpus`` contradicts torchrun or
             Slurm.
+        LostProcessError: another process has ended, or has not answered within ``timeout``.
     """
     _check_numbers(num_gpus, num_machines, machine_rank)
     world = find_world(os.environ)
@@ -248,14 +258,42 @@ def _join(world: World, main: Callable[..., Any], args: tuple, device: str, time
         world_size=world.size,
         timeout=timeout,
     )
-    comm._LOCAL_PROCESS_GROUP = _local_group(world)
-    comm.synchronize()
-    result = main(*args)
-    # Not after a failure, because a failed process must not wait here for the others.
-    comm.synchronize()
+    with _lost_processes(world, timeout):
+        comm._LOCAL_PROCESS_GROUP = _local_group(world)
+        comm.synchronize()
+        result = main(*args)
+        # Not after a failure, because a failed process must not wait here for the others.
+        comm.synchronize()
     dist.destroy_process_group()
     comm._LOCAL_PROCESS_GROUP = None
     return result
+
+
+@contextmanager
+def _lost_processes(world: World, timeout: timedelta) -> Iterator[None]:
+    """Turns the errors of exchanges that fail because of another process into one that says so.
+
+    Raises:
+        LostProcessError: another process is gone or silent.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        is_of_exchange = isinstance(error, dist.DistError) or "gloo" in str(error)
+        if not is_of_exchange or not _LOST.search(str(error)):
+            raise
+        reason = " ".join(str(error).split())
+        raise LostProcessError(
+            f"process {world.rank} of {world.size} (on {socket.gethostname()}) has lost another one: a "
+            "process or its machine has ended, the network between them is down, or one did not answer for "
+            f"{timeout} (--timeout). The logs of the others may say why. Start all of them again with "
+            f"--resume to go on from the last checkpoint ({reason})"
+        ) from error
+
+
+def is_restart(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun starts this process again, after a failure of a process of the same job."""
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
 
 
 def _local_group(world: World) -> Any:

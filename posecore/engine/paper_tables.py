@@ -1,6 +1,6 @@
 """The papers' tables: a :class:`TableRow` is a configuration beside the figures that the paper gives for it.
 
-configs/paper/tables.yaml holds the rows. Each becomes a run (:mod:`posecore.engine.runs`);
+configs/paper/tables.yaml holds the rows. Each becomes a run (:mod:`posecore.engine.run`);
 :func:`comparison_tables` sets the metrics of the runs beside the papers' figures.
 """
 
@@ -17,7 +17,7 @@ import yaml
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
 from posecore.engine.markdown import markdown_table
-from posecore.engine.runs import Run
+from posecore.engine.run import Run
 
 
 @dataclass(frozen=True)

@@ -1,118 +1,117 @@
-"""Trainings and evaluations in processes of their own: a :class:`Run`, and :func:`start_runs` for several.
+"""Starts several runs, those that are not done: :func:`start_runs`."""
 
-Tables of a paper, sweeps and submissions are made of runs. Each has a folder, by which a later start sees
-whether it is done.
-"""
-
-import os
 import shlex
-import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import timedelta
 
-from posecore.config import get_cfg
-from posecore.config.differences import differences, read_recorded
-from posecore.config.merge import UsageError, merge_config
-from posecore.config.repository import TRAIN_NET
-from posecore.config.yaml_text import load_yaml
-from posecore.engine.results import read_results
-from posecore.engine.signals import Stopped, forwarding
+from posecore.config.merge import UsageError
+from posecore.engine.run import Run
+from posecore.engine.schedule import RunSource, work_off
+from posecore.engine.slurm import SlurmStarter
+from posecore.engine.starters import SCREEN, LocalStarter, Starter, share_machine, visible_cards
 
 
 @dataclass(frozen=True)
-class Run:
-    """A configuration that is trained or evaluated in a folder of its own.
+class Execution:
+    """How runs are executed.
 
     Attributes:
-        name: name on the screen and in tables.
-        config_file: the configuration.
-        overrides: KEY VALUE pairs, flat.
-        folder: its OUTPUT_DIR.
+        launcher, num_gpus, eval_only: see :meth:`posecore.engine.run.Run.command`.
+        jobs: runs at once; None for one on this machine, and for all in Slurm's queue.
+        slurm: submitit's parameters of jobs in Slurm; None for processes of this machine.
     """
 
-    name: str
-    config_file: Path
-    overrides: tuple[str, ...]
-    folder: Path
+    launcher: str = ""
+    num_gpus: int = 1
+    eval_only: bool = False
+    jobs: int | None = None
+    slurm: dict[str, str] | None = field(default=None, hash=False)
 
-    def check(self) -> None:
-        """Checks that the run can start.
+    def command(self, run: Run) -> list[str]:
+        """The command that starts a run, or continues it."""
+        return run.command(launcher=self.launcher, num_gpus=self.num_gpus, eval_only=self.eval_only)
 
-        The device is no part of what a run is: the machine that checks may have no GPU.
-
-        Raises:
-            UsageError: the configuration cannot be used, the folder cannot be one, or it holds a run of
-                another configuration.
-        """
-        try:
-            cfg = merge_config(get_cfg(), self.config_file, [*self.overrides, "OUTPUT_DIR", str(self.folder)])
-        except UsageError as error:
-            raise UsageError(f"{self.name}: {error}") from error
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{self.folder} is a file, where the folder of a run should be")
-        try:
-            recorded = read_recorded(self.folder / "config.yaml")
-        except ValueError as error:
-            raise UsageError(f"{error}: delete or rename it") from error
-        for key, theirs, ours in differences(recorded, load_yaml(cfg.dump())):
-            if key != "MODEL.DEVICE":
-                raise UsageError(
-                    f"{self.folder} holds a run with {key} {theirs}, not {ours}: delete or rename it"
-                )
-
-    def command(self, *, launcher: str = "", num_gpus: int = 1, eval_only: bool = False) -> list[str]:
-        """The command that starts the run, or continues it from its last checkpoint.
+    def starter(self, device: str, *, own_screens: bool = False) -> Starter:
+        """What starts the runs.
 
         Args:
-            launcher: replaces this Python, for instance "torchrun --nproc_per_node 8".
-            num_gpus: processes on this machine.
-            eval_only: evaluates MODEL.WEIGHTS instead of training.
+            device: MODEL.DEVICE of the runs.
+            own_screens: whether each run's screen goes to its folder also where one runs at a time.
 
         Raises:
-            UsageError: the launcher is no command line.
+            UsageError: the machine has too few GPUs, or submitit is missing or refuses a parameter.
         """
-        options = ["--eval-only" if eval_only else "--resume"]
-        if num_gpus != 1:
-            options += ["--num-gpus", str(num_gpus)]
-        try:
-            start = shlex.split(launcher) or [sys.executable]
-        except ValueError as error:
-            raise UsageError(f"--launcher {launcher!r}: {error}") from error
-        config = ["--config-file", os.path.relpath(self.config_file)]
-        overrides = [*self.overrides, "OUTPUT_DIR", str(self.folder)]
-        return [*start, os.path.relpath(TRAIN_NET), *config, *options, *overrides]
+        on_gpu = device.startswith("cuda")
+        if self.slurm is not None:
+            return SlurmStarter(self.slurm, gpus=self.num_gpus if on_gpu else 0)
+        jobs = self.jobs or 1
+        cards = visible_cards() if on_gpu and jobs > 1 else []
+        shares = share_machine(jobs, self.num_gpus, cards)
+        return LocalStarter(shares, own_screens=own_screens or jobs > 1)
 
-    def metrics(self) -> dict[str, float] | None:
-        """The final metrics by the last part of their names; None if the run is not done.
 
-        Where several tasks share a name, the metric is the first task's.
-        """
-        results = read_results(self.folder)
-        if results is None:
+class RunList(RunSource):
+    """The runs of a list that are not done; prints a line when one starts and, where several run, ends.
+
+    Args:
+        runs: in the order in which they start.
+        tells_ends: whether a line is printed for each end.
+
+    Attributes:
+        failed: names of the runs that have failed.
+    """
+
+    def __init__(self, runs: Sequence[Run], *, tells_ends: bool = False) -> None:
+        self._waiting = deque(enumerate(runs, start=1))
+        self._count = len(runs)
+        self._tells_ends = tells_ends
+        self._since: dict[str, float] = {}
+        self.failed: list[str] = []
+
+    def take(self) -> Run | None:
+        if not self._waiting:
             return None
-        metrics: dict[str, float] = {}
-        for name, value in results.items():
-            metrics.setdefault(name.rpartition("/")[2], value)
-        return metrics
+        number, run = self._waiting.popleft()
+        self._since[run.name] = time.monotonic()
+        print(f"== {number} of {self._count}: {run.name}", flush=True)
+        return run
+
+    def ended(self, run: Run, status: int) -> None:
+        metrics = run.metrics()
+        if status != 0 or metrics is None:
+            self.failed.append(run.name)
+        if self._tells_ends:
+            print(describe_end(run, status, time.monotonic() - self._since[run.name]), flush=True)
+
+
+def describe_end(run: Run, status: int, seconds: float) -> str:
+    """The end of a run in a line: its AP, or the last line of its screen."""
+    metrics = run.metrics()
+    took = timedelta(seconds=round(seconds))
+    if status == 0 and metrics is not None:
+        result = f"AP {metrics['AP']:.1f}" if "AP" in metrics else "done"
+        return f"-- {run.name}: {result} ({took})"
+    screen = run.folder / SCREEN
+    lines = screen.read_text(errors="replace").split("\n") if screen.is_file() else []
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    why = f"ended with status {status}" if status else "has written no results"
+    return f"-- {run.name}: failed, {why} ({took}); {screen}: {last}"
 
 
 def start_runs(
-    runs: Sequence[Run],
-    *,
-    launcher: str = "",
-    num_gpus: int = 1,
-    eval_only: bool = False,
-    print_only: bool = False,
+    runs: Sequence[Run], execution: Execution | None = None, *, print_only: bool = False
 ) -> list[str]:
-    """Starts the runs that are not done, one after the other; a failure does not stop the others.
+    """Starts the runs that are not done; a failure does not stop the others.
 
     A run is done when its folder has results.json, which also a process that ends well must have written.
 
     Args:
         runs: in the order in which they start.
-        launcher, num_gpus, eval_only: see :meth:`Run.command`.
+        execution: how; None for one process of this machine after the other.
         print_only: prints the commands, one per line, instead of starting them.
 
     Returns:
@@ -120,39 +119,23 @@ def start_runs(
 
     Raises:
         UsageError: there are no runs, or one of them cannot start; then none has started.
+        Stopped: this process got SIGTERM or SIGINT; the runs got it too, and have ended.
     """
+    execution = execution or Execution()
     if not runs:
         raise UsageError("there is nothing to run")
-    for run in runs:
-        run.check()
+    devices = [run.check() for run in runs]
     waiting = [run for run in runs if run.metrics() is None]
     if not waiting:
         print(f"nothing is started: all of {len(runs)} runs are done", file=sys.stderr)
-    failed = []
-    for number, run in enumerate(waiting, start=1):
-        command = run.command(launcher=launcher, num_gpus=num_gpus, eval_only=eval_only)
-        if print_only:
-            print(shlex.join(command))
-            continue
-        print(f"== {number} of {len(waiting)}: {run.name}", flush=True)
-        if run_command(command) != 0 or run.metrics() is None:
-            failed.append(run.name)
-    return failed
-
-
-def run_command(command: Sequence[str]) -> int:
-    """Runs a command to its end, and returns its exit status.
-
-    Raises:
-        UsageError: there is no such program.
-        Stopped: this process got SIGTERM or SIGINT; the command got it too, and has ended.
-    """
-    try:
-        process = subprocess.Popen(command)
-    except OSError as error:
-        raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
-    with forwarding([process.pid]) as forwarded:
-        status = process.wait()
-    if forwarded.received:
-        raise Stopped(forwarded.received)
-    return status
+        return []
+    if print_only:
+        for run in waiting:
+            print(shlex.join(execution.command(run)))
+        return []
+    everywhere = len(waiting) if execution.slurm is not None else 1
+    jobs = execution.jobs or everywhere
+    source = RunList(waiting, tells_ends=jobs > 1)
+    device = next((device for device in devices if device.startswith("cuda")), "cpu")
+    work_off(source, execution.starter(device), execution.command, jobs=jobs)
+    return source.failed

@@ -13,10 +13,15 @@ from detectron2.utils.logger import setup_logger
 
 from posecore.config.differences import differences
 from posecore.config.yaml_text import load_yaml
+from posecore.engine.determinism import set_deterministic
 
 
 def set_up_process(cfg: CfgNode) -> None:
-    """Logs to the screen and OUTPUT_DIR/log.txt, writes OUTPUT_DIR/config.yaml, seeds by SEED and rank."""
+    """Logs to the screen and OUTPUT_DIR/log.txt, writes OUTPUT_DIR/config.yaml, seeds by SEED and rank.
+
+    Raises:
+        UsageError: DETERMINISTIC is True and SEED is not set.
+    """
     rank = comm.get_rank()
     output = Path(cfg.OUTPUT_DIR)
     output.mkdir(parents=True, exist_ok=True)
@@ -32,6 +37,7 @@ def set_up_process(cfg: CfgNode) -> None:
         logger.info("Whole configuration: %s", recorded)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    set_deterministic(cfg)
 
 
 def log_differences(cfg: CfgNode, folder: Path, recorded: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data import dataset_metadata, read_coco
-from posecore.engine.runs import Run, run_command
+from posecore.engine.run import Run, run_command
 from posecore.evaluation.submission import best_of_each_image, read_coco_results, write_submission
 from posecore.structures.skeleton import load_skeleton
 
@@ -53,7 +53,7 @@ def make_submission(
         algorithm: the method's name on the server: letters, digits, ``.``, ``_`` and ``-``.
         split: a key of :data:`SPLITS`.
         results_file: results in COCO's format, instead of an evaluation.
-        launcher, num_gpus: see :meth:`posecore.engine.runs.Run.command`.
+        launcher, num_gpus: see :meth:`posecore.engine.run.Run.command`.
 
     Raises:
         UsageError: the evaluation fails or writes no results, or an entry of the results is wrong; then no

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from posecore.config.merge import UsageError
 from posecore.engine.markdown import markdown_table
-from posecore.engine.runs import Run
+from posecore.engine.run import Run
 
 Grid = Mapping[str, Sequence[str]]
 
@@ -91,6 +91,11 @@ def write_tables(runs: Sequence[Run], grid: Grid, folder: Path, sort_by: str | N
         [*values, *(f"{result[name]:.4g}" if name in result else "-" for name in metrics)]
         for values, result in pairs
     ]
+    return write_rows(columns, rows, folder)
+
+
+def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], folder: Path) -> str:
+    """Writes a table as results.md and results.csv in a folder, and returns it in Markdown."""
     table = markdown_table(columns, rows)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.md").write_text(f"{table}\n")

@@ -1,9 +1,9 @@
 """The training loop of a configuration: :class:`Trainer`."""
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from detectron2.config import CfgNode, configurable
 from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, EventStorage, JSONWriter, TensorboardXWriter
+from detectron2.utils.events import CommonMetricPrinter, EventStorage
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,20 +23,17 @@ from posecore.checkpoint.checkpointer import AVERAGES, PoseCheckpointer, WeightC
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config.errors import UsageError
 from posecore.config.options import choice
+from posecore.config.yaml_text import load_yaml
 from posecore.data import build_samples, build_train_loader, train_dataset_dicts
 from posecore.data.digest import records_digest
 from posecore.data.loader import samples_per_process
 from posecore.engine import random_state
 from posecore.engine.averages import average_model
+from posecore.engine.determinism import operator_errors
 from posecore.engine.evaluate import evaluate
-from posecore.engine.hooks import (
-    AverageWeights,
-    Evaluate,
-    PlotCurves,
-    ProgressBar,
-    SaveCheckpoint,
-    end_last_line,
-)
+from posecore.engine.hooks import AverageWeights, Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
+from posecore.engine.loggers import LoggedRun, MakeWriter, chosen_loggers, json_lines
+from posecore.engine.run_progress import METRICS
 from posecore.engine.signals import Stopped, StopSignals
 from posecore.engine.solver import (
     build_gradient_clipper,
@@ -46,8 +43,10 @@ from posecore.engine.solver import (
 )
 from posecore.engine.step import TrainingStep
 from posecore.engine.validation import check_validation
+from posecore.env import TrainingRecord
 from posecore.evaluation import build_evaluator
 from posecore.modeling.build import build_model
+from posecore.structures.skeleton import load_skeleton
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +79,8 @@ class Trainer(TrainerBase):
         evaluate: Callable[[], dict],
         weights: str,
         output_dir: str | Path,
+        loggers: Sequence[MakeWriter],
+        record: TrainingRecord,
         averages: AveragedModel | None = None,
         weight_choice: WeightChoice = "auto",
     ) -> None:
@@ -97,6 +98,8 @@ class Trainer(TrainerBase):
             evaluate: returns metrics, nested by task; called in all processes.
             weights: initial weights of a training that is not resumed, as MODEL.WEIGHTS can be.
             output_dir: folder for checkpoints, metrics.json and other files.
+            loggers: make the writers of the metrics.
+            record: what checkpoints say of the training.
             averages: moving averages of the weights, updated after each iteration and saved with the model;
                 None for none.
             weight_choice: which of the initial weights are taken, where they are of a checkpoint that holds
@@ -116,6 +119,8 @@ class Trainer(TrainerBase):
         self._weights = weights
         self._weight_choice = weight_choice
         self._output_dir = Path(output_dir)
+        self._loggers = loggers
+        self._record = record
         self.checkpointer = PoseCheckpointer(
             step.model, str(output_dir), optimizer=step.optimizer, scheduler=scheduler
         )
@@ -142,6 +147,7 @@ class Trainer(TrainerBase):
         """Builds model, data, optimizer and schedule."""
         cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
         samples_per_process(cfg)  # an error of the batch comes before the datasets are read
+        loggers = chosen_loggers(cfg)
         dicts = train_dataset_dicts(cfg)
         samples = build_samples(cfg)
         for name in cfg.DATASETS.TEST:  # so that an error in a test set does not appear after the training
@@ -184,6 +190,8 @@ class Trainer(TrainerBase):
             "output_dir": cfg.OUTPUT_DIR,
             "averages": averages,
             "weight_choice": weights,
+            "loggers": loggers,
+            "record": TrainingRecord.of(cfg.dump(), load_skeleton(cfg.DATASETS.SKELETON)),
         }
 
     def resume_or_load(self, resume: bool = True) -> None:
@@ -259,6 +267,10 @@ class Trainer(TrainerBase):
         self._order_seed = seed
         self._random_states = states
 
+    def batches(self) -> Iterator[list[dict[str, Any]]]:
+        """The endless batches of this process, from the first iteration or the one after the checkpoint."""
+        return iter(self._make_batches(self._order_seed, self.start_iter))
+
     def train(self) -> dict:
         """Trains from the first iteration, or the one after the loaded checkpoint, to the last.
 
@@ -271,7 +283,7 @@ class Trainer(TrainerBase):
         if comm.is_main_process():
             self._output_dir.mkdir(parents=True, exist_ok=True)
             self.register_hooks(self._build_writers())
-        self._batches = iter(self._make_batches(self._order_seed, self.start_iter))
+        self._batches = self.batches()
         # After the iterator is made, because it draws the seed of its workers from torch's generator.
         if len(self._random_states) == comm.get_world_size():
             random_state.restore(self._random_states[comm.get_rank()])
@@ -312,7 +324,8 @@ class Trainer(TrainerBase):
         batch = next(self._batches)
         data_time = time.perf_counter() - start
         try:
-            metrics = self.step(batch)
+            with operator_errors():
+                metrics = self.step(batch)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"iteration {self.iter}: {error}. A lower SOLVER.BASE_LR, a longer warm-up or "
@@ -332,6 +345,7 @@ class Trainer(TrainerBase):
             order_seed=self._order_seed,
             random=states,
             samples=self._samples_digest,
+            record=asdict(self._record),
         )
 
     def _stop_signal(self) -> int:
@@ -358,20 +372,17 @@ class Trainer(TrainerBase):
             raise Stopped(self._signals.received) from None
 
     def _build_writers(self) -> Sequence[HookBase]:
-        metrics = self._output_dir / "metrics.json"
-        if self.start_iter == 0:
-            _rename_existing(metrics)
-        end_last_line(metrics)
-        writers = [
-            CommonMetricPrinter(self.max_iter),
-            JSONWriter(str(metrics)),
-            TensorboardXWriter(str(self._output_dir)),
-        ]
-        return [
-            ProgressBar(),
-            hooks.PeriodicWriter(writers, period=LOG_PERIOD),
-            PlotCurves(metrics, self._output_dir / "curves.png"),
-        ]
+        run = LoggedRun(
+            self._output_dir,
+            resumed=self.start_iter > 0,
+            max_iter=self.max_iter,
+            config=load_yaml(self._record.config),
+        )
+        writers = [CommonMetricPrinter(self.max_iter), *(make(run) for make in self._loggers)]
+        built: list[HookBase] = [ProgressBar(), hooks.PeriodicWriter(writers, period=LOG_PERIOD)]
+        if json_lines in self._loggers:
+            built.append(PlotCurves(self._output_dir / METRICS, self._output_dir / "curves.png"))
+        return built
 
     @staticmethod
     def test(cfg: CfgNode, model: nn.Module) -> dict:
@@ -396,10 +407,3 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 def _is_count(value: object) -> TypeGuard[int]:
     return type(value) is int and value >= 0
-
-
-def _rename_existing(file: Path) -> None:
-    """Renames the file of an earlier training, so that each file belongs to one training."""
-    if file.exists():
-        numbered = (file.with_suffix(f".{number}{file.suffix}") for number in itertools.count(1))
-        file.rename(next(path for path in numbered if not path.exists()))

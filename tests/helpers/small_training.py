@@ -116,3 +116,13 @@ def final_weights(output: Path) -> dict[str, torch.Tensor]:
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     """Whether two sets of weights are the same to the last bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def signal_rank(output: Path, rank: int, number: signal.Signals) -> None:
+    """Sends a signal to the process that torchrun started with this rank."""
+    (process,) = [
+        process
+        for process in _processes(output)
+        if f"\0LOCAL_RANK={rank}\0".encode() in Path(f"/proc/{process}/environ").read_bytes()
+    ]
+    os.kill(process, number)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from importlib.metadata import Distribution, PackageNotFoundError
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 
 import posecore
 from posecore import env
+from posecore.config.errors import UsageError
+from posecore.structures.skeleton import load_skeleton
 
 
 def test_report_is_one_screen(root):
@@ -75,3 +78,74 @@ def test_origin_of_detectron2(tmp_path, monkeypatch, name, direct_url, told):
 
     monkeypatch.setattr(env, "distribution", find)
     assert env.detectron2_origin().startswith(f"9.9, {told}")
+
+
+SKELETON = load_skeleton("crowdpose_14")
+
+
+def save_record(folder, **changes):
+    record = {**asdict(env.TrainingRecord.of("SEED: 7\n", SKELETON)), **changes}
+    file = folder / "model.pth"
+    torch.save({"model": {}, "iteration": 41, "record": record}, file)
+    return file
+
+
+def test_a_checkpoint_says_what_it_was_trained_with(root, tmp_path):
+    file = save_record(tmp_path, versions={**env.versions(), "torch": "1.0"})
+    done = subprocess.run(
+        [sys.executable, "-m", "posecore.env", "--checkpoint", file], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
+    assert lines["iteration"] == "41"
+    assert lines["torch"] == f"1.0 (here: {torch.__version__})"
+    assert lines["numpy"] == env.versions()["numpy"]
+    assert lines["skeleton"].startswith("crowdpose_14, 14 keypoints: ")
+    assert lines["commit"] in (env.git_commit(), "not known")
+    assert done.stdout.endswith("configuration:\nSEED: 7\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {}}, "records no training: it holds model"),
+        ({"model": {}, "record": {"versions": {}}}, "its record is broken"),
+        ([1], "is no checkpoint, but holds a list"),
+        (None, "is no readable checkpoint"),
+    ],
+)
+def test_files_without_a_record(tmp_path, content, message):
+    file = tmp_path / "model.pth"
+    if content is None:
+        file.write_bytes(b"nothing")
+    else:
+        torch.save(content, file)
+    with pytest.raises(UsageError, match=message):
+        env.describe_checkpoint(str(file))
+
+
+def test_a_checkpoint_that_is_missing_is_one_line(root):
+    done = subprocess.run(
+        [sys.executable, "-m", "posecore.env", "--checkpoint", "missing.pth"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "posecore.env: missing.pth does not exist, or is no file\n"
+
+
+def test_the_commit_is_that_of_the_checkout_alone(tmp_path):
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    assert env.git_commit(tmp_path) == ""
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert env.git_commit(tmp_path) == ""  # no commit yet
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "package").mkdir()
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
+    commit = env.git_commit(tmp_path)
+    assert len(commit) == 40
+    assert env.git_commit(tmp_path / "package") == ""
+    (tmp_path / "file").write_text("2")
+    assert env.git_commit(tmp_path) == f"{commit} with changes"

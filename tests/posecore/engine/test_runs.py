@@ -9,7 +9,8 @@ import pytest
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
 from posecore.engine.results import write_results
-from posecore.engine.runs import Run, start_runs
+from posecore.engine.run import Run
+from posecore.engine.runs import Execution, start_runs
 
 CONFIG = CONFIGS / "directpose/demo/synthetic.yaml"
 
@@ -54,13 +55,13 @@ def test_no_runs_are_an_error() -> None:
 
 
 def test_a_command_that_ends_well_but_writes_no_results_has_failed(tmp_path: Path) -> None:
-    assert start_runs([make_run(tmp_path / "run")], launcher="true") == ["run"]
+    assert start_runs([make_run(tmp_path / "run")], Execution(launcher="true")) == ["run"]
 
 
 @pytest.mark.parametrize("launcher", ["no-such-launcher", "'"])
 def test_a_launcher_that_does_not_exist(tmp_path: Path, launcher: str) -> None:
     with pytest.raises(UsageError, match=r"no-such-launcher cannot be started|--launcher \"'\": No closing"):
-        start_runs([make_run(tmp_path / "run")], launcher=launcher)
+        start_runs([make_run(tmp_path / "run")], Execution(launcher=launcher))
 
 
 def test_the_machine_that_checks_may_have_another_device(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from posecore.checkpoint.weights import CheckpointError
 from posecore.data.synthetic import make_dataset
 from posecore.engine.signals import Stopped
 from posecore.engine.trainer import Trainer
+from posecore.env import TrainingRecord
 from posecore.inference.predictor import Predictor
 
 
@@ -100,6 +101,10 @@ def test_what_a_training_leaves(dataset, tmp_path):
     saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
     assert saved["iteration"] == 7
     assert {"model", "optimizer", "scheduler"} <= saved.keys()
+    record = TrainingRecord.read(saved, "model_final.pth")
+    assert "META_ARCHITECTURE: ToyPose" in record.config
+    assert record.versions["torch"] == torch.__version__
+    assert len(record.skeleton["keypoints"]) == 17
     model = build_model(toy_cfg(dataset, tmp_path))
     PoseCheckpointer(model).load(str(tmp_path / "model_final.pth"))
     again = Trainer.test(toy_cfg(dataset, tmp_path), model)
