@@ -5,6 +5,7 @@
     python tools/benchmark.py model     inference beside Detectron2's Keypoint R-CNN
     python tools/benchmark.py crops     Poseur beside RLE
     python tools/benchmark.py memory    peak memory of a prediction, beside the same
+    python tools/benchmark.py data      training samples beside Detectron2's mapper
     python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
 Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
@@ -20,6 +21,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 from directpose.benchmark import time_kpalign
 from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
+from posecore.benchmarks.data import time_mappers
 from posecore.benchmarks.memory import measure_memory
 from posecore.benchmarks.model import time_models
 from posecore.benchmarks.operators import time_operators
@@ -60,6 +62,34 @@ def main() -> None:
     command = _add(commands, "memory", run_memory, rounds=1)
     _add_size(command)
     _add_models(command, persons=[1, 50])
+
+    command = commands.add_parser("data")
+    command.set_defaults(run=run_data)
+    command.add_argument(
+        "--configs",
+        nargs="+",
+        default=[
+            "directpose/R_50_25ep.yaml",
+            "fcpose/R_50_1x.yaml",
+            "inspose/R_50_36ep.yaml",
+            "poet/R_50.yaml",
+        ],
+        metavar="CONFIG",
+        help="below configs/, of models that take whole images (default: %(default)s)",
+    )
+    command.add_argument(
+        "--images",
+        dest="num_images",
+        type=positive,
+        default=32,
+        help="of DATASETS.TRAIN (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds", type=positive, default=7, help="passes over the images (default: %(default)s)"
+    )
+    command.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
+    )
 
     command = commands.add_parser("cost")
     command.set_defaults(run=run_cost)
@@ -121,6 +151,10 @@ def run_memory(options: argparse.Namespace) -> None:
         device=options.device,
         threads=options.threads,
     )
+
+
+def run_data(options: argparse.Namespace) -> None:
+    time_mappers(options.configs, options.opts, num_images=options.num_images, rounds=options.rounds)
 
 
 def run_cost(options: argparse.Namespace) -> None:

@@ -6,5 +6,6 @@ keypoint_sample  the first
 ms_deform_attn   the second
 model            inference time beside Detectron2's Keypoint R-CNN
 memory           peak memory of inference beside the same
+data             training samples beside Detectron2's mapper
 cost             parameters and multiply-adds beside the papers' figures
 """
