@@ -7,5 +7,6 @@ ms_deform_attn   the second
 model            inference time beside Detectron2's Keypoint R-CNN
 memory           peak memory of inference beside the same
 data             training samples beside Detectron2's mapper
+gpu_check        all of these on a GPU, part by part
 cost             parameters and multiply-adds beside the papers' figures
 """
