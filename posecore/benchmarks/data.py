@@ -1,4 +1,4 @@
-"""Times the training samples of configurations beside Detectron2's ``DatasetMapper`` (:func:`time_mappers`)."""
+"""Times training samples beside those of Detectron2's ``DatasetMapper`` (:func:`time_mappers`)."""
 
 import time
 from collections.abc import Callable, Sequence
