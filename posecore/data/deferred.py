@@ -119,7 +119,7 @@ class DeferredInput(T.AugInput):
 
     def __init__(self, image: Image.Image | np.ndarray, boxes: np.ndarray | None = None) -> None:
         self.image: Any = DeferredImage(image)
-        self.boxes = boxes
+        self.boxes: Any = boxes
         self.sem_seg = None
 
     def transform(self, tfm: T.Transform) -> None:
