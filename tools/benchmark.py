@@ -7,6 +7,7 @@
     python tools/benchmark.py keys      training and prediction with each key of speed and memory on and off
     python tools/benchmark.py crops     Poseur beside RLE
     python tools/benchmark.py memory    peak memory of a prediction beside the same; --training, of training
+    python tools/benchmark.py data      training samples beside Detectron2's mapper
     python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
 Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
@@ -22,6 +23,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 # isort: split
 from directpose.benchmark import time_kpalign
 from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
+from posecore.benchmarks.data import time_mappers
 from posecore.benchmarks.keys import compare_keys
 from posecore.benchmarks.memory import measure_memory, measure_training_memory
 from posecore.benchmarks.model import time_models
@@ -99,6 +101,34 @@ def main() -> None:
         help="of training steps, without and with MODEL.BACKBONE.ACTIVATION_CHECKPOINTING",
     )
     _add_images(command)
+
+    command = commands.add_parser("data")
+    command.set_defaults(run=run_data)
+    command.add_argument(
+        "--configs",
+        nargs="+",
+        default=[
+            "directpose/R_50_25ep.yaml",
+            "fcpose/R_50_1x.yaml",
+            "inspose/R_50_36ep.yaml",
+            "poet/R_50.yaml",
+        ],
+        metavar="CONFIG",
+        help="below configs/, of models that take whole images (default: %(default)s)",
+    )
+    command.add_argument(
+        "--images",
+        dest="num_images",
+        type=positive,
+        default=32,
+        help="of DATASETS.TRAIN (default: %(default)s)",
+    )
+    command.add_argument(
+        "--rounds", type=positive, default=7, help="passes over the images (default: %(default)s)"
+    )
+    command.add_argument(
+        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
+    )
 
     command = commands.add_parser("cost")
     command.set_defaults(run=run_cost)
@@ -191,6 +221,10 @@ def run_memory(options: argparse.Namespace) -> None:
         device=options.device,
         threads=options.threads,
     )
+
+
+def run_data(options: argparse.Namespace) -> None:
+    time_mappers(options.configs, options.opts, num_images=options.num_images, rounds=options.rounds)
 
 
 def run_cost(options: argparse.Namespace) -> None:

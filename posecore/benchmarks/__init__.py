@@ -8,5 +8,7 @@ model            inference time beside Detectron2's Keypoint R-CNN
 training         times of training steps beside the same
 memory           peak memory of inference beside the same, and of training
 keys             time and memory of training and prediction with each key of speed on and off
+data             training samples beside Detectron2's mapper
+gpu_check        all of these on a GPU, part by part
 cost             parameters and multiply-adds beside the papers' figures
 """

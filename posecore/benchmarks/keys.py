@@ -76,7 +76,12 @@ def prepare_training(
     if not cfg.SOLVER.EMA.ENABLED:
         return lambda: step(batch)
     averages = average_model(model, cfg.SOLVER.EMA.DECAY)
-    return lambda: (step(batch), averages.update_parameters(model))
+
+    def step_and_average() -> None:
+        step(batch)
+        averages.update_parameters(model)
+
+    return step_and_average
 
 
 def prepare_prediction(

@@ -29,7 +29,10 @@ class ImageBatch:
 
 
 def take_turns(
-    candidates: Mapping[Name, Callable[[], object]], rounds: int, device: str
+    candidates: Mapping[Name, Callable[[], object]],
+    rounds: int,
+    device: str,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, float]:
     """Median milliseconds of each candidate.
 
@@ -40,24 +43,25 @@ def take_turns(
         candidates: the functions by name.
         rounds: runs of each candidate; one more, which comes first, warms up.
         device: "cpu" or "cuda".
+        clock: seconds; of what runs in one thread, ``time.process_time`` leaves out other load altogether.
     """
     calls = 20 if device == "cuda" else 1
     times: dict[Name, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + 1):
         for name, run in candidates.items():
-            start = now(device)
+            start = now(device, clock)
             for _ in range(calls):
                 run()
             if turn > 0:  # the first warms up
-                times[name].append((now(device) - start) / calls * 1e3)
+                times[name].append((now(device, clock) - start) / calls * 1e3)
     return {name: median(values) for name, values in times.items()}
 
 
-def now(device: str) -> float:
+def now(device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds of a clock, after all work on the device is done."""
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return clock()
 
 
 def forward(function: Callable[..., Tensor], *inputs: Tensor) -> Callable[[], object]:

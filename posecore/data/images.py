@@ -101,13 +101,21 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         FileNotFoundError: there is no such file; the message names it.
         ValueError: the file cannot be read, or its pixels have no clear meaning; the message names it.
     """
+    return np.array(decode_image(path, max_pixels))
+
+
+def decode_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The same image as that of :func:`read_image`, as Pillow's, mode RGB; a resize then copies less.
+
+    JPEG files are decoded at their full size also where a resize halves it. Pillow can decode them at a half
+    (``draft``), but the pixels then differ from those of the resize by far more than rounding.
+    """
     with _opened(path, max_pixels) as image:
         image.load()
         # After the loading, which applies and removes the orientation of a TIFF.
         orientation = _orientation(image)
         pixels = _to_rgb(image)
-        upright = pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
-        return np.array(upright)
+        return pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
 
 
 @functools.cache

@@ -9,10 +9,12 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances, Keypoints
+from PIL import Image
 
 from posecore.config.options import choice
 from posecore.data.augment import EmptyImageError, build_augmentations
-from posecore.data.images import MAX_PIXELS, pixel_limit, read_image
+from posecore.data.deferred import DeferredInput
+from posecore.data.images import MAX_PIXELS, decode_image, pixel_limit
 from posecore.structures.boxes import keypoint_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
@@ -146,9 +148,9 @@ class PoseMapper:
             FileNotFoundError, ValueError: the image is missing, broken, of another size than stated in the
                 dataset, or too thin for a resize; the message names it.
         """
-        augmented = T.AugInput(read_rgb(dataset_dict, self.max_pixels))
+        image = decode_rgb(dataset_dict, self.max_pixels)
         people = self._people(dataset_dict) if self.labeled else _no_people(self.skeleton)
-        augmented.boxes = people.boxes
+        augmented = DeferredInput(image, people.boxes)
         for augmentation in self.augmentations:
             try:
                 transform = augmentation(augmented)
@@ -163,17 +165,17 @@ class PoseMapper:
                 people.areas * _growth(transform),
             )
         sample = {key: dataset_dict[key] for key in ("file_name", "image_id", "height", "width")}
-        sample["image"] = as_tensor(augmented.image, self.image_format)
+        sample["image"] = as_tensor(augmented.image.array(), self.image_format)
         if self.labeled:
             sample["instances"] = _instances(people, augmented.image.shape[:2])
         return sample
 
     def transform_image(self, image: np.ndarray) -> torch.Tensor:
         """The image of a sample alone: (H, W, 3) uint8 RGB -> (3, H', W') after the augmentations."""
-        augmented = T.AugInput(image)
+        augmented = DeferredInput(image)
         for augmentation in self.augmentations:
             augmentation(augmented)
-        return as_tensor(augmented.image, self.image_format)
+        return as_tensor(augmented.image.array(), self.image_format)
 
     def _people(self, dataset_dict: dict) -> People:
         """The persons to train with, in the original image."""
@@ -213,12 +215,17 @@ def read_rgb(dataset_dict: dict, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         FileNotFoundError, ValueError: it is missing, broken or of another size than stated in the dict.
     """
+    return np.array(decode_rgb(dataset_dict, max_pixels))
+
+
+def decode_rgb(dataset_dict: dict, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The same image as that of :func:`read_rgb`, as Pillow's."""
     file_name = dataset_dict["file_name"]
-    image = read_image(file_name, max_pixels)
+    image = decode_image(file_name, max_pixels)
     stated = dataset_dict["height"], dataset_dict["width"]
-    if image.shape[:2] != stated:
+    if image.size != stated[::-1]:
         raise ValueError(
-            f"image {file_name} is {image.shape[1]} wide and {image.shape[0]} high, "
+            f"image {file_name} is {image.width} wide and {image.height} high, "
             f"but its annotation says {stated[1]} and {stated[0]}"
         )
     return image

@@ -76,7 +76,7 @@ def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -
         model: of a :class:`PoseEstimator` its ``dense_modules()``, otherwise its backbone.
         backend: as ``torch.compile`` takes it.
     """
-    modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.backbone]
+    modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.get_submodule("backbone")]
     for module in modules:
         module.compile(dynamic=True, backend=backend)
 
