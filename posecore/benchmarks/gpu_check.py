@@ -191,7 +191,14 @@ def prediction(name: str, settings: CheckSettings) -> Callable[[], None]:
     """A function that predicts an image with the model of a configuration, or with the peer."""
     from detectron2.modeling import build_model
 
-    from posecore.benchmarks.model import PEER, boxes_side_by_side, build_keypoint_rcnn, build_ours, predict
+    from posecore.benchmarks.model import (
+        PEER,
+        boxes_side_by_side,
+        build_keypoint_rcnn,
+        build_ours,
+        our_cfg,
+        predict,
+    )
     from posecore.data import PersonBoxes, build_samples
 
     torch.manual_seed(0)
@@ -206,7 +213,7 @@ def prediction(name: str, settings: CheckSettings) -> Callable[[], None]:
             sample = samples.sample(image.permute(1, 2, 0).numpy(), PersonBoxes.from_instances(boxes))
             run = partial(build_model(cfg).eval(), [sample])
         else:
-            run = partial(predict, build_ours(name, settings.device), image, settings.persons)
+            run = partial(predict, build_ours(our_cfg(name, settings.device)), image, settings.persons)
 
     @torch.no_grad()
     def run_without_gradients() -> None:
