@@ -66,7 +66,7 @@ paper-check: setup
 		--output output/paper_check/$(subst /,-of-,$(SHARD)).md
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff format --check
