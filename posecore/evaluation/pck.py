@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.config import CfgNode
 
-from posecore.config.options import choice, choices
 from posecore.evaluation.assignment import assign_results, assigned_poses
-from posecore.evaluation.coco import BACKENDS, TASKS, Backend, COCOPoseEvaluator, Task
+from posecore.evaluation.coco import Backend, COCOPoseEvaluator, Task
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -83,18 +81,6 @@ class PCKEvaluator(COCOPoseEvaluator):
             torso_indices(skeleton)
         except ValueError as error:
             raise ValueError(f"dataset '{dataset_name}' of format 'pck': {error}") from error
-
-    @classmethod
-    def from_config(
-        cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
-    ) -> "PCKEvaluator":
-        return cls(
-            dataset_name,
-            skeleton,
-            tasks=choices(cfg, "TEST.TASKS", TASKS),
-            backend=choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
-            output_dir=output_dir,
-        )
 
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         """The tasks of :func:`pck`, then those of COCO's metrics."""
