@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
+from torch.distributed.rendezvous import rendezvous
 
 from posecore.config.device import check_device
 from posecore.config.errors import UsageError
@@ -251,11 +252,13 @@ def _join(world: World, main: Callable[..., Any], args: tuple, device: str, time
         # Slurm can make only its own GPU visible to each task, which is then the first.
         torch.cuda.set_device(world.local_rank if torch.cuda.device_count() > 1 else 0)
     logging.getLogger(__name__).info("Process %d of %d joins at %s", world.rank, world.size, world.url)
+    store, rank, size = next(rendezvous(world.url, world.rank, world.size, timeout=timeout))
+    store.set_timeout(timeout)
     dist.init_process_group(
         "nccl" if device.startswith("cuda") else "gloo",
-        init_method=world.url,
-        rank=world.rank,
-        world_size=world.size,
+        store=dist.PrefixStore(_start_name(os.environ), store),
+        rank=rank,
+        world_size=size,
         timeout=timeout,
     )
     with _lost_processes(world, timeout):
@@ -289,6 +292,16 @@ def _lost_processes(world: World, timeout: timedelta) -> Iterator[None]:
             f"{timeout} (--timeout). The logs of the others may say why. Start all of them again with "
             f"--resume to go on from the last checkpoint ({reason})"
         ) from error
+
+
+def _start_name(environment: Mapping[str, str]) -> str:
+    """A name that differs between the starts of a job, whose store is the same.
+
+    torchrun restarts processes with the store of those before them, where their addresses still are. Each
+    machine counts its own restarts, so that the number is the same everywhere only on one machine.
+    """
+    on_one_machine = environment.get("LOCAL_WORLD_SIZE", "") == environment.get("WORLD_SIZE")
+    return f"start {environment.get('TORCHELASTIC_RESTART_COUNT', 0)}" if on_one_machine else "start"
 
 
 def is_restart(environment: Mapping[str, str]) -> bool:

@@ -81,8 +81,9 @@ def _unchanged_statistics(block: nn.Module) -> Iterator[None]:
     """Within it, norms in training do not update their running statistics, which have seen the batch."""
     norms: list[Any] = [norm for norm in block.modules() if isinstance(norm, nn.modules.batchnorm._NormBase)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, count) in zip(norms, before, strict=True):
+        # A copy of the counter, because SyncBatchNorm does not work without one.
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:

@@ -11,20 +11,21 @@ from posecore.engine.paper_tables import choose_rows
 
 
 def test_a_row_trains_predicts_and_has_the_papers_costs() -> None:
-    (row,) = choose_rows("poseur/table-2b/64-x-64")
+    (row,) = choose_rows("poseur/table-2b/64x64")
     (check,) = check_rows([row])
     assert check.error == ""
     assert check.loss is not None
     assert check.loss > 0
     assert check.poses == 1  # the drawn image has one person
     assert check.paper == {"params": 28.8, "GFLOPs": 0.49}
-    assert check.gflops == pytest.approx(0.49, rel=0.03)
-    assert check.remarks() == []
-    assert "| poseur/table-2b/64-x-64 | " in check_table([check])
+    # The official code, counted by its own tool, is as far from the paper (docs/benchmarks.md).
+    assert check.gflops == pytest.approx(0.427, rel=0.01)
+    assert check.remarks() == ["GFLOPs 0.43 instead of 0.49"]
+    assert "| poseur/table-2b/64x64 | " in check_table([check])
 
 
 def test_an_error_is_the_result_of_its_row_alone() -> None:
-    (row,) = choose_rows("poseur/table-2b/64-x-64")
+    (row,) = choose_rows("poseur/table-2b/64x64")
     broken = replace(row, name="broken", overrides=(*row.overrides, "MODEL.POSEUR.SCORE", "none of these"))
     unknown = replace(row, name="unknown", config_file=Path("missing.yaml"))
     first, second = check_rows([broken, unknown])

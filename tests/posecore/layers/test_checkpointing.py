@@ -36,6 +36,10 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
         "build_timm_backbone",
         {"MODEL.TIMM.NAME": "mobilenetv2_050", "MODEL.TIMM.HEAD_CONV": True},
     ),
+    "mobilenet with SyncBN": (
+        "build_timm_backbone",
+        {"MODEL.TIMM.NAME": "mobilenetv2_050", "MODEL.TIMM.NORM": "SyncBN"},
+    ),
     "hrformer": ("build_hrformer_backbone", {"MODEL.HRFORMER.SIZE": "T", "MODEL.HRFORMER.DROP_PATH": 0.3}),
 }
 
