@@ -1,5 +1,5 @@
-# make demo | test | lint | bench | coco-tiny | hard | attack | paper-check: each sets up $(VENV) first, and what
-# is done is not done again.
+# make demo | test | test-long | lint | bench | coco-tiny | hard | attack | paper-check: each sets up $(VENV) first,
+# and what is done is not done again.
 #
 # Variables, all optional, for instance `make setup PYTHON=python3.12`:
 #   PYTHON             the Python that $(VENV) is made with, 3.10 or later
@@ -31,7 +31,7 @@ SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
 print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
 	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
-.PHONY: setup demo test lint bench coco-tiny hard attack paper-check clean distclean
+.PHONY: setup demo test test-long lint bench coco-tiny hard attack paper-check clean distclean
 .NOTPARALLEL:
 
 setup: $(STAMPS)/posecore $(STAMPS)/packages
@@ -67,6 +67,10 @@ paper-check: setup
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Two hosts, restarts, sweeps, search, torch.compile, CUDA kernels compiled for the CPU, benchmarks.
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
 lint: setup
 	$(BIN)/ruff format --check

@@ -21,6 +21,8 @@ from posecore.modeling.build import (
 )
 from posecore.modeling.fcos.detector import FCOSDetector
 
+pytestmark = pytest.mark.long
+
 METHODS = ("directpose", "fcpose", "inspose", "poet", "poseur")
 NOT_RANDOM = {
     "poet": ("MODEL.POET.DROPOUT", 0.0),

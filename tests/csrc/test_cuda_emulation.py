@@ -10,6 +10,8 @@ import sys
 import pytest
 from helpers import cuda_emulation
 
+pytestmark = pytest.mark.long
+
 KERNELS = sorted(cuda_emulation.CSRC.glob("cuda/*.cu"))
 # The tests of results and gradients; the others are about the registration with torch, or take long here.
 CHOSEN = [

@@ -16,6 +16,8 @@ from helpers import small_training
 from posecore.config.repository import REPOSITORY
 from posecore.data.synthetic import make_dataset
 
+pytestmark = pytest.mark.long
+
 CONFIG = "configs/directpose/demo/synthetic.yaml"
 
 

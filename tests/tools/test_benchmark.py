@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.long
+
 
 def benchmark(root: Path, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "tools/benchmark.py", *arguments]

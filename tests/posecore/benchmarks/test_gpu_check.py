@@ -11,6 +11,8 @@ import pytest
 
 from posecore.benchmarks.gpu_check import PARTS, CheckSettings, prediction, run_parts, training
 
+pytestmark = pytest.mark.long
+
 TINY = CheckSettings(
     device="cpu",
     size=(96, 128),

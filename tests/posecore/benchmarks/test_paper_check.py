@@ -9,6 +9,8 @@ from posecore.benchmarks.paper_check import RowCheck, check_rows, check_table, s
 from posecore.config.errors import UsageError
 from posecore.engine.paper_tables import choose_rows
 
+pytestmark = pytest.mark.long
+
 
 def test_a_row_trains_predicts_and_has_the_papers_costs() -> None:
     (row,) = choose_rows("poseur/table-2b/64x64")

@@ -4,10 +4,13 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from helpers import small_training
 from helpers.small_training import equal, final_weights, left_over, screen, start, wait_for
 
 from posecore.data.synthetic import make_dataset
+
+pytestmark = pytest.mark.long
 
 ELASTIC = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 

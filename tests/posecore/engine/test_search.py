@@ -21,6 +21,8 @@ from posecore.engine.search import (
     write_search_tables,
 )
 
+pytestmark = pytest.mark.long
+
 optuna = pytest.importorskip("optuna", reason="optuna is not installed (requirements/search.txt)")
 
 CONFIG = CONFIGS / "directpose/demo/synthetic.yaml"

@@ -15,6 +15,8 @@ from posecore.engine.run import Run
 from posecore.engine.runs import Execution, start_runs
 from posecore.engine.slurm import SlurmStarter
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("submitit", reason="submitit is not installed (requirements/slurm.txt)")
 
 CONFIG = CONFIGS / "directpose/demo/synthetic.yaml"

@@ -19,6 +19,8 @@ from posecore.engine.runs import Execution, start_runs
 from posecore.engine.starters import share_machine, visible_cards
 from posecore.engine.sweeps import sweep_runs, write_tables
 
+pytestmark = pytest.mark.long
+
 CONFIG = CONFIGS / "directpose/demo/synthetic.yaml"
 
 

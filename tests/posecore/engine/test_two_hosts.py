@@ -12,6 +12,8 @@ from helpers.small_training import ALONE, left_over, screen, start, wait_for
 
 from posecore.data.synthetic import make_dataset
 
+pytestmark = pytest.mark.long
+
 PORT = 29511
 # Seconds until the processes of the other host must have ended, on a loaded machine.
 END = 90
