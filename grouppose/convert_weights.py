@@ -5,10 +5,8 @@ import re
 import torch
 from torch import Tensor
 
-from posecore.checkpoint.renaming import rename_tensors
-from posecore.checkpoint.weights import torchvision_name
+from posecore.checkpoint.renaming import TransformerNames, rename_tensors
 
-_RESNET = "backbone.0.body."
 _ALIAS = re.compile(r"transformer\.decoder\.(?=(class|pose)_embed\.)")
 _PARTS = {
     "input_proj.": "projection.levels.",
@@ -23,7 +21,6 @@ _PARTS = {
     "transformer.enc_pose_embed.": "proposals.regressor.",
     "transformer.decoder.half_pose_ref_point_head.": "decoder.position_embedding.",
 }
-_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)")
 _DEFORMABLE = {
     "norm1": "after_attention.norm",
     "linear1": "feed_forward.0",
@@ -41,6 +38,7 @@ _SUBLAYERS = {
         **{theirs: f"deformable.{ours}" for theirs, ours in _DEFORMABLE.items()},
     },
 }
+_NAMES = TransformerNames(_PARTS, _SUBLAYERS, layer="{stack}.layers.{number}.{sublayer}.{leaf}")
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -55,24 +53,9 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: as :func:`rename_tensors`, or the two tensors of a head differ; the message shows which.
     """
-    begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
     converted = dict(state)
     for second in filter(_ALIAS.match, state):
         first = _ALIAS.sub("", second)
         if not torch.equal(converted.setdefault(first, state[second]), converted.pop(second)):
             raise ValueError(f"{second} must hold the same numbers as {first}, whose second name it is")
-    return rename_tensors(converted, _name, begins, "GroupPose")
-
-
-def _name(theirs: str) -> str | None:
-    """The name here of an official name, None where no official checkpoint has such a name."""
-    if theirs.startswith(_RESNET):
-        return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
-    if match := _LAYER.fullmatch(theirs):
-        stack, number, sublayer, leaf = match.groups()
-        ours = _SUBLAYERS[stack].get(sublayer)
-        return ours and f"{stack}.layers.{number}.{ours}.{leaf}"
-    for part, ours in _PARTS.items():
-        if theirs.startswith(part):
-            return ours + theirs.removeprefix(part)
-    return None
+    return rename_tensors(converted, _NAMES.rename, _NAMES.begins, "GroupPose")

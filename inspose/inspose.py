@@ -18,13 +18,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from inspose.base import InstanceAwareEstimator
 from inspose.disk import DiskOffsets, disk_targets, offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
 from inspose.keypoint_features import KeypointFeatures
 from posecore.config.options import choice
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
-from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, make_detections
 from posecore.modeling.fcos.decode import clip_boxes
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.head import FCOSHead, box_prediction, class_prediction
@@ -45,7 +46,7 @@ HEATMAP_PRIOR = 0.1
 
 
 @META_ARCH_REGISTRY.register()
-class InsPose(PoseEstimator):
+class InsPose(InstanceAwareEstimator):
     """Instance-aware networks for single-stage multi-person pose estimation (arXiv 2107.08982).
 
     Args:
@@ -69,10 +70,7 @@ class InsPose(PoseEstimator):
         detector: FCOSDetector,
         common: CommonParts,
     ) -> None:
-        super().__init__(common)
-        self.detector = detector
-        self.keypoint_features = keypoint_features
-        self.keypoint_networks = keypoint_networks
+        super().__init__(detector, keypoint_features, keypoint_networks, common)
         self.disk_offsets = disk_offsets
         self.heatmap_branch = heatmap_branch
 
@@ -135,10 +133,6 @@ class InsPose(PoseEstimator):
             "detector": FCOSDetector.from_config(cfg, common.backbone, head),
             "common": common,
         }
-
-    def dense_modules(self) -> list[nn.Module]:
-        """The backbone, the head of the detector and the shared keypoint features."""
-        return [*super().dense_modules(), self.detector.head, self.keypoint_features]
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls and loss_keypoint; also loss_box, loss_disk_offset and loss_heatmap with these branches.

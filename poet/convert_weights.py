@@ -1,13 +1,9 @@
 """Converts official checkpoints of POET (amathislab/poet): ``convert`` renames their parameters."""
 
-import re
-
 from torch import Tensor
 
-from posecore.checkpoint.renaming import rename_tensors
-from posecore.checkpoint.weights import torchvision_name
+from posecore.checkpoint.renaming import TransformerNames, rename_tensors
 
-_RESNET = "backbone.0.body."
 _PARTS = {
     "input_proj.": "projection.",
     "query_embed.": "queries.positions.",
@@ -15,7 +11,6 @@ _PARTS = {
     "kpt_embed.": "head.regressor.",
     "transformer.decoder.norm.": "transformer.norm.",
 }
-_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)")
 _FEED_FORWARD = {"linear1": "feed_forward.0", "linear2": "feed_forward.3"}
 _SUBLAYERS = {
     "encoder": {
@@ -33,6 +28,7 @@ _SUBLAYERS = {
         **_FEED_FORWARD,
     },
 }
+_NAMES = TransformerNames(_PARTS, _SUBLAYERS, layer="transformer.{stack}.{number}.{sublayer}.{leaf}")
 
 
 def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,19 +44,4 @@ def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ValueError: a part of the model is missing, or a tensor has a name that no official checkpoint has;
             the message shows which.
     """
-    begins = (_RESNET, *_PARTS, "transformer.encoder.layers.0.", "transformer.decoder.layers.0.")
-    return rename_tensors(state, _name, begins, "POET")
-
-
-def _name(theirs: str) -> str | None:
-    """The name here of an official name, None where no official checkpoint has such a name."""
-    if theirs.startswith(_RESNET):
-        return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
-    if match := _LAYER.fullmatch(theirs):
-        stack, number, sublayer, leaf = match.groups()
-        ours = _SUBLAYERS[stack].get(sublayer)
-        return ours and f"transformer.{stack}.{number}.{ours}.{leaf}"
-    for part, ours in _PARTS.items():
-        if theirs.startswith(part):
-            return ours + theirs.removeprefix(part)
-    return None
+    return rename_tensors(state, _NAMES.rename, _NAMES.begins, "POET")

@@ -3,6 +3,7 @@
 Letters: N images or crops, G groups of K queries, E channels.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,8 @@ class Queries:
     references: Tensor
 
 
-class SummedEncoder(nn.Module):
-    """The paper's encoder: a learned vector for each keypoint plus the sine encoding of its proposal.
+class KeypointEncoder(nn.Module, ABC):
+    """The part that both encoders share: a learned vector for each keypoint, and proposals without gradient.
 
     Args:
         channels: E.
@@ -44,38 +45,37 @@ class SummedEncoder(nn.Module):
 
     def forward(self, proposals: Tensor) -> Queries:
         """(N, G, K, 2) -> queries; the proposals get no gradient."""
-        proposals = proposals.detach()
+        return self.encode(proposals.detach())
+
+    @abstractmethod
+    def encode(self, proposals: Tensor) -> Queries:
+        """(N, G, K, 2) without gradient -> queries."""
+
+
+class SummedEncoder(KeypointEncoder):
+    """The paper's encoder: a learned vector for each keypoint plus the sine encoding of its proposal."""
+
+    def encode(self, proposals: Tensor) -> Queries:
         values = self.embedding + encode_points(proposals, self.channels)
         return Queries(values, values.new_zeros(1), proposals)
 
 
-class ProjectedEncoder(nn.Module):
+class ProjectedEncoder(KeypointEncoder):
     """The official code's encoder: a projection of two encodings; the learned vectors are kept apart.
 
     The two encodings are those of the proposal and of the proposal clipped to the crop.
-
-    Args:
-        channels: E.
-        num_keypoints: K.
     """
 
     def __init__(self, channels: int, num_keypoints: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.embedding = class_embedding(num_keypoints, channels)
+        super().__init__(channels, num_keypoints)
         self.projection = nn.Linear(2 * channels, channels)
         nn.init.xavier_uniform_(self.projection.weight)
         self.norm = nn.LayerNorm(channels)
 
-    def forward(self, proposals: Tensor) -> Queries:
-        """(N, G, K, 2) -> queries; the proposals get no gradient."""
-        proposals = proposals.detach()
+    def encode(self, proposals: Tensor) -> Queries:
         encodings = [encode_points(points, self.channels) for points in (proposals, proposals.clamp(0, 1))]
         values = self.norm(self.projection(torch.cat(encodings, dim=-1)))
         return Queries(values, self.embedding, proposals)
-
-
-KeypointEncoder = SummedEncoder | ProjectedEncoder
 
 
 def build_keypoint_encoder(cfg: CfgNode, num_keypoints: int) -> KeypointEncoder:

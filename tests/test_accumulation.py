@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from helpers.image_samples import sample
 from helpers.model_contract import shares_are_the_whole
 from helpers.person_crops import crop
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch import Tensor, nn
 
 from posecore.engine.step import TrainingStep

@@ -8,7 +8,7 @@ import torch
 from helpers import model_contract
 from helpers.image_samples import sample
 from helpers.person_crops import crop
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch import nn
 
 # The methods that read whole images, and the configurations of their two models.

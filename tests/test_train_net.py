@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from helpers.configs import override_list
+from helpers.processes import run_python
 
 from posecore.data.synthetic import make_dataset
 
@@ -23,7 +24,7 @@ def folder(tmp_path_factory):
 def run(root, folder):
     """Starts the tool on the demo's configuration, made smaller, and returns the finished process."""
 
-    def start(*arguments, starter=(sys.executable,), options=()):
+    def start(*arguments, starter=(), options=()):
         overrides = [
             *override_list(
                 {
@@ -42,13 +43,11 @@ def run(root, folder):
             ),
         ]
         config = root / "configs" / "directpose" / "demo" / "synthetic.yaml"
-        return subprocess.run(
-            [*starter, "tools/train_net.py", "--config-file", config, *options, *overrides, *arguments],
-            cwd=root,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-        )
+        command = ["tools/train_net.py", "--config-file", config, *options, *overrides, *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        if not starter:
+            return run_python(command, cwd=root, env=environment)
+        return subprocess.run([*starter, *command], cwd=root, env=environment, capture_output=True, text=True)
 
     return start
 

@@ -15,6 +15,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import Tensor, nn
 
+from inspose.base import InstanceAwareEstimator
 from inspose.disk import offset_errors
 from inspose.heatmaps import heatmap_errors, heatmap_targets
 from inspose.inspose import CONTROLLER_KERNEL, HEATMAP_PRIOR, RANGE, batch_cross_entropy, network_widths
@@ -30,7 +31,7 @@ from inspose.official.losses import (
 from inspose.official.star import Steering, tap_indices
 from inspose.official.trunk import FACTOR, PixelMaps, PixelTrunk
 from posecore.layers.precision import full_precision
-from posecore.modeling.estimator import CommonParts, PoseEstimator, make_detections
+from posecore.modeling.estimator import CommonParts, make_detections
 from posecore.modeling.fcos.decode import soft_suppress
 from posecore.modeling.fcos.detector import DensePredictions, FCOSDetector
 from posecore.modeling.fcos.locations import SelectedLocations
@@ -47,7 +48,7 @@ MIN_SCORE = 0.001
 
 
 @META_ARCH_REGISTRY.register()
-class InsPoseOfficial(PoseEstimator):
+class InsPoseOfficial(InstanceAwareEstimator):
     """InsPose as in its official code (opera), for the official checkpoint.
 
     Args:
@@ -70,10 +71,7 @@ class InsPoseOfficial(PoseEstimator):
         detector: FCOSDetector,
         common: CommonParts,
     ) -> None:
-        super().__init__(common)
-        self.detector = detector
-        self.keypoint_features = keypoint_features
-        self.keypoint_networks = keypoint_networks
+        super().__init__(detector, keypoint_features, keypoint_networks, common)
         self.trunk = trunk
         self.enlarge = nn.Upsample(scale_factor=FACTOR, mode="bicubic", align_corners=False)
         self.register_buffer("sigmas", torch.tensor(common.skeleton.sigmas), persistent=False)
@@ -123,10 +121,6 @@ class InsPoseOfficial(PoseEstimator):
             "detector": FCOSDetector.from_config(cfg, common.backbone, head),
             "common": common,
         }
-
-    def dense_modules(self) -> list[nn.Module]:
-        """The backbone, the head of the detector and the shared keypoint features."""
-        return [*super().dense_modules(), self.detector.head, self.keypoint_features]
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """loss_cls, loss_keypoint, loss_keypoint_reg, loss_heatmap, loss_disk_offset and two of the tags.

@@ -1,8 +1,15 @@
-"""Renames the tensors of official checkpoints: :func:`rename_tensors`."""
+"""Renames the tensors of official checkpoints: :func:`rename_tensors`, and :class:`TransformerNames`."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
+
+from posecore.checkpoint.weights import torchvision_name
+
+_RESNET = "backbone.0.body."
+_LAYER = re.compile(r"transformer\.(encoder|decoder)\.layers\.(\d+)\.(\w+)\.(.+)")
 
 
 def rename_tensors(
@@ -29,3 +36,37 @@ def rename_tensors(
     if unknown := [theirs for theirs, ours in names.items() if ours is None]:
         raise ValueError(f"{len(unknown)} tensors have names that no {method} checkpoint has: {unknown[:5]}")
     return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
+
+
+@dataclass(frozen=True)
+class TransformerNames:
+    """The official names of a model that descends from DETR, and the names here.
+
+    Attributes:
+        parts: beginning of an official name -> beginning of the name here, for what is in no layer.
+        sublayers: "encoder" and "decoder" -> official name of a part of a layer -> its name here.
+        layer: the name here of a tensor of a layer, with places for stack, number, sublayer and leaf.
+    """
+
+    parts: Mapping[str, str]
+    sublayers: Mapping[str, Mapping[str, str]]
+    layer: str
+
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """The beginnings that names have in every official checkpoint."""
+        stacks = (f"transformer.{stack}.layers.0." for stack in self.sublayers)
+        return (_RESNET, *self.parts, *stacks)
+
+    def rename(self, theirs: str) -> str | None:
+        """The name here of an official name, None where no official checkpoint has such a name."""
+        if theirs.startswith(_RESNET):
+            return "backbone." + torchvision_name(theirs.removeprefix(_RESNET))
+        if match := _LAYER.fullmatch(theirs):
+            stack, number, sublayer, leaf = match.groups()
+            ours = self.sublayers[stack].get(sublayer)
+            return ours and self.layer.format(stack=stack, number=number, sublayer=ours, leaf=leaf)
+        for part, ours in self.parts.items():
+            if theirs.startswith(part):
+                return ours + theirs.removeprefix(part)
+        return None

@@ -12,6 +12,7 @@ import torch
 import yaml
 from helpers import toy_model  # noqa: F401  (registers ToyPose)
 from helpers.dot_dataset import SIZE, dots_cfg
+from helpers.processes import run_python
 from helpers.small_training import command
 
 from posecore.data.synthetic import make_dataset
@@ -98,19 +99,14 @@ def test_cut_metrics_do_not_cost_the_results(faults: Path, root: Path, tmp_path:
     output = tmp_path / "output"
 
     def train(iterations: int) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            command(
-                tmp_path / "train.yaml",
-                output,
-                *("DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1"),
-                options=("--resume",),
-                iterations=iterations,
-            ),
-            cwd=root,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
+        _, *arguments = command(
+            tmp_path / "train.yaml",
+            output,
+            *("DATALOADER.NUM_WORKERS", "0", "SOLVER.WARMUP_ITERS", "1"),
+            options=("--resume",),
+            iterations=iterations,
         )
+        return run_python(arguments, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
     assert train(1).returncode == 0
     cut = (faults / "resume_cut_metrics" / "metrics.json").read_bytes()

@@ -3,14 +3,13 @@
 import argparse
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.configs import load_cfg
 from helpers.grouppose_oracle import Case, build, manifest
+from helpers.processes import run_python
 
 from grouppose.convert_weights import convert
 from posecore.engine.solver import build_optimizer
@@ -59,10 +58,10 @@ def test_an_official_file_becomes_ours(root: Path, state: dict, tmp_path: Path) 
     """With what the official training saves, its command line options among it."""
     content = {"model": state, "args": argparse.Namespace(lr=1e-4, num_queries=100), "epoch": 59}
     torch.save({**content, "optimizer": {}, "lr_scheduler": {"last_epoch": 59}}, tmp_path / "in.pth")
-    command = [sys.executable, "tools/convert_checkpoint.py", "grouppose", "in.pth", "out.pth"]
+    command = ["tools/convert_checkpoint.py", "grouppose", "in.pth", "out.pth"]
     command = [str(tmp_path / part) if part.endswith(".pth") else part for part in command]
     command += ["--config-file", f"configs/grouppose/{OFFICIAL}"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = run_python(command, cwd=root)
     assert done.returncode == 0, done.stderr
     written = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
     assert written.keys() == convert(state).keys()

@@ -7,7 +7,7 @@ import torch
 from helpers import model_contract as contract
 from helpers.grouppose_oracle import build, tiny
 from helpers.image_samples import sample
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch import nn
 from torch.testing import assert_close
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from helpers.image_samples import sample
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from posecore.engine.validation import mean_losses
 
 STAR = {

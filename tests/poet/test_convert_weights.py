@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.poet_oracle import build, official_state
+from helpers.processes import run_python
 
 from poet.convert_weights import convert
 
@@ -47,14 +46,13 @@ def test_a_official_file_becomes_ours(root: Path, state: dict, tmp_path: Path) -
     content = {"model": state, "args": argparse.Namespace(lr=1e-4, num_queries=25), "epoch": 249}
     torch.save({**content, "optimizer": {}, "lr_scheduler": {"last_epoch": 249}}, tmp_path / "in.pth")
     command = [
-        sys.executable,
         "tools/convert_checkpoint.py",
         "poet",
         tmp_path / "in.pth",
         tmp_path / "out.pth",
     ]
     command += ["--config-file", "configs/poet/official/R_50.yaml"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = run_python(command, cwd=root)
     assert done.returncode == 0, done.stderr
     written = torch.load(tmp_path / "out.pth", weights_only=True)["model"]
     assert written.keys() == convert(state).keys()

@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import subprocess
-import sys
 from dataclasses import asdict
 from importlib.metadata import Distribution, PackageNotFoundError
 
 import pytest
 import torch
+from helpers.processes import run_python
 
 import posecore
 from posecore import env
@@ -17,9 +17,7 @@ from posecore.structures.skeleton import load_skeleton
 
 
 def test_report_is_one_screen(root):
-    done = subprocess.run(
-        [sys.executable, "-m", "posecore.env"], cwd=root, capture_output=True, text=True, timeout=120
-    )
+    done = run_python(["-m", "posecore.env"], cwd=root)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) <= 30
@@ -92,9 +90,7 @@ def save_record(folder, **changes):
 
 def test_a_checkpoint_says_what_it_was_trained_with(root, tmp_path):
     file = save_record(tmp_path, versions={**env.versions(), "torch": "1.0"})
-    done = subprocess.run(
-        [sys.executable, "-m", "posecore.env", "--checkpoint", file], cwd=root, capture_output=True, text=True
-    )
+    done = run_python(["-m", "posecore.env", "--checkpoint", file], cwd=root)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
     assert lines["iteration"] == "41"
@@ -125,12 +121,7 @@ def test_files_without_a_record(tmp_path, content, message):
 
 
 def test_a_checkpoint_that_is_missing_is_one_line(root):
-    done = subprocess.run(
-        [sys.executable, "-m", "posecore.env", "--checkpoint", "missing.pth"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    done = run_python(["-m", "posecore.env", "--checkpoint", "missing.pth"], cwd=root)
     assert done.returncode == 1
     assert done.stderr == "posecore.env: missing.pth does not exist, or is no file\n"
 

@@ -1,11 +1,11 @@
 """The models that come with the project: their cards, their files, and the table of them."""
 
 import hashlib
-import subprocess
 import sys
 
 import pytest
 import yaml
+from helpers.processes import run_python
 
 from posecore import models
 from posecore.config.errors import UsageError
@@ -173,8 +173,8 @@ def test_the_command_line(folder, monkeypatch, capsys):
 
 def test_the_command_line_has_one_line_for_what_is_wrong(root, folder):
     (folder / "toy.yaml").write_text("[]")
-    command = [sys.executable, "-m", "posecore.models"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    command = ["-m", "posecore.models"]
+    done = run_python(command, cwd=root)
     assert done.returncode == 1
     assert done.stderr.startswith("posecore.models: model card")
     assert done.stderr.count("\n") == 1

@@ -7,7 +7,7 @@ import torch
 import yaml
 from detectron2.modeling import build_model
 from helpers.dot_dataset import dots_cfg, make_cfg
-from helpers.support import in_processes
+from helpers.processes import in_processes
 
 import poseur  # noqa: F401  (registers the samples, in other processes too)
 from posecore.data import build_samples, build_test_loader, load_dataset, register, register_definitions

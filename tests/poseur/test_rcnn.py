@@ -17,7 +17,7 @@ from helpers.model_contract import (
     steps_are_sound,
 )
 from helpers.poseur_rcnn import tiny
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close

@@ -2,19 +2,18 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.fcpose_oracle import build, official_state
+from helpers.processes import run_python
 
 CONFIG = "configs/fcpose/official/R_50_3x.yaml"
 
 
 def run(root: Path, *arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "tools/convert_checkpoint.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    return run_python(["tools/convert_checkpoint.py", *map(str, arguments)], cwd=root)
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,14 @@
 """The dataset tools, started as a user starts them."""
 
-import subprocess
-import sys
-
 import cv2
 import pytest
+from helpers.processes import run_python
 
 from posecore.data.synthetic import make_dataset
 
 
 def run(root, tool, *arguments):
-    command = [sys.executable, "-W", "ignore", str(root / "tools" / tool), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_python([root / "tools" / tool, *map(str, arguments)])
 
 
 def test_check_dataset(root, tmp_path):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from helpers.configs import override_list
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 
 from posecore.config import get_cfg
 from posecore.data.bad_images import BadImageError, bad_image_share

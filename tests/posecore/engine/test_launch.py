@@ -9,7 +9,6 @@ import textwrap
 import pytest
 import torch
 from detectron2.utils import comm
-from helpers.support import in_processes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,7 +91,7 @@ def test_a_failing_process_ends_the_job():
     with pytest.raises(
         torch.multiprocessing.ProcessRaisedException, match="the second process has a problem"
     ):
-        in_processes(fail_in_second, 2)
+        launch(fail_in_second, device="cpu", num_gpus=2)
 
 
 def test_no_launcher_is_found():

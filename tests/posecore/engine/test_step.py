@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from detectron2.utils import comm
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch import nn
 
 from posecore.engine.step import TrainingStep

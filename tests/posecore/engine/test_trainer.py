@@ -14,7 +14,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from helpers import toy_model  # noqa: F401  (registers the model)
 from helpers.configs import override_list
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 
 from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.checkpoint.weights import CheckpointError

@@ -10,7 +10,8 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils import comm
 from helpers import toy_model  # noqa: F401  (registers a model)
 from helpers.configs import override_list
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 from torch import nn
 
 from posecore.data import build_labeled_loader, build_test_loader, load_dataset

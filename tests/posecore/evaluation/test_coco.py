@@ -18,7 +18,8 @@ from helpers.coco_annotations import (
     random_ground_truth,
     random_results,
 )
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 
 from posecore.data import register
 from posecore.evaluation import COCOPoseEvaluator

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 from helpers.coco_annotations import instances
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from PIL import Image
 
 from posecore.data import load_dataset, register

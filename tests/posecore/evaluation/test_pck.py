@@ -16,7 +16,8 @@ from helpers.coco_annotations import (
     random_results,
 )
 from helpers.oks_oracle import coco_metrics
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 
 from posecore.data import load_dataset, register
 from posecore.evaluation import PCKEvaluator, build_evaluator

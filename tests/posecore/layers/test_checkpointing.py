@@ -9,7 +9,8 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.utils import comm
 from helpers.configs import override_list
-from helpers.support import core_cfg, in_processes
+from helpers.processes import in_processes
+from helpers.support import core_cfg
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from detectron2.utils import comm
-from helpers.support import in_processes
+from helpers.processes import in_processes
 from torch.testing import assert_close
 
 from posecore.modeling.losses import LossTerm, reduce_losses
