@@ -43,11 +43,13 @@ class SearchSpace:
     Attributes:
         key: of the configuration.
         text: the space as the command line has it.
+        ends: its lowest and highest value, or all of its values.
         suggest: draws a value.
     """
 
     key: str
     text: str
+    ends: tuple[str, ...]
     suggest: Suggest
 
 
@@ -72,7 +74,7 @@ def parse_spaces(arguments: Sequence[Sequence[str]]) -> list[SearchSpace]:
             )
         if any(space.key == key for space in spaces):
             raise UsageError(f"--search {key} must stand there once")
-        spaces.append(SearchSpace(key, " ".join(rest), KINDS[kind](key, values)))
+        spaces.append(SearchSpace(key, " ".join(rest), tuple(values), KINDS[kind](key, values)))
     return spaces
 
 
@@ -157,6 +159,16 @@ class SearchSettings:
     spaces: tuple[SearchSpace, ...]
     metric: str = "keypoints/AP"
 
+    def check(self) -> None:
+        """Checks that the configuration takes the overrides, and each key the ends of its space.
+
+        Raises:
+            UsageError: it does not; the message names the key.
+        """
+        for space in self.spaces:
+            for value in space.ends:
+                merge_config(get_cfg(), self.config_file, [*self.overrides, space.key, value])
+
     def describe(self) -> dict[str, Any]:
         """The settings as plain values, for the study."""
         return {
@@ -180,11 +192,13 @@ def open_study(
         seed: of the sampler.
 
     Raises:
-        UsageError: Optuna is not installed, or the folder holds a search with other settings.
+        UsageError: Optuna is not installed, a key or a value of the settings cannot be used, or the folder
+            holds a search with other settings. A new folder is then not made.
     """
     require_package("optuna", "search", "--search")
     import optuna
 
+    settings.check()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,19 @@ def run_search(settings: SearchSettings, folder: Path, trials: int, pruner="none
     )
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (["SOLVER.BASELR", "log", "0.001", "0.1"], r"unknown config key SOLVER\.BASELR"),
+        (["SOLVER.MAX_ITER", "choice", "5", "many"], r"MAX_ITER"),
+    ],
+)
+def test_nothing_is_written_for_a_key_or_value_that_is_wrong(tmp_path: Path, space, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_study(tmp_path / "search", make_settings(space))
+    assert not (tmp_path / "search").exists()
+
+
 def trials_of(folder: Path) -> list:
     return optuna.load_study(study_name=None, storage=f"sqlite:///{folder / STUDY}").trials
 
