@@ -6,12 +6,12 @@ come. So a run that is cut keeps what it has. tools/gpu_check.py is the command.
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -223,49 +223,38 @@ def prediction(name: str, settings: CheckSettings) -> Callable[[], None]:
 
 
 def training(settings: CheckSettings) -> Iterator[Row]:
-    """Times a step (losses, gradients, update) on two drawn images, and takes its peak memory.
+    """Times a step (forward, backward, update) on two drawn images beside Keypoint R-CNN's, and its memory.
 
     Raises:
         FloatingPointError: a loss is not finite.
     """
-    from detectron2.modeling import build_model
+    from posecore.benchmarks.model import PEER
+    from posecore.benchmarks.training import (
+        DrawnImages,
+        benchmark_cfg,
+        build_peer_training,
+        build_training,
+        steps_in_turns,
+    )
 
-    from posecore.data import build_samples, load_dataset, register_definitions
-    from posecore.data.synthetic.images import make_dataset
-
-    with tempfile.TemporaryDirectory() as folder:
-        register_definitions([make_dataset(folder, num_images=2, size=settings.size, name="gpu_check")])
+    with DrawnImages(2, settings.size, settings.persons).written() as definition:
         for config in settings.configs:
-            cfg = _config(config, settings)
-            samples = build_samples(cfg)
-            torch.manual_seed(0)
-            model = build_model(cfg).train()
-            records = samples.train_records(load_dataset("gpu_check_train", model.skeleton))[:2]
-            batch = [samples.labeled_sample(record) for record in records]
-            # No rate, as random weights would soon make losses that are not finite.
-            optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+            ours = build_training(benchmark_cfg(config, definition, settings.device))
             if settings.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
-            losses: dict[str, torch.Tensor] = {}
-
-            def step(
-                model: torch.nn.Module = model,
-                batch: list[dict] = batch,
-                optimizer: torch.optim.Optimizer = optimizer,
-                losses: dict[str, torch.Tensor] = losses,
-            ) -> None:
-                optimizer.zero_grad()
-                losses |= model(batch)
-                torch.stack([*losses.values()]).sum().backward()
-                optimizer.step()
-
-            times = take_turns({"step": step}, settings.rounds, settings.device)
-            bad = {name: loss.item() for name, loss in losses.items() if not loss.isfinite()}
-            if bad:
+            losses = {name: loss.item() for name, loss in ours.model(ours.batch).items()}
+            if bad := {name: loss for name, loss in losses.items() if not math.isfinite(loss)}:
                 raise FloatingPointError(f"the losses of {config} must be finite, but these are not: {bad}")
-            row: Row = {"model": config, "samples": len(batch), "ms": round(times["step"], 2)}
+            ours.step()
+            row: Row = {"model": config, "samples": len(ours.batch)}
             if settings.device == "cuda":
                 row["MiB"] = round(torch.cuda.max_memory_allocated() / 2**20)
+            # After the memory is read, because the peer takes some too.
+            peer = build_peer_training(definition, settings.device, None)
+            times = steps_in_turns({PEER: peer, config: ours}, settings.rounds)
+            row["ms"] = round(times[config].step, 2)
+            row["Keypoint R-CNN ms"] = round(times[PEER].step, 2)
+            row["ratio"] = round(times[config].step / times[PEER].step, 3)
             yield row
 
 

@@ -79,7 +79,9 @@ def test_all_parts_are_done_in_nine_minutes():
 def test_a_training_step_of_each_model():
     rows = list(training(TINY))
     assert [row["model"] for row in rows] == list(TINY.configs)
-    assert all(row["samples"] == 2 and row["ms"] > 0 for row in rows)
+    persons = 2 * TINY.persons  # crops of a top-down model
+    assert [row["samples"] for row in rows] == [persons if "poseur" in name else 2 for name in TINY.configs]
+    assert all(row["ratio"] == pytest.approx(row["ms"] / row["Keypoint R-CNN ms"], rel=0.05) for row in rows)
 
 
 @pytest.mark.parametrize("config", TINY.configs)
