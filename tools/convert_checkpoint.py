@@ -1,8 +1,9 @@
-"""Converts an official checkpoint, or exports a trained model.
+"""Converts an official checkpoint, exports a trained model, or takes its backbone.
 
     python tools/convert_checkpoint.py fcpose OFFICIAL.pth OUT.pth \\
         --config-file configs/fcpose/official/R_50_3x.yaml
     python tools/convert_checkpoint.py export output/model_final.pth OUT.safetensors --half
+    python tools/convert_checkpoint.py backbone output/model_final.pth OUT.pth
 
 The first command gives the weights of an official checkpoint this project's names. OUT.pth holds {"model":
 weights}; it is written only if they are exactly those of the model that the configuration describes.
@@ -11,26 +12,31 @@ The second one writes a trained model as safetensors, from which alone tools/pre
 weights, the configuration keys that prediction reads, and the skeleton. The configuration is the config.yaml
 beside IN, or --config-file. --half writes parameters in 16 bits.
 
+The third one writes the backbone of a trained model alone, without its feature pyramid, from which the
+training of another method can start (MODEL.WEIGHTS OUT.pth).
+
 Nothing that IN may hold is run.
 """
 
 import argparse
 from pathlib import Path
 
-from posecore.checkpoint.convert import convert_checkpoint_file
+from posecore.checkpoint.convert import convert_checkpoint_file, write_backbone
 from posecore.checkpoint.exported import export_model
 from posecore.checkpoint.safetensors_files import ENDING
 from posecore.engine.command_line import check_output_file, run_tool
 
-EXPORT = "export"
+EXPORT, BACKBONE = "export", "backbone"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("method", metavar="METHOD", help='its package, such as fcpose; or "export"')
-    parser.add_argument("source", metavar="IN", help="the official checkpoint, or the one to export")
+    parser.add_argument(
+        "method", metavar="METHOD", help='its package, such as fcpose; or "export" or "backbone"'
+    )
+    parser.add_argument("source", metavar="IN", help="the official checkpoint, or the trained model")
     parser.add_argument("target", metavar="OUT", type=Path, help="the file to be written")
     parser.add_argument("--config-file", type=Path, metavar="CONFIG", help="the model that it is for")
     parser.add_argument("--half", action="store_true", help="export parameters in 16 bits")
@@ -38,10 +44,14 @@ def main() -> None:
     check_output_file(options.target, "OUT", (ENDING,) if options.method == EXPORT else ())
     if options.method == EXPORT:
         count = export_model(options.source, options.target, options.config_file, half=options.half)
-    elif options.config_file is None:
-        parser.error("--config-file is required for an official checkpoint")
     elif options.half:
         parser.error("--half is for export")
+    elif options.method == BACKBONE:
+        if options.config_file is not None:
+            parser.error("--config-file is not for backbone")
+        count = write_backbone(options.source, options.target)
+    elif options.config_file is None:
+        parser.error("--config-file is required for an official checkpoint")
     else:
         count = convert_checkpoint_file(
             options.method, Path(options.source), options.target, options.config_file

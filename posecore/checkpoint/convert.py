@@ -1,5 +1,7 @@
 """Converts official checkpoints of a method to this project's names (:func:`convert_checkpoint_file`).
 
+:func:`write_backbone` takes the backbone out of a checkpoint of this project.
+
 A method that has official weights has a module ``<method>.convert_weights`` with a function
 ``convert(weights)``, which is found by its name.
 """
@@ -10,11 +12,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from posecore.checkpoint.checkpointer import chosen_weights
 from posecore.checkpoint.files import save_content, write_whole
 from posecore.checkpoint.weights import read_checkpoint
 from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.modeling.build import build_model
+
+# What the names of a backbone begin with, and those of a network below a feature pyramid.
+_BACKBONE = "backbone."
+_BELOW_PYRAMID = "backbone.bottom_up."
 
 
 def convert_checkpoint_file(method: str, source: Path, target: Path, config_file: str | Path) -> int:
@@ -36,6 +43,37 @@ def convert_checkpoint_file(method: str, source: Path, target: Path, config_file
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, lambda unfinished: save_content({"model": weights}, unfinished))
     return len(weights)
+
+
+def write_backbone(source: str, target: Path) -> int:
+    """Writes the backbone of a model of this project, from which another model's training can start.
+
+    A feature pyramid is no part of it, so that the model that it is for needs none.
+
+    Args:
+        source: the model's weights, as MODEL.WEIGHTS can be; averaged ones where the file has some.
+        target: to be written as ``{"model": weights}``, as a whole or not at all.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        UsageError: the weights have no backbone, or ``target`` is ``source``.
+        CheckpointError: ``source`` is not readable.
+        OSError: ``target`` cannot be written.
+    """
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise UsageError(f"OUT {target} is IN itself: give another name")
+    weights = chosen_weights(read_checkpoint(source), "auto", source)
+    names = [name for name in weights if name.startswith(_BACKBONE)]
+    below = [name for name in names if name.startswith(_BELOW_PYRAMID)]
+    prefix, names = (_BELOW_PYRAMID, below) if below else (_BACKBONE, names)
+    if not names:
+        raise UsageError(f"IN {source} must be a model of this project, whose weights begin with {_BACKBONE}")
+    backbone = {name.removeprefix(prefix): weights[name].clone() for name in names}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, lambda unfinished: save_content({"model": backbone}, unfinished))
+    return len(backbone)
 
 
 def convert_checkpoint(method: str, source: Path, config_file: str | Path) -> dict[str, Tensor]:

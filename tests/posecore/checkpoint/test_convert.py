@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers.fcpose_oracle import build, official_state
 
-from posecore.checkpoint.convert import convert_checkpoint, convert_checkpoint_file
+from posecore.checkpoint.checkpointer import fit_weights
+from posecore.checkpoint.convert import convert_checkpoint, convert_checkpoint_file, write_backbone
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
@@ -46,6 +47,33 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": {"weight": Path("x")}, "hook": print}, tmp_path / "in.pth")
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         convert_checkpoint("fcpose", tmp_path / "in.pth", CONFIG)
+
+
+@pytest.mark.parametrize("below", ["", "bottom_up."])
+def test_a_backbone_starts_another_model(tmp_path: Path, below: str) -> None:
+    """With a feature pyramid, which stays behind, and without."""
+    first = {"body.stem": torch.rand(2), "body.blocks.1.conv": torch.rand(3)}
+    state = {f"backbone.{below}{name}": tensor for name, tensor in first.items()}
+    pyramid = {"backbone.fpn_lateral3.weight": torch.rand(1)} if below else {}
+    torch.save({"model": state | pyramid | {"head.weight": torch.rand(4)}}, tmp_path / "in.pth")
+    assert write_backbone(str(tmp_path / "in.pth"), tmp_path / "new" / "out.pth") == 2
+    written = torch.load(tmp_path / "new" / "out.pth", weights_only=True)["model"]
+    assert written.keys() == first.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in first.items())
+    # A model that has no last stage takes it, and one with a pyramid too.
+    for prefix in ("backbone.", "backbone.bottom_up."):
+        model = {f"{prefix}body.stem": torch.zeros(2), "decoder.weight": torch.zeros(1)}
+        fitting = fit_weights(written, model, "out.pth", strict=False)
+        assert list(fitting) == [f"{prefix}body.stem"]
+
+
+def test_a_backbone_that_is_not_there_is_said(tmp_path: Path) -> None:
+    torch.save({"model": {"head.weight": torch.rand(4)}}, tmp_path / "in.pth")
+    with pytest.raises(UsageError, match=r"in\.pth must be a model of this project"):
+        write_backbone(str(tmp_path / "in.pth"), tmp_path / "out.pth")
+    with pytest.raises(UsageError, match="is IN itself"):
+        write_backbone(str(tmp_path / "in.pth"), tmp_path / "in.pth")
+    assert not (tmp_path / "out.pth").exists()
 
 
 def test_the_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
