@@ -95,7 +95,8 @@ distclean: clean
 FETCH_FAILED = echo "set-up stopped: pip could not install the above. If it did not reach the package index," \
 	"check the network, the proxy (HTTPS_PROXY) and the index itself (pip config list, PIP_INDEX_URL)." >&2; exit 1
 PIP = $(BIN)/python -m pip --disable-pip-version-check
-fetch = @$(PIP) install $(1) || { $(FETCH_FAILED); }
+# Python compiles what it imports; pip would compile the 18,000 modules of all packages.
+fetch = @$(PIP) install --no-compile $(1) || { $(FETCH_FAILED); }
 # Its build reads ninja and the rest from PATH.
 compile = @PATH="$(abspath $(BIN)):$$PATH" $(PIP) install --no-build-isolation --no-deps $(1)
 
