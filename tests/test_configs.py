@@ -36,6 +36,7 @@ def test_every_configuration_builds(config: str) -> None:
     assert model.skeleton == load_skeleton(cfg.DATASETS.SKELETON)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_the_papers_builds(row: dict) -> None:
     cfg = merged(row["config"], row["overrides"])

@@ -115,6 +115,7 @@ def test_a_bad_image_is_one_line_in_one_process_and_in_two(run, folder, tmp_path
     assert str(bad) in (tmp_path / "passed" / "bad_images.txt").read_text()
 
 
+@pytest.mark.long
 def test_torchrun_forms_one_world(run, folder):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     done = run("SOLVER.MAX_ITER", "2", "OUTPUT_DIR", str(folder / "torchrun"), starter=torchrun)
