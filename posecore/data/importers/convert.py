@@ -8,7 +8,13 @@ from pathlib import Path
 
 from posecore.config.errors import UsageError
 from posecore.data.importers import IMPORTERS, recognize
-from posecore.data.importers.dataset import NUM_EXAMPLES, ImportedDataset, ImportedImage, ImportOptions
+from posecore.data.importers.dataset import (
+    NUM_EXAMPLES,
+    WARNING,
+    ImportedDataset,
+    ImportedImage,
+    ImportOptions,
+)
 from posecore.data.importers.files import read_text, unpack
 from posecore.data.importers.skeletons import complete_skeleton
 from posecore.data.importers.splits import split_images
@@ -50,10 +56,13 @@ class ImportSummary:
             lines.append(f"left out: {len(examples)} {reason}: {_some(examples)}")
         if notes.missing:
             lines.append(
-                f"WARNING: the files of {len(notes.missing)} of {len(images)} images were not found: "
+                f"{WARNING}: the files of {len(notes.missing)} of {len(images)} images were not found: "
                 f"{_some(notes.missing)}; --images FOLDER names a folder to look in"
             )
-        lines += [f"note: {remark}" for remark in notes.remarks]
+        lines += [
+            remark if remark.startswith(WARNING) else f"note: {remark}"
+            for remark in sorted(notes.remarks, key=lambda remark: remark.startswith(WARNING))
+        ]
         lines.append(f"keypoints: {', '.join(self.skeleton.keypoints)}")
         pairs = ", ".join(f"{left} <-> {right}" for left, right in self.skeleton.flip_pairs)
         lines.append(

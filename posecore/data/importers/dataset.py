@@ -12,6 +12,8 @@ import numpy as np
 Box = tuple[float, float, float, float]
 # The number of examples that a note names.
 NUM_EXAMPLES = 3
+# The first word of remarks that a user should act on.
+WARNING = "WARNING"
 
 
 @dataclass(frozen=True)

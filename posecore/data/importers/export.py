@@ -59,9 +59,13 @@ def export_yolo(source: Path, folder: Path, *, copy: bool = False) -> list[str]:
     lines = []
     with made_whole(folder) as made:
         for split in splits:
-            persons = split.persons()
+            persons, seen = split.persons(), set()
             for image in split.content["images"]:
-                parts = clean_parts(image["file_name"])
+                # Ultralytics turns the last folder "images" of a path into "labels".
+                parts = [part for part in clean_parts(image["file_name"]) if part != "images"]
+                if tuple(parts) in seen:
+                    parts = [str(image["id"]), *parts]
+                seen.add(tuple(parts))
                 place_image(split.image_file(image), made.joinpath("images", split.name, *parts), copy)
                 rows = [row for item in persons[image["id"]] if (row := _row(item, image, left_out))]
                 file = made.joinpath("labels", split.name, *parts).with_suffix(".txt")

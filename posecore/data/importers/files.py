@@ -240,6 +240,12 @@ def clean_parts(name: str) -> list[str]:
     return parts[1:] if parts and parts[0].endswith(":") else parts
 
 
+def relative_name(file: Path, folder: Path) -> str | None:
+    """The path of a file below a folder, links not followed; None where it lies elsewhere."""
+    path, root = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+
+
 class ImageFinder:
     """Finds the files of images and videos below folders, by names that may come from another machine.
 

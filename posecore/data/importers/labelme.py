@@ -37,6 +37,7 @@ from posecore.data.importers.files import (
     number,
     pixels,
     read_json,
+    relative_name,
 )
 
 # Flags and endings of labels that mark a hidden keypoint.
@@ -164,7 +165,9 @@ def _image(
         raise ValueError(f"{file}: imagePath must be the path of the image, not {short(path)}")
     given = file.parent / path.replace("\\", "/")
     image = given if given.is_file() else ImageFinder([file.parent]).find(path) or finder.find(path)
-    name = _relative(image, root) or "/".join(clean_parts(path))
+    name = "/".join(clean_parts(path))
+    if image is not None:
+        name = relative_name(image, root) or image.name
     stated = None
     if content.get("imageWidth") is not None and content.get("imageHeight") is not None:
         stated = (
@@ -173,15 +176,6 @@ def _image(
         )
     size = checked_size(name, image, stated, notes)
     return [ImportedImage(name, image, *size, persons)] if size else []
-
-
-def _relative(image: Path | None, root: Path) -> str | None:
-    if image is None:
-        return None
-    try:
-        return image.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError:
-        return image.name
 
 
 def _persons(
@@ -262,5 +256,5 @@ def _note_images_without_files(
     for folder in sorted({file.parent for file, _ in documents}):
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in IMAGE_ENDINGS and file.resolve() not in known:
-                name = _relative(file, root) or file.name
+                name = relative_name(file, root) or file.name
                 notes.leave_out("images that no file of labelme names, so not looked at", name)

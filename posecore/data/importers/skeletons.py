@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from posecore.data.importers.dataset import ImportedDataset, Notes, RepeatedLabels, SourceSkeleton
+from posecore.data.importers.dataset import WARNING, ImportedDataset, Notes, RepeatedLabels, SourceSkeleton
 from posecore.structures.skeleton import SHIPPED, Skeleton, load_skeleton
 
 # A keypoint's sigma is estimated from so many pairs of labels or more; from fewer it says too little.
@@ -155,7 +155,7 @@ def _sigmas(
         notes.remark(f"sigmas are estimated from {len(repeated)} persons that were labeled twice")
     if missing:
         notes.remark(
-            f"WARNING: the sigmas of {missing} are not known and set to {default}, the mean of COCO's, a "
+            f"{WARNING}: the sigmas of {missing} are not known and set to {default}, the mean of COCO's, a "
             "share of the body's size (the root of its area): AP depends on them, so compare AP only with "
             "figures of the same sigmas; docs/data.md says how to measure them"
         )

@@ -6,6 +6,7 @@ image. The rules are those of Ultralytics' own reader, except that a wrong row i
 dropped image, and that ``0 0`` without v is not labeled.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from posecore.data.importers.files import (
     number,
     read_text,
     read_yaml,
+    relative_name,
 )
 
 # Shares beyond the image by more than this are wrong, as in Ultralytics' reader.
@@ -220,10 +222,7 @@ def _label_file(image: Path) -> Path:
 
 def _name(path: Path, root: Path) -> str:
     """The name of an image, relative to the root where it lies below it."""
-    try:
-        return path.resolve().relative_to(root.resolve()).as_posix()
-    except ValueError:
-        return "/".join(clean_parts(path.resolve().as_posix())[-3:])
+    return relative_name(path, root) or "/".join(clean_parts(os.path.abspath(path))[-3:])
 
 
 def _original(name: str) -> str | None:
