@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import pytest
 from helpers.labelme_files import DOG, write_labelme_folder
+from helpers.loggers import own_loggers
 
 # A training of two steps instead of hundreds, whose poses have low scores. Options come before the page's own
 # arguments, KEY VALUE pairs behind them.
@@ -30,7 +31,12 @@ def commands(root: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def run(root, tmp_path, monkeypatch, capsys):
+def logs(monkeypatch):
+    yield from own_loggers(monkeypatch)
+
+
+@pytest.fixture
+def run(root, tmp_path, monkeypatch, capsys, logs):
     """Runs a tool by its path in a folder of the user's, and returns what it prints."""
     monkeypatch.chdir(tmp_path)
 

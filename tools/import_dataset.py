@@ -16,8 +16,8 @@ from posecore.data.importers.convert import import_dataset, read_keypoint_names
 from posecore.data.importers.dataset import ImportOptions
 from posecore.data.importers.export import EXPORTERS
 from posecore.data.importers.splits import GROUPS
-from posecore.engine.command_line import check_output_folder, positive, run_tool
-from posecore.evaluation.dataset_check import check_dataset
+from posecore.engine.command_line import check_output_folder, error_message, positive, run_tool
+from posecore.evaluation.dataset_check import Report, check_dataset
 
 
 def main() -> None:
@@ -81,8 +81,10 @@ def main() -> None:
     for line in summary.lines():
         print(line)
     for split in summary.splits:
-        name = resolve_dataset(str(split.definition))
-        report = check_dataset(name, options.check_images)
+        try:
+            report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
+        except (OSError, ValueError) as error:  # the dataset is written all the same
+            report = Report(errors=[error_message(error)])
         print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
         for line in [
             *(f"  error: {line}" for line in report.errors),

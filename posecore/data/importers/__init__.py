@@ -15,7 +15,7 @@ from posecore.data.importers.coco import is_coco, read_coco_export
 from posecore.data.importers.cvat import is_cvat, read_cvat
 from posecore.data.importers.dataset import ImportedDataset, ImportOptions
 from posecore.data.importers.deeplabcut import is_deeplabcut, read_deeplabcut
-from posecore.data.importers.files import read_json
+from posecore.data.importers.files import check_readable
 from posecore.data.importers.label_studio import is_label_studio, read_label_studio
 from posecore.data.importers.labelme import is_labelme, read_labelme
 from posecore.data.importers.lsp_mat import is_lsp_mat, read_lsp_mat
@@ -64,8 +64,6 @@ def recognize(source: Path) -> str:
     """
     if not source.exists():
         raise FileNotFoundError(f"SOURCE {source} does not exist")
-    if source.suffix.lower() == ".json":
-        read_json(source)  # One that is broken is of no format, and its error says more.
     found = [name for name, importer in IMPORTERS.items() if name != "coco" and importer.recognizes(source)]
     # Many tools' folders also have a file in COCO's format, which then says less.
     if not found and IMPORTERS["coco"].recognizes(source):
@@ -76,5 +74,6 @@ def recognize(source: Path) -> str:
         raise UsageError(
             f"SOURCE {source} has files of several formats: name one with --format {' | '.join(found)}"
         )
+    check_readable(source)
     titles = "; ".join(f"{name} ({importer.title})" for name, importer in IMPORTERS.items())
     raise UsageError(f"SOURCE {source} is of no format that is known, which are: {titles}")

@@ -52,6 +52,11 @@ def read_coco_export(source: Path, options: ImportOptions) -> ImportedDataset:
     documents = _documents(source)
     if not documents:
         raise ValueError(f"{source} has no file in COCO's keypoint format (images, annotations, categories)")
+    posed = [(file, content) for file, content in documents if _posed(content, file)]
+    for file, _ in documents:
+        if posed and file not in (other for other, _ in posed):
+            notes.leave_out("files whose categories have no keypoints", file.name)
+    documents = posed or documents
     names = [category["name"] for file, content in documents for category in _posed(content, file)]
     chosen = choose_category(names, options.category, source)
     skeleton: SourceSkeleton | None = None

@@ -116,6 +116,8 @@ def import_dataset(
         raise FileNotFoundError(f"SOURCE {source} does not exist")
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"--output {folder} lies in SOURCE {source}: give a folder outside of it")
+    if options.images is not None and not options.images.is_dir():
+        raise FileNotFoundError(f"--images {options.images} is no folder")
     check_free(folder, overwrite)
     with ExitStack() as stack:
         content = source

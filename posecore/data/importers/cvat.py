@@ -22,6 +22,7 @@ from posecore.data.importers.dataset import (
     ImportOptions,
     Notes,
     SourceSkeleton,
+    VideoFrame,
 )
 from posecore.data.importers.files import (
     ImageFinder,
@@ -125,7 +126,7 @@ def _annotations(file: Path) -> Element:
 
 def _skeletons(root: Element, file: Path) -> dict[str, SourceSkeleton]:
     """The skeletons of a task, a job or a project by their names."""
-    labels = [label for element in root.iterfind("meta/*/labels/label") for label in [element]]
+    labels = root.findall("meta/*/labels/label")
     skeletons = {}
     for label in labels:
         name = (label.findtext("name") or "").strip()
@@ -207,7 +208,8 @@ def _group(element: Element) -> str | None:
 def _read_images(
     root: Element, file: Path, skeleton: SourceSkeleton, finder: ImageFinder, notes: Notes
 ) -> list[ImportedImage]:
-    images = []
+    images: list[ImportedImage] = []
+    names: set[str] = set()
     for element in root.iterfind("image"):
         name = element.get("name") or ""
         where = f"{file}: image {name!r}"
@@ -239,6 +241,10 @@ def _read_images(
             video = element.get("task_id") or file.parent.name
         full = "/".join(clean_parts(name if Path(name).suffix else f"{name}.PNG"))
         full = f"{subset}/{full}" if subset else full
+        if full in names and element.get("task_id"):
+            # Frames of several tasks of a project have the same names.
+            full = f"task{element.get('task_id')}/{full}"
+        names.add(full)
         persons = shapes.persons(name, notes)
         if (size := checked_size(full, path, stated, notes)) is not None:
             images.append(ImportedImage(full, path, *size, persons, subset, video))
@@ -274,17 +280,29 @@ def _read_tracks(
             pixels(width.text, f"{file}: original_size width"),
             pixels(height.text, f"{file}: original_size height"),
         )
+    film = _film(root, finder)
     images = []
     for frame in sorted(frames):
         stem = f"frame_{frame:06d}"
-        path = finder.find_stem(stem)
-        name = f"{stem}{path.suffix}" if path else f"{stem}.PNG"
+        path: Path | VideoFrame | None = finder.find_stem(stem)
+        if path is None and film is not None:
+            path = VideoFrame(film, frame)
+        name = f"{stem}{path.suffix}" if isinstance(path, Path) else f"{stem}.PNG"
         persons = frames[frame].persons(name, notes)
         if not persons:
             continue
         if (size := checked_size(name, path, stated, notes)) is not None:
             images.append(ImportedImage(name, path, *size, persons, None, file.parent.name))
     return images
+
+
+def _film(root: Element, finder: ImageFinder) -> Path | None:
+    """The video of a task, where the frames of the task are those of the video, all from the first."""
+    task = next(root.iterfind("meta/*"), None)
+    source = "" if task is None else (task.findtext("source") or "").strip()
+    if task is None or not source or (task.findtext("frame_filter") or "").strip():
+        return None
+    return finder.find(source) if (task.findtext("start_frame") or "0").strip() == "0" else None
 
 
 def _frame(element: Element, where: str) -> int:

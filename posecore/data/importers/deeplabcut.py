@@ -79,12 +79,13 @@ def read_deeplabcut(source: Path, options: ImportOptions) -> ImportedDataset:
     root = config_file.parent if config_file else source if source.is_dir() else source.parent
     files = [source] if source.suffix.lower() == ".csv" else _label_files(root, config, notes)
     if not files:
+        left_out = "".join(f"; left out: {len(items)} {reason}" for reason, items in notes.left_out.items())
         raise FileNotFoundError(
             f"{root} has no CSV file of labels: it must be labeled-data/<video>/CollectedData_<scorer>.csv, "
-            "which DeepLabCut writes beside the .h5 file"
+            f"which DeepLabCut writes beside the .h5 file{left_out}"
         )
     tables = [(file, _read_table(file)) for file in files]
-    names = options.keypoints or _body_parts(config, tables)
+    names = options.keypoints or _body_parts(config, config_file or source, tables)
     individuals = _individuals(config, tables)
     images: list[ImportedImage] = []
     for file, table in tables:
@@ -163,21 +164,21 @@ def _read_table(file: Path) -> _Table:
     return _Table(columns, rows)
 
 
-def _body_parts(config: dict[str, Any], tables: list[tuple[Path, _Table]]) -> tuple[str, ...]:
+def _body_parts(config: dict[str, Any], where: Path, tables: list[tuple[Path, _Table]]) -> tuple[str, ...]:
     """The keypoints in the order of config.yaml, else of the columns."""
     key = "multianimalbodyparts" if config.get("multianimalproject") else "bodyparts"
     parts = config.get(key)
     if isinstance(parts, list) and parts:
         names = [str(part) for part in parts]
     elif config:
-        raise ValueError(f"config.yaml: {key} must be a list of names, not {short(parts)}")
+        raise ValueError(f"{where}: {key} must be a list of names, not {short(parts)}")
     else:
         names = [
             part for _, table in tables for individual, part, _ in table.columns if individual != _UNIQUE
         ]
         names = list(dict.fromkeys(names))
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"{key} must be different names, not {short(names)}")
+        raise ValueError(f"{where}: {key} must be different names, not {short(names)}")
     return tuple(names)
 
 

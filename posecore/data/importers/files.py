@@ -77,6 +77,20 @@ def read_json(file: Path) -> Any:
     return load_json(file, "file")
 
 
+def check_readable(source: Path) -> None:
+    """Checks that a file, or the files right in a folder, are the JSON, YAML and XML that they should be.
+
+    A broken file is of no format, and its error says more than that.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    readers = {".json": read_json, ".yaml": read_yaml, ".yml": read_yaml, ".xml": read_xml}
+    for file in sorted(source.iterdir()) if source.is_dir() else [source]:
+        if file.is_file() and (reader := readers.get(file.suffix.lower())):
+            reader(file)
+
+
 @dataclass(frozen=True)
 class JsonShape:
     """What is at the top of a JSON document, by which formats are recognized.

@@ -154,7 +154,7 @@ def _is_min(content: Any) -> bool:
 def _config(folder: Path) -> Element | None:
     """The labeling configuration in a folder; None where there is none."""
     for file in sorted(folder.glob("*.xml")):
-        if "<View" in read_text(file):
+        if "<KeyPointLabels" in read_text(file):
             return read_xml(file)
     return None
 
@@ -169,11 +169,11 @@ def _names_of_config(config: Element | None) -> tuple[str, ...]:
 
 def _names_of_tasks(tasks: list[dict[str, Any]], file: Path, notes: Notes) -> tuple[str, ...]:
     names = [
-        item["value"]["keypointlabels"][0]
+        str(labels[0])
         for task in tasks
         for annotation in _annotations(task, file)
         for item in annotation
-        if item.get("type") == "keypointlabels" and item.get("value", {}).get("keypointlabels")
+        if item.get("type") == "keypointlabels" and (labels := _labels(item, "keypointlabels"))
     ]
     if not names:
         raise ValueError(f"{file} has no keypoints (results of the type keypointlabels)")
@@ -260,8 +260,8 @@ def _opinions(task: dict[str, Any], names: tuple[str, ...], file: Path, notes: N
 
 
 def _persons(result: list[dict[str, Any]], names: tuple[str, ...], where: str, notes: Notes) -> list[_Person]:
-    points = _regions(result, "keypointlabels", where)
-    boxes = _regions(result, "rectanglelabels", where)
+    points = _regions(result, "keypointlabels", where, notes)
+    boxes = _regions(result, "rectanglelabels", where, notes)
     known = []
     for point in points:
         if point.label in names:
@@ -275,7 +275,7 @@ def _persons(result: list[dict[str, Any]], names: tuple[str, ...], where: str, n
         item.get("id")
         for item in result
         if item.get("type") == "choices"
-        and any(str(choice).lower() in HIDDEN for choice in item.get("value", {}).get("choices", []))
+        and any(str(choice).lower() in HIDDEN for choice in _labels(item, "choices"))
     }
     groups: dict[int | None, list[_Region]] = defaultdict(list)
     partners = _relations(result)
@@ -293,14 +293,23 @@ def _persons(result: list[dict[str, Any]], names: tuple[str, ...], where: str, n
     return persons
 
 
-def _regions(result: list[dict[str, Any]], kind: str, where: str) -> list[_Region]:
+def _labels(item: dict[str, Any], kind: str) -> list[Any]:
+    """The labels of a region, or its choices."""
+    value = item.get("value")
+    labels = value.get(kind) if isinstance(value, dict) else None
+    return labels if isinstance(labels, list) else []
+
+
+def _regions(result: list[dict[str, Any]], kind: str, where: str, notes: Notes) -> list[_Region]:
     regions = []
     for item in result:
         if item.get("type") != kind:
             continue
-        value = item.get("value")
-        labels = value.get(kind) if isinstance(value, dict) else None
-        if not isinstance(value, dict) or not isinstance(labels, list) or len(labels) != 1:
+        value, labels = item.get("value"), _labels(item, kind)
+        if not labels:
+            notes.leave_out(f"regions of the type {kind} without a label", where)
+            continue
+        if not isinstance(value, dict) or len(labels) != 1:
             raise ValueError(f"{where}: a region of the type {kind} must have one label, not {short(labels)}")
         width = pixels(item.get("original_width"), f"{where}: original_width")
         height = pixels(item.get("original_height"), f"{where}: original_height")

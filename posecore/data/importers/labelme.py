@@ -7,6 +7,7 @@ The
 format has no order of keypoints: ``--keypoints`` gives it, else they are sorted as they first occur.
 """
 
+import base64
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.dataset import (
     Box,
+    EmbeddedImage,
+    ImageSource,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
@@ -132,7 +135,7 @@ def _names(documents: list[tuple[Path, dict[str, Any]]]) -> tuple[str, ...]:
         _keypoint_name(shape)[0]
         for file, content in documents
         for shape in _shapes(file, content)
-        if shape.get("shape_type") == "point"
+        if _kind(shape) == "point"
     ]
     if not names:
         raise ValueError(
@@ -140,6 +143,11 @@ def _names(documents: list[tuple[Path, dict[str, Any]]]) -> tuple[str, ...]:
             "their name"
         )
     return tuple(dict.fromkeys(names))
+
+
+def _kind(shape: dict[str, Any]) -> Any:
+    """The type of a shape, which old files lack."""
+    return shape.get("shape_type") or ("point" if len(shape["points"]) == 1 else "polygon")
 
 
 def _shapes(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -163,9 +171,10 @@ def _image(
     path = content.get("imagePath")
     if not isinstance(path, str) or not path.strip():
         raise ValueError(f"{file}: imagePath must be the path of the image, not {short(path)}")
-    given = file.parent / path.replace("\\", "/")
-    image = given if given.is_file() else ImageFinder([file.parent]).find(path) or finder.find(path)
-    name = "/".join(clean_parts(path))
+    parts = clean_parts(path)
+    places = (file.parent / path.replace("\\", "/"), file.parent.joinpath(*parts[-1:]))
+    image = next((place for place in places if place.is_file()), None) or finder.find(path)
+    name = "/".join(parts)
     if image is not None:
         name = relative_name(image, root) or image.name
     stated = None
@@ -174,8 +183,20 @@ def _image(
             pixels(content["imageWidth"], f"{file}: imageWidth"),
             pixels(content["imageHeight"], f"{file}: imageHeight"),
         )
-    size = checked_size(name, image, stated, notes)
-    return [ImportedImage(name, image, *size, persons)] if size else []
+    source: ImageSource = image or _embedded(file, content)
+    size = checked_size(name, source, stated, notes)
+    return [ImportedImage(name, source, *size, persons)] if size else []
+
+
+def _embedded(file: Path, content: dict[str, Any]) -> EmbeddedImage | None:
+    """The image within a file, for where its own file is not found."""
+    data = content.get("imageData")
+    if not isinstance(data, str) or not data:
+        return None
+    try:
+        return EmbeddedImage(base64.b64decode(data, validate=True))
+    except ValueError as error:
+        raise ValueError(f"{file}: imageData must be an image in base64: {error}") from error
 
 
 def _persons(
@@ -188,7 +209,7 @@ def _persons(
     boxes: dict[Any, Box] = {}
     categories: dict[Any, str] = {}
     for place, shape in enumerate(shapes):
-        kind, group = shape.get("shape_type"), shape.get("group_id")
+        kind, group = _kind(shape), shape.get("group_id")
         where = f"{file}: shape {place} ({shape['label']})"
         if group is not None and type(group) not in (int, str):
             raise ValueError(f"{where}: group_id must be a whole number or null, not {short(group)}")

@@ -146,7 +146,14 @@ def read_sleap(source: Path, options: ImportOptions) -> ImportedDataset:
                 persons.append(person)
             else:
                 notes.leave_out("instances without a labeled point", f"frame {frame.index}")
-        name, path, stated, video = _image(project, frame, file, finder, notes)
+        name, path, stated, video = _image(project, frame, file, finder)
+        if path is None and stated is None:
+            notes.leave_out(
+                f"frames of {video}, which was not found beside {file.name} (--images names its folder), "
+                "and whose size the project does not state",
+                name,
+            )
+            continue
         size = checked_size(name, path, stated, notes)
         if size is not None:
             images.append(ImportedImage(name, path, *size, tuple(persons), None, video))
@@ -184,7 +191,7 @@ def _read_json_project(file: Path) -> _Project:
         raise ValueError(
             f"{file}: its labels are not as SLEAP writes them ({type(error).__name__}: {error})"
         ) from error
-    return _Project(content, content["videos"], frames, {})
+    return _Project(content, _videos(content["videos"], file), frames, {})
 
 
 def _node_place(content: dict[str, Any], skeleton: int, node: str) -> int:
@@ -206,7 +213,9 @@ def _read_hdf5(file: Path, notes: Notes) -> _Project:
             if version > _NEWEST:
                 raise ValueError(f"{file} is of format {version:g}; at most {_NEWEST:g} is known")
             metadata = json.loads(_text(attributes["json"]))
-            videos = [json.loads(_text(row)) for row in content["videos_json"][()]]
+            if not isinstance(metadata, dict):
+                raise ValueError(f"{file}: its metadata must be an object, not {short(metadata)}")
+            videos = _videos([json.loads(_text(row)) for row in content["videos_json"][()]], file)
             tables = {name: _table(content[name][()], name) for name in _FIELDS}
             shift = 0.0 if version >= _CENTERED else 0.5
             frames = _frames(tables, shift, notes)
@@ -215,9 +224,18 @@ def _read_hdf5(file: Path, notes: Notes) -> _Project:
                 for place, video in enumerate(videos)
                 if _dataset_name(video) in content
             }
-    except (OSError, KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+    # h5py raises errors of many kinds at files that are broken.
+    except Exception as error:
+        if str(file) in str(error) and isinstance(error, ValueError):
+            raise
         raise ValueError(f"{file} cannot be read as a project of SLEAP: {error}") from error
     return _Project(metadata, videos, frames, embedded)
+
+
+def _videos(videos: Any, file: Path) -> list[dict[str, Any]]:
+    if not isinstance(videos, list) or not all(isinstance(video, dict) for video in videos):
+        raise ValueError(f"{file}: its videos must be a list of objects, not {short(videos)}")
+    return videos
 
 
 def _text(value: Any) -> str:
@@ -330,7 +348,7 @@ def _keypoints(points: np.ndarray) -> np.ndarray:
 
 
 def _image(
-    project: _Project, frame: _Frame, file: Path, finder: ImageFinder, notes: Notes
+    project: _Project, frame: _Frame, file: Path, finder: ImageFinder
 ) -> tuple[str, ImageSource, tuple[int, int] | None, str]:
     """Name, source, stated size and video of a frame."""
     video = project.videos[frame.video]
@@ -354,8 +372,6 @@ def _image(
     given = str(backend.get("filename") or video.get("filename") or "")
     parts = clean_parts(given) or ["video"]
     path = finder.find(given)
-    if path is None:
-        notes.remark(f"video {given} was not found beside {file.name}; --images FOLDER names its folder")
     name = Path(parts[-1]).stem
     # Videos of one name in several folders stay apart.
     same = [entry for entry in project.videos if Path(_last_part(entry)).stem == name]

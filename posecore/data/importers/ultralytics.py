@@ -73,16 +73,23 @@ def read_ultralytics(source: Path, options: ImportOptions) -> ImportedDataset:
     names = _class_names(content, file)
     root = _root(content, file, options)
     rows: dict[str, list[_Row]] = {}
+    seen: set[str] = set()
     images: list[tuple[str, Path, tuple[int, int], str]] = []
     for split, path in _images(content, root, file, notes):
         name = _name(path, root)
-        if name in rows:
+        if name in seen:
             notes.leave_out("images that are named before, maybe in another split", name)
             continue
+        seen.add(name)
         size = checked_size(name, path, None, notes)
         if size is not None:
             images.append((name, path, size, split))
             rows[name] = _read_rows(_label_file(path), size, len(names), count, values, notes)
+    if images and not any(_label_file(path).is_file() for _, path, _, _ in images):
+        raise FileNotFoundError(
+            f"{file}: none of the {len(images)} images has a file of labels; that of {images[0][1]} would be "
+            f"{_label_file(images[0][1])}"
+        )
     used = sorted({row.category for found in rows.values() for row in found})
     chosen = choose_category([names[index] for index in used] or names[:1], options.category, file)
     kept = count
@@ -120,9 +127,13 @@ def _yaml_file(source: Path) -> Path | None:
 
 def _has_shape(file: Path) -> bool:
     try:
-        return "kpt_shape" in read_yaml(file)
+        content = read_yaml(file)
     except (OSError, ValueError):
         return False
+    # A dataset of boxes alone lacks kpt_shape, which is then the error.
+    return "kpt_shape" in content or (
+        {"train", "val"} <= content.keys() and bool({"names", "nc"} & content.keys())
+    )
 
 
 def _shape(shape: Any, file: Path) -> tuple[int, int]:
@@ -241,16 +252,20 @@ def _read_rows(
     for place, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue
-        if (key := tuple(line.split())) in lines:
+        where = f"{file}, line {place}"
+        numbers = [
+            number(text, f"{where}: column {column}") for column, text in enumerate(line.split(), start=1)
+        ]
+        if tuple(numbers) in lines:
             notes.leave_out("rows that repeat another one of their file", f"{file}:{place}")
             continue
-        lines.add(key)
-        rows.append(_read_row(line.split(), f"{file}, line {place}", size, num_classes, count, values, notes))
+        lines.add(tuple(numbers))
+        rows.append(_read_row(numbers, where, size, num_classes, count, values, notes))
     return rows
 
 
 def _read_row(
-    texts: list[str],
+    numbers: list[float],
     where: str,
     size: tuple[int, int],
     num_classes: int,
@@ -259,7 +274,6 @@ def _read_row(
     notes: Notes,
 ) -> _Row:
     columns = 5 + count * values
-    numbers = [number(text, f"{where}: column {place}") for place, text in enumerate(texts, start=1)]
     if len(numbers) == columns + 1 and numbers[-1].is_integer():
         notes.remark("rows end with a number more, a track, which is left out")
     elif len(numbers) != columns:
@@ -270,12 +284,14 @@ def _read_row(
     category = numbers[0]
     if not category.is_integer() or not 0 <= category < num_classes:
         raise ValueError(
-            f"{where}: the class must be a whole number from 0 to {num_classes - 1}, not {texts[0]}"
+            f"{where}: the class must be a whole number from 0 to {num_classes - 1}, not {numbers[0]:g}"
         )
     scale = np.array(size, dtype=float)
     center, extent = np.array(numbers[1:3]) * scale, np.array(numbers[3:5]) * scale
     if min(numbers[1:5]) < -SLACK or max(numbers[1:5]) > 1 + SLACK:
-        raise ValueError(f"{where}: the box must be given in shares of the image, from 0 to 1: {texts[1:5]}")
+        raise ValueError(
+            f"{where}: the box must be given in shares of the image, from 0 to 1, not as {numbers[1:5]}"
+        )
     points = np.array(numbers[5:columns]).reshape(count, values)
     low = center - extent / 2
     keypoints = _keypoints(points, scale, where)

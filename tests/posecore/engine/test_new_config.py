@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.loggers import own_loggers
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -29,6 +30,11 @@ def dataset(folder: Path, skeleton: str | Path, splits: tuple[str, ...] = ("trai
     return folder
 
 
+@pytest.fixture
+def logs(monkeypatch):
+    yield from own_loggers(monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def fish(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fish")
@@ -43,7 +49,7 @@ def written(config: new_config.ProposedConfig, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_on_five_keypoints(fish, tmp_path, method, monkeypatch):
+def test_every_method_trains_on_five_keypoints(fish, tmp_path, method, monkeypatch, logs):
     monkeypatch.chdir(tmp_path)
     file = written(propose_config(fish, method, size="small", device="cpu"), tmp_path)
     fast = ["SOLVER.IMS_PER_BATCH", "2", "DATALOADER.NUM_WORKERS", "0", "TEST.NUM_PREVIEWS", "0"]
