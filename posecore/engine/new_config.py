@@ -350,7 +350,7 @@ def _set_input(
     """Sizes, boxes and flips; returns the number of pixels of a sample."""
     flip = "horizontal" if skeleton.flip_pairs else "none"
     reason = (
-        f"{len(skeleton.flip_pairs)} flip pairs in the skeleton"
+        f"flip pairs in the skeleton: {len(skeleton.flip_pairs)}"
         if skeleton.flip_pairs
         else "the skeleton has no flip pairs; set it to horizontal if your keypoints have no sides"
     )

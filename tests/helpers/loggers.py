@@ -8,7 +8,7 @@ from detectron2.utils.logger import setup_logger
 
 
 def own_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For fixtures: each run sets up its logs anew, on the streams of its own test; they are reset afterwards."""
+    """For fixtures: each run sets up its logs anew, on the streams of its own test, and they are reset."""
     monkeypatch.setattr("posecore.engine.setup.setup_logger", setup_logger.__wrapped__)
     loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "posecore")]
     yield
