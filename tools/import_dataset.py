@@ -49,6 +49,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
+    parser.add_argument(
+        "--skip-missing", action="store_true", help="leave out images whose files are not found"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier import in --output")
     parser.add_argument("--to", choices=[*EXPORTERS], help="export a dataset of this project instead")
     parser.add_argument(
@@ -77,6 +80,7 @@ def main() -> None:
         seed=options.seed,
         copy=options.copy,
         overwrite=options.overwrite,
+        skip_missing=options.skip_missing,
     )
     for line in summary.lines():
         print(line)

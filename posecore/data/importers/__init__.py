@@ -76,4 +76,7 @@ def recognize(source: Path) -> str:
         )
     check_readable(source)
     titles = "; ".join(f"{name} ({importer.title})" for name, importer in IMPORTERS.items())
-    raise UsageError(f"SOURCE {source} is of no format that is known, which are: {titles}")
+    raise UsageError(
+        f"SOURCE {source} is of no format that is known, which are: {titles}. "
+        "Predictions of other models are no labels"
+    )

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from posecore.config.errors import UsageError
@@ -57,7 +57,8 @@ class ImportSummary:
         if notes.missing:
             lines.append(
                 f"{WARNING}: the files of {len(notes.missing)} of {len(images)} images were not found: "
-                f"{_some(notes.missing)}; --images FOLDER names a folder to look in"
+                f"{_some(notes.missing)}; --images FOLDER names a folder to look in, --skip-missing leaves "
+                "them out"
             )
         lines += [
             remark if remark.startswith(WARNING) else f"note: {remark}"
@@ -96,6 +97,7 @@ def import_dataset(
     seed: int = 0,
     copy: bool = False,
     overwrite: bool = False,
+    skip_missing: bool = False,
 ) -> ImportSummary:
     """Reads another tool's files and writes a dataset.
 
@@ -107,6 +109,7 @@ def import_dataset(
         shares, split_by, seed: those of :func:`posecore.data.importers.splits.split_images`.
         copy: whether images are copied instead of linked; those of an archive always are.
         overwrite: whether an earlier import is replaced.
+        skip_missing: whether images are left out whose files are not found, but whose sizes the labels state.
 
     Raises:
         UsageError, OSError, ValueError: the source, an option or the folder is wrong; nothing is written
@@ -126,11 +129,22 @@ def import_dataset(
             content, copy = unpack(source, Path(temporary)), True
         importer = IMPORTERS[format or recognize(content)]
         dataset = importer.read(content, options)
+        if skip_missing:
+            dataset = without_missing(dataset)
         check_content(dataset, source)
         skeleton = complete_skeleton(dataset, _skeleton_name(dataset))
         splits = split_images(dataset, shares, split_by, seed)
         written = write_dataset(dataset, splits, skeleton, folder, copy=copy, overwrite=overwrite)
     return ImportSummary(source, folder, dataset, skeleton, tuple(written), copy)
+
+
+def without_missing(dataset: ImportedDataset) -> ImportedDataset:
+    """The import without the images whose files were not found, which its notes then list as left out."""
+    notes = dataset.notes
+    for name in notes.missing:
+        notes.leave_out("images whose file was not found", name)
+    notes.missing.clear()
+    return replace(dataset, images=tuple(image for image in dataset.images if image.source is not None))
 
 
 def check_content(dataset: ImportedDataset, source: Path) -> None:

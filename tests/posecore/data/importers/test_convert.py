@@ -103,6 +103,10 @@ def test_missing_images_are_a_warning(tmp_path):
     (tmp_path / "in" / "a.png").rename(tmp_path / "a.png")
     summary = import_dataset(tmp_path / "in", tmp_path / "out", ImportOptions())
     assert any(line.startswith(f"{WARNING}: the files of 1 of 1 images") for line in summary.lines())
+    with pytest.raises(
+        ValueError, match=r"no image that can be used \(1 images whose file was not found: a\.png"
+    ):
+        import_dataset(tmp_path / "in", tmp_path / "skipped", ImportOptions(), skip_missing=True)
     found = import_dataset(tmp_path / "in", tmp_path / "found", ImportOptions(images=tmp_path))
     assert found.dataset.notes.missing == []
 
