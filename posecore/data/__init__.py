@@ -4,6 +4,7 @@ datasets      datasets by name, and files that define more of them
 built_in      the datasets that are known by their names
 images        the reader of image files
 formats       readers of annotation formats, COCO, CrowdPose, COCO-WholeBody, MPII, and what they check
+importers     readers of the files of labeling tools, of which a dataset is made, and exports to them
 augment       augmentations of training images
 mapper        from a dataset dict to a sample of an image
 samples       kinds of samples: images, and those that methods register

@@ -164,7 +164,7 @@ def read_lspet(archive: str | Path) -> LSPETArchive:
     found = [file for file in files if file.is_file()]
     if not found:
         raise FileNotFoundError(f"{folder} has no joints.mat: it must be the folder of the unpacked archive")
-    joints = _read_joints(found[0])
+    joints = lspet_joints(load_joints(found[0]), found[0])
     images = [found[0].parent / "images" / f"im{index:05}.jpg" for index in range(1, len(joints) + 1)]
     if missing := [image for image in images if not image.is_file()]:
         raise FileNotFoundError(
@@ -174,8 +174,12 @@ def read_lspet(archive: str | Path) -> LSPETArchive:
     return LSPETArchive(joints, images)
 
 
-def _read_joints(file: Path) -> np.ndarray:
-    """(N, 14, 3)."""
+def load_joints(file: Path) -> np.ndarray:
+    """The matrix ``joints`` of a MATLAB file, as it is.
+
+    Raises:
+        ValueError: the file cannot be read, or has no such matrix of real numbers; the message names it.
+    """
     try:
         content = scipy.io.loadmat(file, variable_names=["joints"])
     # scipy raises errors of many kinds at files that are broken or newer than it can read.
@@ -184,6 +188,21 @@ def _read_joints(file: Path) -> np.ndarray:
     if "joints" not in content:
         raise ValueError(f"{file} has no matrix 'joints'")
     joints = content["joints"]
+    if not np.issubdtype(joints.dtype, np.number) or np.iscomplexobj(joints):
+        raise ValueError(f"{file}: joints must be real numbers, not {joints.dtype}")
+    return joints
+
+
+def lspet_joints(joints: np.ndarray, file: Path) -> np.ndarray:
+    """The joints of the photographs, checked: (14, 3, N) -> (N, 14, 3).
+
+    Args:
+        joints: the matrix of joints.mat; of one photograph also (14, 3).
+        file: for messages.
+
+    Raises:
+        ValueError: it has another shape or content.
+    """
     num_joints = load_skeleton(SKELETON).num_keypoints
     # MATLAB drops last axes of length 1.
     joints = joints[..., None] if joints.shape == (num_joints, 3) else joints
@@ -194,8 +213,6 @@ def _read_joints(file: Path) -> np.ndarray:
                 "; Leeds Sports Pose without its extension has that shape, and another meaning of the third"
             )
         raise ValueError(f"{file}: joints must be ({num_joints}, 3, images), not {joints.shape}{hint}")
-    if not np.issubdtype(joints.dtype, np.number) or np.iscomplexobj(joints):
-        raise ValueError(f"{file}: joints must be real numbers, not {joints.dtype}")
     joints = joints.transpose(2, 0, 1).astype(np.float64)
     visible = joints[..., 2]
     if wrong := np.flatnonzero(~np.isin(visible, (0, 1)).all(axis=1)).tolist():

@@ -1,7 +1,6 @@
 """Every tool ends with one line and a status above 0 for what a user can mend, before it begins to work."""
 
 import json
-import logging
 import re
 import runpy
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.utils.logger import setup_logger
+from helpers.loggers import own_loggers
 
 from posecore.data.synthetic import make_dataset
 
@@ -115,6 +114,30 @@ BAD: list[tuple[tuple[str, ...], str]] = [
         ("convert_checkpoint", "fcpose", "{tmp}/a.pth", "{tmp}/a.pth", "--config-file", CONFIG),
         r"OUT .*a\.pth is the official checkpoint itself",
     ),
+    # Imports and proposed configurations.
+    (("import_dataset", "{tmp}/gone", *OUT), r"import_dataset\.py: SOURCE .*gone does not exist"),
+    (("import_dataset", "{tmp}/cut.json", *OUT), r"cut\.json is not valid JSON"),
+    (("import_dataset", "{tmp}/folder", *OUT), r"folder is of no format that is known"),
+    (("import_dataset", "{tmp}/annotations", "--output", "{tmp}/train"), r"is not empty, and no dataset of"),
+    (("import_dataset", "{tmp}/annotations", "--output", "{tmp}/file"), r"--output .*file is a file"),
+    (("import_dataset", "{tmp}/annotations", *OUT, "--split", "0.8", "0.8"), r"--split must be two or three"),
+    (("import_dataset", "{tmp}/annotations", *OUT, "--seed", "-1"), r"--seed must be 0 or more, not -1"),
+    (
+        ("import_dataset", "{tmp}/annotations", *OUT, "--images", "{tmp}/gone"),
+        r"--images .*gone is no folder",
+    ),
+    (("import_dataset", "{tmp}/annotations", *OUT, "--keypoints", "{tmp}/gone"), r"gone does not exist"),
+    (("import_dataset", "{tmp}/folder", *OUT, "--to", "yolo"), r"folder has no definition of a dataset"),
+    (("new_config", "--dataset", "{tmp}/folder", "--method", "poet"), r"folder has no train\.yaml"),
+    (("new_config", "--dataset", "{tmp}", "--method", "yolo"), r"--method: invalid choice: 'yolo'"),
+    (
+        ("new_config", "--dataset", "{tmp}", "--method", "poet", "--output", "{tmp}/list.yaml"),
+        r"--output .*list\.yaml exists: --overwrite replaces it",
+    ),
+    (
+        ("new_config", "--dataset", "{tmp}", "--method", "poet", "--output", "{tmp}/a.txt"),
+        r"a\.txt must end in one of \.yaml, \.yml",
+    ),
     # Weights and devices.
     (
         ("convert_checkpoint", "fcpose", "{tmp}/gone.pth", "{tmp}/b.pth", "--config-file", CONFIG),
@@ -184,9 +207,6 @@ def run(
     monkeypatch.chdir(root)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    # Each run sets up its logs anew, on the streams of its own test.
-    monkeypatch.setattr("posecore.engine.setup.setup_logger", setup_logger.__wrapped__)
-    loggers = [logging.getLogger(name) for name in ("fvcore", "detectron2", "posecore")]
 
     def start(tool: str, *arguments: str) -> tuple[int, str, str]:
         filled = [argument.replace("{tmp}", str(tmp)) for argument in arguments]
@@ -199,10 +219,10 @@ def run(
             return 1, output, f"{errors}\n{status}"
         return status or 0, output, errors
 
+    logs = own_loggers(monkeypatch)
+    next(logs)
     yield start
-    for logger in loggers:
-        logger.handlers.clear()
-        logger.propagate = True
+    next(logs, None)
 
 
 @pytest.mark.parametrize(

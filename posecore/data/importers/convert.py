@@ -1,0 +1,188 @@
+"""Makes a dataset of another tool's files: :func:`import_dataset` (tools/import_dataset.py)."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from posecore.config.errors import UsageError
+from posecore.data.importers import IMPORTERS, recognize
+from posecore.data.importers.dataset import (
+    NUM_EXAMPLES,
+    WARNING,
+    ImportedDataset,
+    ImportedImage,
+    ImportOptions,
+)
+from posecore.data.importers.files import read_text, unpack
+from posecore.data.importers.skeletons import complete_skeleton
+from posecore.data.importers.splits import split_images
+from posecore.data.importers.writer import SKELETON_FILE, WrittenSplit, check_free, write_dataset
+from posecore.structures.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import has read and written.
+
+    Attributes:
+        source: the path of the source.
+        folder: of the dataset.
+        dataset: the content of the source.
+        skeleton: as it was written.
+        splits: as they were written.
+        copied: whether the images were copied.
+    """
+
+    source: Path
+    folder: Path
+    dataset: ImportedDataset
+    skeleton: Skeleton
+    splits: tuple[WrittenSplit, ...]
+    copied: bool
+
+    def lines(self) -> list[str]:
+        """The summary, a line for each fact."""
+        images, notes = self.dataset.images, self.dataset.notes
+        persons = [person for image in images for person in image.persons]
+        empty = sum(not image.persons for image in images)
+        lines = [
+            f"read: {self.source} ({IMPORTERS[self.dataset.format].title})",
+            f"  {len(images)} images, {empty} of them without persons; {len(persons)} persons of the "
+            f"category {self.dataset.skeleton.category!r} with {self.skeleton.num_keypoints} keypoints",
+        ]
+        for reason, examples in notes.left_out.items():
+            lines.append(f"left out: {len(examples)} {reason}: {_some(examples)}")
+        if notes.missing:
+            lines.append(
+                f"{WARNING}: the files of {len(notes.missing)} of {len(images)} images were not found: "
+                f"{_some(notes.missing)}; --images FOLDER names a folder to look in, --skip-missing leaves "
+                "them out"
+            )
+        lines += [
+            remark if remark.startswith(WARNING) else f"note: {remark}"
+            for remark in sorted(notes.remarks, key=lambda remark: remark.startswith(WARNING))
+        ]
+        lines.append(f"keypoints: {', '.join(self.skeleton.keypoints)}")
+        pairs = ", ".join(f"{left} <-> {right}" for left, right in self.skeleton.flip_pairs)
+        lines.append(
+            f"flip pairs, left <-> right: {pairs or 'none'}; to change in {self.folder / SKELETON_FILE}"
+        )
+        limbs = ", ".join(f"{a} - {b}" for a, b in self.skeleton.limbs)
+        lines.append(f"limbs: {limbs or 'none'}")
+        lines.append(f"written: {self.folder / SKELETON_FILE}")
+        for split in self.splits:
+            lines.append(
+                f"written: {split.definition} (dataset {split.dataset}: {split.images} images, "
+                f"{split.persons} persons)"
+            )
+        kind = "copies" if self.copied else "links"
+        lines.append(f"written: {self.folder / 'images'} ({kind} of the image files)")
+        return lines
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:NUM_EXAMPLES]) + (", ..." if len(items) > NUM_EXAMPLES else "")
+
+
+def import_dataset(
+    source: Path,
+    folder: Path,
+    options: ImportOptions,
+    *,
+    format: str | None = None,
+    shares: Sequence[float] | None = None,
+    split_by: str = "auto",
+    seed: int = 0,
+    copy: bool = False,
+    overwrite: bool = False,
+    skip_missing: bool = False,
+) -> ImportSummary:
+    """Reads another tool's files and writes a dataset.
+
+    Args:
+        source: a file, a folder or a zip archive of one.
+        folder: gets the dataset; new, empty or, with ``overwrite``, that of an earlier import.
+        options: what the user says about the source.
+        format: a key of :data:`IMPORTERS`; None to recognize it.
+        shares, split_by, seed: those of :func:`posecore.data.importers.splits.split_images`.
+        copy: whether images are copied instead of linked; those of an archive always are.
+        overwrite: whether an earlier import is replaced.
+        skip_missing: whether images are left out whose files are not found, but whose sizes the labels state.
+
+    Raises:
+        UsageError, OSError, ValueError: the source, an option or the folder is wrong; nothing is written
+            then.
+    """
+    if not source.exists():
+        raise FileNotFoundError(f"SOURCE {source} does not exist")
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"--output {folder} lies in SOURCE {source}: give a folder outside of it")
+    if options.images is not None and not options.images.is_dir():
+        raise FileNotFoundError(f"--images {options.images} is no folder")
+    check_free(folder, overwrite)
+    with ExitStack() as stack:
+        content = source
+        if source.suffix.lower() == ".zip":
+            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="posecore-import-"))
+            content, copy = unpack(source, Path(temporary)), True
+        importer = IMPORTERS[format or recognize(content)]
+        dataset = importer.read(content, options)
+        if skip_missing:
+            dataset = without_missing(dataset)
+        check_content(dataset, source)
+        skeleton = complete_skeleton(dataset, _skeleton_name(dataset))
+        splits = split_images(dataset, shares, split_by, seed)
+        written = write_dataset(dataset, splits, skeleton, folder, copy=copy, overwrite=overwrite)
+    return ImportSummary(source, folder, dataset, skeleton, tuple(written), copy)
+
+
+def without_missing(dataset: ImportedDataset) -> ImportedDataset:
+    """The import without the images whose files were not found, which its notes then list as left out."""
+    notes = dataset.notes
+    for name in notes.missing:
+        notes.leave_out("images whose file was not found", name)
+    notes.missing.clear()
+    return replace(dataset, images=tuple(image for image in dataset.images if image.source is not None))
+
+
+def check_content(dataset: ImportedDataset, source: Path) -> None:
+    """Checks that there is something to write, and that no two images have one name.
+
+    Raises:
+        ValueError: there is not; the message says what was left out.
+    """
+    if not dataset.images:
+        reasons = "; ".join(
+            f"{len(examples)} {reason}: {_some(examples)}"
+            for reason, examples in dataset.notes.left_out.items()
+        )
+        raise ValueError(f"{source} has no image that can be used{f' ({reasons})' if reasons else ''}")
+    seen: dict[str, ImportedImage] = {}
+    for image in dataset.images:
+        other = seen.setdefault(image.name.lower(), image)
+        if other is not image:
+            raise ValueError(
+                f"{source} has two images of the name {image.name}, {other.source} and {image.source}"
+            )
+
+
+def read_keypoint_names(file: Path) -> tuple[str, ...]:
+    """The names in a file for --keypoints, one per line.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, it is empty, or a name is repeated.
+    """
+    names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    if not names:
+        raise ValueError(
+            f"--keypoints {file} is empty: it must have the names of the keypoints, one per line"
+        )
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--keypoints {file} repeats {repeated}: names must differ")
+    return names
+
+
+def _skeleton_name(dataset: ImportedDataset) -> str:
+    return dataset.skeleton.category or "imported"

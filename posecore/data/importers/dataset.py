@@ -1,0 +1,187 @@
+"""What every importer returns, :class:`ImportedDataset`: images and persons, whatever the tool was.
+
+Coordinates are those of COCO's files: pixels, x to the right and y down. K is the number of keypoints.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+# The number of examples that a note names.
+NUM_EXAMPLES = 3
+# The first word of remarks that a user should act on.
+WARNING = "WARNING"
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """A frame of a video file, which becomes a PNG file.
+
+    Attributes:
+        video: the file.
+        index: of the frame, from 0.
+    """
+
+    video: Path
+    index: int
+
+
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """An encoded image (PNG, JPEG) that lies within another file, which becomes a file of its own.
+
+    Attributes:
+        content: the encoded image.
+    """
+
+    content: bytes
+
+
+# Where the pixels of an image are; None where they were not found.
+ImageSource = Path | VideoFrame | EmbeddedImage | None
+
+
+@dataclass(frozen=True)
+class ImportedPerson:
+    """A person of an image.
+
+    Attributes:
+        keypoints: (K, 3), x, y and v: 2 visible, 1 hidden, 0 not labeled (then x = y = 0).
+        box: x, y, width and height as the tool has them; None where it has no box of this person.
+        area: square pixels; None where the tool has none.
+        is_crowd: whether it is a region of many persons, as COCO's iscrowd.
+    """
+
+    keypoints: np.ndarray
+    box: Box | None = None
+    area: float | None = None
+    is_crowd: bool = False
+
+    @property
+    def is_labeled(self) -> bool:
+        """Whether any keypoint is labeled."""
+        return bool((self.keypoints[:, 2] > 0).any())
+
+    def enclosing_box(self) -> Box:
+        """The box of the tool, else the least rectangle around the labeled keypoints."""
+        if self.box is not None:
+            return self.box
+        points = self.keypoints[self.keypoints[:, 2] > 0, :2]
+        low, high = points.min(axis=0), points.max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+
+@dataclass(frozen=True)
+class ImportedImage:
+    """An image with its persons.
+
+    Attributes:
+        name: relative to the folder of the dataset's images, with slashes.
+        source: where the pixels are.
+        width, height: pixels, upright.
+        persons: in the order of the source.
+        split: the part of the dataset that the source puts it into, such as "train"; None for none.
+        video: the video, or the folder of its frames, that it is from; None for a single image.
+    """
+
+    name: str
+    source: ImageSource
+    width: int
+    height: int
+    persons: tuple[ImportedPerson, ...]
+    split: str | None = None
+    video: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceSkeleton:
+    """The keypoints as the source has them.
+
+    Attributes:
+        category: the name of a person's category, such as "dog".
+        keypoints: K names.
+        flip_pairs: pairs of names that a flip swaps, as the source gives them; None where it gives none.
+        limbs: pairs of names.
+        sigmas: K constants of the keypoint similarity; None where the source has none.
+    """
+
+    category: str
+    keypoints: tuple[str, ...]
+    flip_pairs: tuple[tuple[str, str], ...] | None = None
+    limbs: tuple[tuple[str, str], ...] = ()
+    sigmas: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RepeatedLabels:
+    """A person whom two people labeled; sigmas are estimated from such pairs.
+
+    Attributes:
+        first, second: (K, 3), the keypoints of both.
+        area: of the person, square pixels.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    area: float
+
+
+@dataclass
+class Notes:
+    """What an import left out or decided, for its summary.
+
+    Attributes:
+        left_out: reason -> what was left out for it, each by a name that helps to find it.
+        missing: the names of images whose files were not found.
+        remarks: decisions, one sentence each.
+    """
+
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    missing: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def leave_out(self, reason: str, example: str) -> None:
+        """Notes that something was left out; the reason completes "<count> left out: ..."."""
+        self.left_out[reason].append(example)
+
+    def remark(self, sentence: str) -> None:
+        """Notes a decision once."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+
+
+@dataclass(frozen=True)
+class ImportedDataset:
+    """The content of another tool's files.
+
+    Attributes:
+        format: of the source, a key of :data:`posecore.data.importers.IMPORTERS`.
+        skeleton: of the persons.
+        images: all images, those without persons too.
+        notes: what was left out or decided.
+        repeated: persons that were labeled twice.
+    """
+
+    format: str
+    skeleton: SourceSkeleton
+    images: tuple[ImportedImage, ...]
+    notes: Notes
+    repeated: tuple[RepeatedLabels, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user says about a source.
+
+    Attributes:
+        category: the category, class or skeleton to take where the source has several.
+        keypoints: names of the keypoints, in their order, where the source does not have them.
+        images: a folder in which images and videos are looked for before all others.
+    """
+
+    category: str | None = None
+    keypoints: tuple[str, ...] | None = None
+    images: Path | None = None

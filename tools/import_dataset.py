@@ -1,0 +1,104 @@
+"""Makes a dataset of the files of a labeling tool, and checks it; docs/own_data.md says what to do next.
+
+    python tools/import_dataset.py labels/ --output datasets/dogs --split 0.8 0.2
+    python tools/import_dataset.py export.zip --output datasets/dogs --format cvat --category dog
+    python tools/import_dataset.py datasets/dogs --to yolo --output dogs_yolo
+
+SOURCE is a file, a folder or a zip archive; its format is recognized. Images are linked, not copied.
+"""
+
+import argparse
+from pathlib import Path
+
+from posecore.data import resolve_dataset
+from posecore.data.importers import IMPORTERS
+from posecore.data.importers.convert import import_dataset, read_keypoint_names
+from posecore.data.importers.dataset import ImportOptions
+from posecore.data.importers.export import EXPORTERS
+from posecore.data.importers.splits import GROUPS
+from posecore.engine.command_line import check_output_folder, error_message, positive, run_tool
+from posecore.evaluation.dataset_check import Report, check_dataset
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", type=Path, help="file, folder or zip archive; with --to a dataset's definition"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the dataset")
+    parser.add_argument("--format", choices=[*IMPORTERS], help="of the source (recognized)")
+    parser.add_argument("--category", help="the category to take where the source has several")
+    parser.add_argument("--keypoints", type=Path, metavar="FILE", help="names of the keypoints, one per line")
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="where images and videos are looked for first"
+    )
+    parser.add_argument(
+        "--split",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="shares of train, val and test, such as 0.8 0.2",
+    )
+    parser.add_argument(
+        "--split-by",
+        choices=["auto", *GROUPS],
+        default="auto",
+        help="what stays on one side of the split (auto: videos where there are any, else images)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
+    parser.add_argument(
+        "--skip-missing", action="store_true", help="leave out images whose files are not found"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier import in --output")
+    parser.add_argument("--to", choices=[*EXPORTERS], help="export a dataset of this project instead")
+    parser.add_argument(
+        "--check-images", type=positive, default=200, help="how many images the check opens (200)"
+    )
+    options = parser.parse_args()
+    check_output_folder(options.output)
+    if options.to:
+        for line in EXPORTERS[options.to](options.source, options.output, copy=options.copy):
+            print(line)
+        return
+    if options.seed < 0:
+        parser.error(f"--seed must be 0 or more, not {options.seed}")
+    said = ImportOptions(
+        category=options.category,
+        keypoints=read_keypoint_names(options.keypoints) if options.keypoints else None,
+        images=options.images,
+    )
+    summary = import_dataset(
+        options.source,
+        options.output,
+        said,
+        format=options.format,
+        shares=options.split,
+        split_by=options.split_by,
+        seed=options.seed,
+        copy=options.copy,
+        overwrite=options.overwrite,
+        skip_missing=options.skip_missing,
+    )
+    for line in summary.lines():
+        print(line)
+    for split in summary.splits:
+        try:
+            report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
+        except (OSError, ValueError) as error:  # the dataset is written all the same
+            report = Report(errors=[error_message(error)])
+        print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
+        for line in [
+            *(f"  error: {line}" for line in report.errors),
+            *(f"  warning: {line}" for line in report.warnings),
+        ]:
+            print(line)
+    print(
+        f"next: python tools/new_config.py --dataset {options.output} --method fcpose --output my_config.yaml"
+    )
+
+
+if __name__ == "__main__":
+    run_tool(main, "import_dataset.py")
