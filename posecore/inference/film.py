@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,6 +50,9 @@ class Film(ABC):
         Args:
             image: (H, W, 3) uint8 RGB.
             time: seconds from the first image of the video; greater than that of the image before.
+
+        Raises:
+            ValueError: the film cannot be written, as on a full disk.
         """
         if image.shape[1::-1] != self.size:
             image = cv2.resize(image, self.size)
@@ -56,7 +60,7 @@ class Film(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Ends the film."""
+        """Ends the film; raises as :meth:`write`."""
 
     @abstractmethod
     def _append(self, image: np.ndarray, time: float) -> None:
@@ -102,25 +106,34 @@ class PyAVFilm(Film):
         super().__init__(file, size)
         import av
 
-        try:
-            self._container = av.open(str(file), "w")
-        except OSError as error:
-            raise self._not_written() from error
-        self._stream = self._container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
-        self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.bit_rate = int(_BITS_PER_PIXEL * size[0] * size[1] * max(rate, 10))
-        self._stream.codec_context.time_base = Fraction(1, _TICKS)
         self._new_frame = av.VideoFrame.from_ndarray
+        self._error = av.error.FFmpegError
+        with self._named():
+            self._container = av.open(str(file), "w")
+            self._stream = self._container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
+            self._stream.width, self._stream.height = size
+            self._stream.pix_fmt = "yuv420p"
+            self._stream.bit_rate = int(_BITS_PER_PIXEL * size[0] * size[1] * max(rate, 10))
+            self._stream.codec_context.time_base = Fraction(1, _TICKS)
+            self._container.start_encoding()
 
     def close(self) -> None:
-        with contextlib.closing(self._container):
+        with self._named(), contextlib.closing(self._container):
             self._container.mux(self._stream.encode(None))
 
     def _append(self, image: np.ndarray, time: float) -> None:
         frame = self._new_frame(image, format="rgb24")
         frame.pts, frame.time_base = round(time * _TICKS), Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
+        with self._named():
+            self._container.mux(self._stream.encode(frame))
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors name the file."""
+        try:
+            yield
+        except (OSError, self._error) as error:
+            raise self._not_written() from error
 
 
 def open_film(file: Path, size: tuple[int, int], rate: float | None) -> Film:

@@ -1,8 +1,8 @@
 """The records of poses.json: :func:`pose_record` makes one, :class:`RecordFile` writes them as a stream.
 
 A file of records is a JSON list with a record in each line. It is written under the name of an unfinished
-file and gets its own name when the list is complete. An unfinished file that a killed process leaves lacks the
-end of the list and perhaps that of its last line; :func:`recover_records` makes a whole list of it.
+file and gets its own name when the list is complete. An unfinished file that a killed process leaves lacks
+the end of the list and perhaps that of its last line; :func:`recover_records` makes a whole list of it.
 """
 
 import json
@@ -136,7 +136,7 @@ def recover_records(unfinished: Path, target: Path) -> int:
     """
     part = target.with_name(f"{target.name}.recovered")
     records = RecordFile(part)
-    for record in _whole_lines(unfinished):
+    for record in unfinished_records(unfinished):
         records.write(record)
     if records.count:
         records.finish(target)
@@ -169,8 +169,12 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
     yield from content
 
 
-def _whole_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of an unfinished file up to the first that is not whole."""
+def unfinished_records(file: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file that a :class:`RecordFile` has not finished, up to the first that is not whole.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with file.open("rb") as lines:
         if lines.readline() == _OPENING:
             for line in lines:
