@@ -29,9 +29,9 @@ from posecore.structures.skeleton import Skeleton
 # The greatest squared Mahalanobis distance of two centers: 99.9 % of the chi-squared distribution of 2 degrees.
 _GATE = 13.8
 # Noises of the filter, in units of a person's size (the square root of its area): the standard deviation of a
-# measured center, that of a new track's velocity (per second), and the density of the white noise that
-# accelerates persons (per second^1.5).
-_MEASURED = 0.04
+# measured center (to which a pixel is added), that of a new track's velocity (per second), and the density of
+# the white noise that accelerates persons (per second^1.5).
+_MEASURED = 0.06
 _VELOCITY = 1.5
 _ACCELERATION = 0.7
 
@@ -109,7 +109,7 @@ class _Track:
     def correct(self, pose: np.ndarray, area: float) -> None:
         """Takes over the detection of the state's time, (K, 2)."""
         center = pose.mean(axis=0)
-        gain = self.covariance[:, 0] / (self.covariance[0, 0] + _MEASURED**2 * area)
+        gain = self.covariance[:, 0] / (self.covariance[0, 0] + _measured(area))
         error = center - self.center
         self.center = self.center + gain[0] * error
         self.velocity = self.velocity + gain[1] * error
@@ -171,7 +171,11 @@ class PoseTracker:
         for index, owner in enumerate(owners):
             if owner is None and np.isfinite(points[index]).all():
                 owners[index] = self._begin(points[index], areas[index])
-        return torch.tensor([self._identity(owner) for owner in owners], dtype=torch.int64)
+        for track in self._tracks:
+            if not track.identity and track.hits >= self.settings.hits:
+                self._identities += 1
+                track.identity = self._identities
+        return torch.tensor([owner.identity if owner else 0 for owner in owners], dtype=torch.int64)
 
     def _match(self, points: np.ndarray, areas: np.ndarray) -> list[tuple[_Track, int]]:
         """Pairs of tracks and indices of detections."""
@@ -188,7 +192,7 @@ class PoseTracker:
         similar = similar.mean(axis=-1)
         # The distance of the centers in standard deviations of what the filter expects.
         errors = np.square(predicted.mean(axis=1)[:, None] - points.mean(axis=1)).sum(axis=-1)
-        near = errors <= _GATE * (added + _MEASURED**2 * track_areas)[:, None]
+        near = errors <= _GATE * (added + _measured(track_areas))[:, None]
         allowed = near & (similar >= self.settings.similarity)
         scores = np.where(allowed, 1e-3 + likely, 0)
         rows, columns = linear_sum_assignment(scores, maximize=True)
@@ -200,20 +204,17 @@ class PoseTracker:
 
     def _begin(self, pose: np.ndarray, area: float) -> _Track:
         center = pose.mean(axis=0)
-        covariance = np.diag([_MEASURED**2, _VELOCITY**2]) * area
+        covariance = np.diag([_measured(area), _VELOCITY**2 * area])
         track = _Track(center, np.zeros(2), covariance, pose - center, area, self._time, self._time)
         self._tracks.append(track)
         return track
 
     def _stays(self, track: _Track) -> bool:
         """Whether a track is kept: a person without an identity is not waited for."""
-        confirmed = track.hits >= self.settings.hits
-        return track.seen == self._time or (confirmed and self._time - track.seen <= self.settings.patience)
+        waited = self._time - track.seen
+        return waited == 0 or (track.identity > 0 and waited <= self.settings.patience)
 
-    def _identity(self, track: _Track | None) -> int:
-        if track is None or track.hits < self.settings.hits:
-            return 0
-        if not track.identity:
-            self._identities += 1
-            track.identity = self._identities
-        return track.identity
+
+def _measured(area: float | np.ndarray) -> float | np.ndarray:
+    """The variance of a measured center, square pixels."""
+    return _MEASURED**2 * area + 1
