@@ -12,8 +12,8 @@ The output folder gets a drawing of every image under its name, a film of every 
 a list with, per image, its name, its number and time (seconds) in the video, its height and width, and per
 person the score, the box (x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
 Images of the same name in different folders are called by these too: a/1.jpg, b/1.jpg. A drawing that would
-overwrite an input is refused before anything is read. The output folder may lie in an input folder; what is in
-it is no input.
+overwrite an input is refused before anything is read. The output folder may lie in an input folder; what is
+in it is no input.
 
 --format writes another format beside poses.json: coco_results.json, openpose/ or labelme/.
 

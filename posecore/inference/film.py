@@ -1,7 +1,7 @@
 """Writes drawn films: :func:`open_film`, with PyAV where it is installed and with OpenCV elsewhere.
 
-Both write MPEG-4 in an .mp4 file. PyAV (https://github.com/PyAV-Org/PyAV, the extra ``video``) gives each image
-its time stamp, so that a film keeps the timing of a video whose rate varies. OpenCV knows one rate for all
+Both write MPEG-4 in an .mp4 file. PyAV (https://github.com/PyAV-Org/PyAV, the extra ``video``) gives each
+image its time stamp, so that a film keeps the timing of a video whose rate varies. OpenCV knows one rate for all
 images. Reading needs no PyAV: OpenCV turns images upright by the rotation that a video states, and gives the
 time stamps.
 """
@@ -90,8 +90,8 @@ class OpenCVFilm(Film):
         if not self._warned and abs(time - self._count / self.rate) > _LATE:
             self._warned = True
             logger.warning(
-                "the film %s has one rate, %.4g images per second, and not the timing of its video, whose rate "
-                "varies: `pip install -r requirements/video.txt` keeps it",
+                "the film %s has one rate, %.4g images per second, and not the timing of its video, whose "
+                "rate varies: `pip install -r requirements/video.txt` keeps it",
                 self.file,
                 self.rate,
             )

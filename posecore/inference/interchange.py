@@ -4,8 +4,8 @@ coco      one file, ``coco_results.json``, in COCO's result format
 openpose  a file for each image in ``openpose/``, with the 25 keypoints of BODY_25
 labelme   a file for each image in ``labelme/``, which labelme opens with the image
 
-All of these tools count pixels from the first pixel's center, so that 0.5 is taken off continuous pixels. Poses
-are written as they were predicted, not smoothed.
+All of these tools count pixels from the first pixel's center, so that 0.5 is taken off continuous pixels.
+Poses are written as they were predicted, not smoothed.
 """
 
 import json
@@ -100,7 +100,7 @@ class Export(ABC):
 
 
 class COCOExport(Export):
-    """COCO's results: a list with a dict per person, ``image_id``, ``category_id`` 1, ``keypoints``, ``score``.
+    """COCO's results: a list with ``image_id``, ``category_id`` 1, ``keypoints`` and ``score`` of each person.
 
     Args:
         folder: of the output.
@@ -123,8 +123,8 @@ class COCOExport(Export):
         if repeated := [key for key, count in Counter(self._ids.values()).items() if count > 1]:
             names = [name for name, key in self._ids.items() if key == repeated[0]]
             raise UsageError(
-                f"--format coco: images {names[0]} and {names[1]} would both have the image_id {repeated[0]!r}; "
-                "predict them one by one, or give --image-ids"
+                f"--format coco: images {names[0]} and {names[1]} would both have the image_id "
+                f"{repeated[0]!r}; predict them one by one, or give --image-ids"
             )
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ class COCOExport(Export):
 
 
 class OpenPoseExport(Export):
-    """OpenPose's JSON files: ``NAME_keypoints.json`` for an image, ``NAME_000000000000_keypoints.json`` in a video.
+    """OpenPose's JSON files: ``NAME_keypoints.json``, in a video ``NAME_000000000000_keypoints.json``.
 
     Args:
         folder: of the output.
@@ -256,8 +256,8 @@ def read_image_ids(file: Path) -> dict[str, int | str]:
         return {image["file_name"]: image["id"] for image in json.loads(file.read_bytes())["images"]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"--image-ids {file} must be an annotation file in COCO's format, with images that have file_name "
-            f"and id: {error!r}"
+            f"--image-ids {file} must be an annotation file in COCO's format, with images that have "
+            f"file_name and id: {error!r}"
         ) from error
 
 
@@ -309,8 +309,8 @@ def _image_id(source: Source, image_ids: Mapping[str, int | str] | None) -> int 
     """
     if source.kind != "image":
         raise UsageError(
-            f"--format coco counts the images of a video that is the only input, and {source} is not: predict "
-            "it alone"
+            f"--format coco counts the images of a video that is the only input, and {source} is not: "
+            "predict it alone"
         )
     path = Path(source.name)
     if image_ids is not None:

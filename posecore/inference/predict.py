@@ -265,8 +265,8 @@ def _check_videos(sources: Sequence[Source]) -> None:
     for source in sources:
         if source.kind == "image":
             raise UsageError(
-                f"--track and --smooth need videos, cameras or streams, and {source} is an image: make a video "
-                "of the images"
+                f"--track and --smooth need videos, cameras or streams, and {source} is an image: make a "
+                "video of the images"
             )
 
 

@@ -1,8 +1,8 @@
 """Gives the persons of a video identities from image to image: :class:`PoseTracker`.
 
 A Kalman filter with constant velocity predicts a track's center, the mean of its keypoints, at the time of
-the next image (for boxes in SORT, Bewley et al., ICIP 2016); the pose about the center stays the last one. The
-Hungarian method matches predictions and detections.
+the next image (for boxes in SORT, Bewley et al., ICIP 2016); the pose about the center stays the last one.
+The Hungarian method matches predictions and detections.
 
 The similarity of both is COCO's OKS with one addition: the variance P of the predicted center, which grows
 while a person is lost, is added to that of each keypoint, v = a (2 s)^2, so that the mean is taken of
@@ -26,7 +26,7 @@ from scipy.optimize import linear_sum_assignment
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 
-# The greatest squared Mahalanobis distance of two centers: 99.9 % of the chi-squared distribution of 2 degrees.
+# The greatest squared Mahalanobis distance of two centers: 99.9 % of chi-squared with 2 degrees of freedom.
 _GATE = 13.8
 # Noises of the filter, in units of a person's size (the square root of its area): the standard deviation of a
 # measured center (to which a pixel is added), that of a new track's velocity (per second), and the density of

@@ -141,7 +141,9 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_files(files: tuple[Path, Path]) -> None:
     metrics = evaluate_track_files(*files)
     assert metrics.hota == metrics.mota == 1
-    assert str(metrics).startswith("3 persons, 0 missed, 0 false positives, 0 switches, 0 fragments, MOTA 100.0 %")
+    assert str(metrics).startswith(
+        "3 persons, 0 missed, 0 false positives, 0 switches, 0 fragments, MOTA 100.0 %"
+    )
 
 
 @pytest.mark.parametrize(

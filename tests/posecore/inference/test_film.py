@@ -74,7 +74,9 @@ def test_a_film_that_cannot_be_written(kind: type[Film], tmp_path: Path) -> None
 
 def turned(film: Path, degrees: int) -> Path:
     """A copy of an .mp4 whose track header says that its images must be turned clockwise to be upright."""
-    one, zero, minus, last = (value.to_bytes(4, "big") for value in (1 << 16, 0, (1 << 32) - (1 << 16), 1 << 30))
+    one, zero, minus, last = (
+        value.to_bytes(4, "big") for value in (1 << 16, 0, (1 << 32) - (1 << 16), 1 << 30)
+    )
     matrices = {
         0: (one, zero, zero, zero, one, zero, zero, zero, last),
         90: (zero, one, zero, minus, zero, zero, zero, zero, last),

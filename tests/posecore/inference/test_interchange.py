@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from pycocotools.coco import COCO as COCODataset
+from pycocotools import coco as pycocotools_coco
 
 from posecore.config.merge import UsageError
 from posecore.inference.interchange import (
@@ -54,7 +54,9 @@ def record(name: str, keypoints: list, skeleton: Skeleton, number: int | None = 
     return pose_record(SourceImage(np.zeros((100, 120, 3), np.uint8), name, number), poses, skeleton)
 
 
-def written(name: str, folder: Path, sources: list[Source], records: list[dict], skeleton=COCO, **extra) -> None:
+def written(
+    name: str, folder: Path, sources: list[Source], records: list[dict], skeleton=COCO, **extra
+) -> None:
     export = open_export(name, folder, sources, skeleton, **extra)
     for item in records:
         export.write(item)
@@ -86,7 +88,9 @@ def test_openpose_of_a_film_is_like_its_own_files(shared: Path, tmp_path: Path) 
             points, known = (np.array(x["pose_keypoints_2d"]).reshape(25, 3) for x in (person, model))
             np.testing.assert_allclose(points[IN_BODY_25], known[IN_BODY_25], atol=1e-3)
             # Neck and MidHip are the middles; feet are not found.
-            np.testing.assert_allclose(points[[1, 8], :2], [points[[2, 5], :2].mean(0), points[[9, 12], :2].mean(0)])
+            np.testing.assert_allclose(
+                points[[1, 8], :2], [points[[2, 5], :2].mean(0), points[[9, 12], :2].mean(0)]
+            )
             assert not points[19:].any()
 
 
@@ -103,7 +107,9 @@ def test_openpose_has_the_feet_of_whole_bodies_and_ids(tmp_path: Path) -> None:
 
 
 def test_openpose_needs_a_body(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"needs the keypoints of coco_17; the skeleton tail lacks left_ankle"):
+    with pytest.raises(
+        UsageError, match=r"needs the keypoints of coco_17; the skeleton tail lacks left_ankle"
+    ):
         open_export("openpose", tmp_path, [image("a.jpg")], TAIL)
 
 
@@ -113,7 +119,7 @@ def test_labelme_is_like_its_own_files(shared: Path, tmp_path: Path) -> None:
     annotations = [person for person in expected["annotations"] if person["image_id"] == 1]
     points = np.array([person["keypoints"] for person in annotations]).reshape(-1, 4, 3)
     source = Source(str(folder / "a.png"), "image", "a.png")
-    item = record("a.png", (points + [0.5, 0.5, 0]).tolist(), TAIL)
+    item = record("a.png", (points + np.array([0.5, 0.5, 0])).tolist(), TAIL)
     written("labelme", tmp_path, [source], [item], TAIL)
     ours = json.loads((tmp_path / "labelme" / "a.json").read_text())
     own = json.loads((folder / "a.json").read_text())
@@ -152,7 +158,7 @@ def test_coco_results_are_read_by_pycocotools(tmp_path: Path) -> None:
     sources = [image("000012.jpg"), image("13.png")]
     records = [record("000012.jpg", points.tolist(), COCO), record("13.png", [], COCO)]
     written("coco", tmp_path, sources, records)
-    dataset = COCODataset()
+    dataset = pycocotools_coco.COCO()
     dataset.dataset = {"images": [{"id": 12}, {"id": 13}], "annotations": [], "categories": [{"id": 1}]}
     dataset.createIndex()
     results = dataset.loadRes(str(tmp_path / COCO_RESULTS))

@@ -98,7 +98,9 @@ def test_a_batch_gives_what_its_images_give_one_by_one(folder: Path, tmp_path: P
         assert sizes == expected
         assert sorted(batched.failures) == sorted(alone.failures)
         for name in (f"{i}.png" for i in (0, 3, 7)):
-            assert (tmp_path / str(batch_size) / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+            assert (tmp_path / str(batch_size) / name).read_bytes() == (
+                tmp_path / "alone" / name
+            ).read_bytes()
     assert alone.num_images == alone.num_people == 6
     assert sum("2b.png" in failure for failure in alone.failures) == 1
     assert "image 4.png: it is too thin" in alone.failures

@@ -14,11 +14,10 @@ def test_items_come_in_order_and_then_the_exception() -> None:
         yield from range(5)
         raise KeyboardInterrupt
 
-    taken = []
-    with pytest.raises(KeyboardInterrupt), read_ahead(items(), 2) as ahead:
-        for item in ahead:
-            taken.append(item)
-    assert taken == list(range(5))
+    with read_ahead(items(), 2) as ahead:
+        assert [next(ahead) for _ in range(5)] == list(range(5))
+        with pytest.raises(KeyboardInterrupt):
+            next(ahead)
 
 
 def test_no_more_items_wait_than_the_limit() -> None:
@@ -39,7 +38,12 @@ def test_no_more_items_wait_than_the_limit() -> None:
 
 def test_the_thread_ends_with_its_reader() -> None:
     before = threading.active_count()
-    with pytest.raises(RuntimeError), read_ahead(iter(range(10**9)), 2) as ahead:
-        next(ahead)
-        raise RuntimeError
+
+    def break_off() -> None:
+        with read_ahead(iter(range(10**9)), 2) as ahead:
+            next(ahead)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert threading.active_count() == before

@@ -1,5 +1,6 @@
 """The One-Euro filter of keypoints."""
 
+import itertools
 import math
 
 import pytest
@@ -25,7 +26,7 @@ def oracle(values: list[float], times: list[float], settings: SmoothingSettings,
         return 1 / (1 + tau / step)
 
     smooth, speed, results = values[0], 0.0, [values[0]]
-    for (before, now), value in zip(zip(times, times[1:], strict=False), values[1:], strict=True):
+    for (before, now), value in zip(itertools.pairwise(times), values[1:], strict=True):
         step = now - before
         share = alpha(settings.speed_cutoff, step)
         speed = share * (value - smooth) / step + (1 - share) * speed

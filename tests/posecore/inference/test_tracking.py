@@ -17,7 +17,9 @@ from posecore.structures.skeleton import Skeleton, load_skeleton
 
 COCO = load_skeleton("coco_17")
 SIZE = (240, 320)
-SHAPE = np.stack([np.linspace(-12, 12, 17), np.linspace(-40, 40, 17)[[0, 5, 1, 7, 3, *range(8, 17), 2, 4, 6]]], 1)
+SHAPE = np.stack(
+    [np.linspace(-12, 12, 17), np.linspace(-40, 40, 17)[[0, 5, 1, 7, 3, *range(8, 17), 2, 4, 6]]], 1
+)
 
 
 def poses(centers: Sequence[tuple[float, float]], shape: np.ndarray = SHAPE) -> Instances:
@@ -27,8 +29,10 @@ def poses(centers: Sequence[tuple[float, float]], shape: np.ndarray = SHAPE) -> 
     return Instances(SIZE, pred_keypoints=keypoints, pred_boxes=Boxes(boxes), scores=torch.ones(len(points)))
 
 
-def follow(tracker: PoseTracker, path: Sequence[Sequence[tuple[float, float]]], rate: float = 25) -> list[list]:
-    """The identities of each image; the persons of an image are given from last to first in every other one."""
+def follow(
+    tracker: PoseTracker, path: Sequence[Sequence[tuple[float, float]]], rate: float = 25
+) -> list[list]:
+    """The identities of each image; in every other image the persons are given from last to first."""
     found = []
     for number, centers in enumerate(path):
         order = slice(None, None, -1 if number % 2 else 1)
@@ -118,4 +122,6 @@ def test_drawn_figures(skeleton: Skeleton) -> None:
     assert metrics.persons > 25
     assert metrics.switches <= 1
     assert metrics.idf1 > 0.7
-    assert all(first.ids.tolist() == again.ids.tolist() for first, again in zip(film[0], film[-1], strict=True))
+    assert all(
+        first.ids.tolist() == again.ids.tolist() for first, again in zip(film[0], film[-1], strict=True)
+    )

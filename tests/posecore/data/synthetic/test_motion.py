@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from helpers.coco_annotations import DOG
 
-from posecore.data.synthetic import motion
 from posecore.data.synthetic.motion import Walks, animate, main
 from posecore.structures.skeleton import load_skeleton
 
@@ -78,4 +77,3 @@ def test_the_command_writes_a_film_and_its_ground_truth(
     assert len(list((tmp_path / "images").iterdir())) == 4
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--frames", "0"])
-    assert motion.DEFAULT == Walks()
