@@ -4,8 +4,8 @@ The similarity of a tracked pose and a person of the ground truth is COCO's OKS.
 
 * CLEAR MOT (Bernardin and Stiefelhagen, EURASIP JIVP 2008): MOTA = 1 - (misses + false positives + identity
   switches) / persons. A person keeps its last match while their OKS is at least a threshold, then the
-  Hungarian method matches the others; a switch is a match with another identity than that of the person's last one, a
-  fragment a gap between two matched stretches of a person;
+  Hungarian method matches the others; a switch is a match with another identity than that of the person's
+  last one, a fragment a gap between two matched stretches of a person;
 * IDF1 (Ristani et al., ECCV workshops 2016): F1 of the persons whose identity is the one that fits the whole
   ground-truth track best;
 * HOTA (Luiten et al., IJCV 2021): the geometric mean of the accuracies of detection and association, and its

@@ -1,9 +1,9 @@
 """Writes drawn films: :func:`open_film`, with PyAV where it is installed and with OpenCV elsewhere.
 
 Both write MPEG-4 in an .mp4 file. PyAV (https://github.com/PyAV-Org/PyAV, the extra ``video``) gives each
-image its time stamp, so that a film keeps the timing of a video whose rate varies. OpenCV knows one rate for all
-images. Reading needs no PyAV: OpenCV turns images upright by the rotation that a video states, and gives the
-time stamps.
+image its time stamp, so that a film keeps the timing of a video whose rate varies. OpenCV knows one rate for
+all images. Reading needs no PyAV: OpenCV turns images upright by the rotation that a video states, and gives
+the time stamps.
 """
 
 import contextlib

@@ -100,7 +100,7 @@ class Export(ABC):
 
 
 class COCOExport(Export):
-    """COCO's results: a list with ``image_id``, ``category_id`` 1, ``keypoints`` and ``score`` of each person.
+    """COCO's results: a list with ``image_id``, ``category_id`` 1, ``keypoints`` and ``score`` per person.
 
     Args:
         folder: of the output.
