@@ -2,6 +2,7 @@
 
     python tools/analyze.py training output/metrics.json --output curves.png
     python tools/analyze.py errors keypoints_coco_2017_val coco_instances_results.json
+    python tools/analyze.py tracking film.json out/poses.json
     python tools/analyze.py attention --config-file CONFIG --input photo.jpg --cells 250 720 \\
         --output attention.png MODEL.WEIGHTS model_final.pth
     python tools/analyze.py centers --config-file CONFIG --output centers.png MODEL.WEIGHTS model_final.pth
@@ -24,6 +25,7 @@ from poet.analysis.visibility import plot_visibility
 from posecore.data import build_samples
 from posecore.engine.command_line import IMAGES, PLOTS, check_output_file, positive, run_tool
 from posecore.evaluation.errors import describe_errors_of_file
+from posecore.evaluation.tracking import evaluate_track_files
 from posecore.inference.load_model import load_model
 from posecore.inference.video import read_images
 from posecore.visualization.curves import plot_training
@@ -93,6 +95,11 @@ def errors(options: argparse.Namespace) -> None:
     print(describe_errors_of_file(options.dataset, options.results))
 
 
+def tracking(options: argparse.Namespace) -> None:
+    """How well predict.py --track follows persons: switches, fragments, MOTA, IDF1 and HOTA."""
+    print(evaluate_track_files(options.ground_truth, options.poses, options.skeleton, options.oks))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -138,6 +145,16 @@ def main() -> None:
     command = add_command(commands, errors)
     command.add_argument("dataset", help="path of a definition (.yaml) or name of a built-in dataset")
     command.add_argument("results", type=Path, help="coco_instances_results.json of an evaluation on it")
+
+    command = add_command(commands, tracking)
+    command.add_argument(
+        "ground_truth", type=Path, help="videos, images and tracks in COCO's format for videos"
+    )
+    command.add_argument("poses", type=Path, help="poses.json of predict.py --track on these videos")
+    command.add_argument("--skeleton", default="coco_17", help="name or path (default: %(default)s)")
+    command.add_argument(
+        "--oks", type=float, default=0.5, help="least OKS of a match, but for HOTA (default: %(default)s)"
+    )
 
     options = parser.parse_args()
     if "output" in options:

@@ -8,6 +8,8 @@
     python tools/benchmark.py crops     Poseur beside RLE
     python tools/benchmark.py memory    peak memory of a prediction beside the same; --training, of training
     python tools/benchmark.py data      training samples beside Detectron2's mapper
+    python tools/benchmark.py predict   prediction on image files end to end, and where the time goes
+    python tools/benchmark.py tracking  the tracker on drawn films whose identities are known
     python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
 Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
@@ -28,7 +30,9 @@ from posecore.benchmarks.keys import compare_keys
 from posecore.benchmarks.memory import measure_memory, measure_training_memory
 from posecore.benchmarks.model import time_models
 from posecore.benchmarks.operators import time_operators
+from posecore.benchmarks.prediction import time_prediction
 from posecore.benchmarks.timing import ImageBatch
+from posecore.benchmarks.tracking import measure_tracking
 from posecore.benchmarks.training import DrawnImages, time_training
 from posecore.config.device import check_device, find_device
 from posecore.engine.command_line import PLOTS, check_output_file, positive, run_tool
@@ -130,6 +134,43 @@ def main() -> None:
         "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
     )
 
+    command = _add(commands, "predict", run_predict, rounds=3)
+    _add_size(command)
+    command.set_defaults(size=(480, 640))
+    command.add_argument(
+        "--config",
+        default="fcpose/R_50_1x.yaml",
+        help="below configs/, of a model that takes whole images (default: %(default)s)",
+    )
+    command.add_argument("--images", type=positive, default=16, help="image files (default: %(default)s)")
+    command.add_argument(
+        "--persons", type=positive, default=5, help="drawn in an image, at most (default: %(default)s)"
+    )
+    command.add_argument(
+        "--batch-size", type=positive, default=8, help="images of a batch (default: %(default)s)"
+    )
+    _add_overrides(command)
+
+    command = commands.add_parser("tracking")
+    command.set_defaults(run=run_tracking)
+    command.add_argument("--skeleton", default="coco_17", help="name of a shipped skeleton or path of a file")
+    command.add_argument(
+        "--frames", type=positive, default=250, help="images of a film, 25 a second (default: %(default)s)"
+    )
+    command.add_argument(
+        "--people", type=positive, default=4, help="who walk in a film (default: %(default)s)"
+    )
+    command.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="a film each (default: %(default)s)"
+    )
+    command.add_argument(
+        "--patience",
+        type=float,
+        nargs="+",
+        default=[0.0, 1.0, 2.0, 4.0],
+        help="seconds that a lost person is waited for (default: %(default)s)",
+    )
+
     command = commands.add_parser("cost")
     command.set_defaults(run=run_cost)
     command.add_argument(
@@ -225,6 +266,30 @@ def run_memory(options: argparse.Namespace) -> None:
 
 def run_data(options: argparse.Namespace) -> None:
     time_mappers(options.configs, options.opts, num_images=options.num_images, rounds=options.rounds)
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    time_prediction(
+        options.config,
+        num_images=options.images,
+        size=tuple(options.size),
+        persons=options.persons,
+        batch_size=options.batch_size,
+        device=options.device,
+        threads=options.threads,
+        rounds=options.rounds,
+        overrides=options.opts,
+    )
+
+
+def run_tracking(options: argparse.Namespace) -> None:
+    measure_tracking(
+        skeleton=options.skeleton,
+        num_frames=options.frames,
+        people=options.people,
+        seeds=options.seeds,
+        patience=options.patience,
+    )
 
 
 def run_cost(options: argparse.Namespace) -> None:

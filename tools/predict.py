@@ -9,12 +9,20 @@ that comes with the project (model://NAME, listed by python -m posecore.models).
 well, the default one of these models is taken, and the tool says which it is.
 
 The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
-a list with, per image, its name, its number in the video, and per person the score, the box
-(x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels. Images of the same
-name in different folders are called by these too: a/1.jpg, b/1.jpg. A drawing that would overwrite an input
-is refused before anything is read. The output folder may lie in an input folder; what is in it is no input.
+a list with, per image, its name, its number and time (seconds) in the video, its height and width, and per
+person the score, the box (x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
+Images of the same name in different folders are called by these too: a/1.jpg, b/1.jpg. A drawing that would
+overwrite an input is refused before anything is read. The output folder may lie in an input folder; what is
+in it is no input.
 
-An image that cannot be read is reported and the others follow; the exit status is then 1.
+--format writes another format beside poses.json: coco_results.json, openpose/ or labelme/.
+
+--track gives each person of a video an id that stays the same from image to image, --smooth smooths the
+keypoints of these persons over time. docs/prediction.md says how both work.
+
+An image that cannot be read is reported and the others follow; the exit status is then 1. What was found
+before an interruption is kept; after a kill, --recover or the next prediction into the same folder writes it
+to poses.partial.json.
 
 A model that looks at one person at a time (Poseur) needs their boxes: from a detector, any model of this
 project or of Detectron2 (--detector-config, --detector-weights; an exported model needs no configuration), or
@@ -27,9 +35,19 @@ import math
 import sys
 from pathlib import Path
 
-from posecore.engine.command_line import run_tool
+from posecore.engine.command_line import positive, run_tool
 from posecore.inference.image_boxes import ImageBoxes
-from posecore.inference.predict import DetectorFiles, build_predictor, named_weights, predict_sources
+from posecore.inference.interchange import FORMATS, POSECORE, read_image_ids
+from posecore.inference.predict import (
+    DetectorFiles,
+    PredictionSettings,
+    build_predictor,
+    named_weights,
+    predict_sources,
+)
+from posecore.inference.prediction_writer import recover
+from posecore.inference.smoothing import SmoothingSettings
+from posecore.inference.tracking import TrackingSettings
 from posecore.models import SCHEME, default_model
 
 
@@ -41,7 +59,6 @@ def main() -> int | None:
     parser.add_argument(
         "--input",
         nargs="+",
-        required=True,
         help="images, folders, videos, streams (rtsp://, http://), or a camera's number",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
@@ -49,9 +66,42 @@ def main() -> int | None:
     parser.add_argument("--detector-config", help="configuration of a detector of persons, likewise")
     parser.add_argument("--detector-weights", help="its weights")
     parser.add_argument("--boxes", type=Path, help="file with boxes of persons, instead of a detector")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="images of one size that are predicted at once (default 1); more is faster on a GPU",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=POSECORE,
+        help="another format that is written beside poses.json (default: posecore, none)",
+    )
+    parser.add_argument(
+        "--image-ids",
+        type=Path,
+        metavar="FILE",
+        help="annotation file that has the image_id of each file name, for --format coco",
+    )
+    add_video_options(parser)
+    parser.add_argument(
+        "--recover",
+        action="store_true",
+        help="write what a killed prediction has left in --output to poses.partial.json, and end",
+    )
     parser.add_argument("--show", action="store_true", help="show a window too; needs opencv-python; q stops")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
     options = parser.parse_args()
+    if options.recover:
+        file = recover(options.output)
+        print(file or f"there is nothing to recover in {options.output}")
+        return None
+    if not options.input:
+        parser.error("--input is required")
+    if options.image_ids and options.format != "coco":
+        parser.error("--image-ids is for --format coco")
     if options.detector_config and not options.detector_weights:
         parser.error("--detector-config and --detector-weights go together")
     if options.detector_weights and options.boxes:
@@ -66,6 +116,15 @@ def main() -> int | None:
         model = default_model()
         print(f"no model is named: taking {model.summary()}")
         overrides = ["MODEL.WEIGHTS", f"{SCHEME}{model.name}", *overrides]
+    settings = PredictionSettings(
+        threshold=options.threshold,
+        batch_size=options.batch_size,
+        tracking=tracking_settings(options),
+        smoothing=smoothing_settings(options),
+        output_format=options.format,
+        image_ids=read_image_ids(options.image_ids) if options.image_ids else None,
+        show=options.show,
+    )
     predictor = build_predictor(
         options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes)
     )
@@ -73,9 +132,8 @@ def main() -> int | None:
         predictor,
         options.input,
         options.output,
-        threshold=options.threshold,
         find_boxes=ImageBoxes.read(options.boxes) if options.boxes else None,
-        show=options.show,
+        settings=settings,
     )
     print(f"{summary.num_people} people in {summary.num_images} images: {options.output}")
     if summary.num_images and not summary.num_people:
@@ -84,6 +142,62 @@ def main() -> int | None:
         print(f"predict.py: {len(summary.failures)} failed:", *summary.failures, sep="\n  ", file=sys.stderr)
         return 1
     return None
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of tracking and smoothing."""
+    parser.add_argument("--track", action="store_true", help="give the persons of videos ids")
+    parser.add_argument(
+        "--track-similarity",
+        type=float,
+        default=TrackingSettings.similarity,
+        metavar="OKS",
+        help="least similarity of a person to where it is expected, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--track-hits",
+        type=int,
+        default=TrackingSettings.hits,
+        metavar="N",
+        help="images, one after the other, that a new person must be in to get an id (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--track-patience",
+        type=float,
+        default=TrackingSettings.patience,
+        metavar="SECONDS",
+        help="how long a lost person is waited for; later it is a new one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--smooth", action="store_true", help="smooth the keypoints of persons over time; implies --track"
+    )
+    parser.add_argument(
+        "--smooth-cutoff",
+        type=float,
+        default=SmoothingSettings.min_cutoff,
+        metavar="HZ",
+        help="cutoff frequency of a keypoint at rest; less smooths more (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--smooth-beta",
+        type=float,
+        default=SmoothingSettings.beta,
+        metavar="HZ",
+        help="how much it grows with the speed, per person's size in a second; more lags less "
+        "(default: %(default)s)",
+    )
+
+
+def tracking_settings(options: argparse.Namespace) -> TrackingSettings | None:
+    if not (options.track or options.smooth):
+        return None
+    return TrackingSettings(options.track_similarity, options.track_hits, options.track_patience)
+
+
+def smoothing_settings(options: argparse.Namespace) -> SmoothingSettings | None:
+    if not options.smooth:
+        return None
+    return SmoothingSettings(min_cutoff=options.smooth_cutoff, beta=options.smooth_beta)
 
 
 if __name__ == "__main__":

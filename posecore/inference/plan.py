@@ -8,7 +8,6 @@ OpenCV does not write, and a drawn film the name of its film with the ending ``.
 would then be the same file, ``.mp4`` or ``.png`` comes behind the whole name: ``film.avi.mp4``.
 """
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from posecore.config.merge import UsageError
+from posecore.inference.records import read_records, unfinished_records
 from posecore.inference.video import Source, list_sources
 
 POSES = "poses.json"
@@ -42,7 +42,11 @@ class PredictionPlan:
 
 
 def plan_prediction(
-    sources: Iterable[str | Path], folder: Path, *, inputs: Iterable[Path] = ()
+    sources: Iterable[str | Path],
+    folder: Path,
+    *,
+    inputs: Iterable[Path] = (),
+    outputs: Iterable[str] = (),
 ) -> PredictionPlan:
     """The plan for sources (:func:`posecore.inference.video.list_sources`) and an output folder.
 
@@ -53,6 +57,7 @@ def plan_prediction(
         sources: as for :func:`list_sources`.
         folder: of the output; it need not exist.
         inputs: other files that are read, such as one of boxes.
+        outputs: names of other files in the output folder that are written.
 
     Raises:
         FileNotFoundError, ValueError: a source is missing, or is neither an image nor a video.
@@ -77,7 +82,7 @@ def plan_prediction(
     named = _distinct(list(listed.values()))
     drawings = _drawings(named)
     plan = PredictionPlan(tuple(named), folder, drawings)
-    _check_targets(plan, inputs, roots)
+    _check_targets(plan, inputs, (POSES, *outputs), roots)
     return plan
 
 
@@ -143,12 +148,15 @@ def _number(names: list[str], numbered: Callable[[str, int], str]) -> None:
             taken[names[index]] += 1
 
 
-def _check_targets(plan: PredictionPlan, inputs: Iterable[Path], roots: list[Path]) -> None:
+def _check_targets(
+    plan: PredictionPlan, inputs: Iterable[Path], results: tuple[str, ...], roots: list[Path]
+) -> None:
     """Refuses a plan that would overwrite an input, or another file beside the inputs.
 
     Args:
         plan: the plan.
         inputs: other files that are read.
+        results: names of the files in the output folder that are written beside drawings.
         roots: the folders among the sources.
     """
     files = [Path(source.address) for source in plan.sources if source.kind != "live"]
@@ -156,7 +164,7 @@ def _check_targets(plan: PredictionPlan, inputs: Iterable[Path], roots: list[Pat
     others = {identity: file for file in inputs if (identity := _identity(file))}
     homes = {file.parent.resolve() for file in files}
     earlier: set[str] | None = None
-    for drawing in [*plan.drawings.values(), POSES]:
+    for drawing in [*plan.drawings.values(), *results]:
         target = plan.folder / drawing
         identity = _identity(target)
         if identity is None:
@@ -174,7 +182,7 @@ def _check_targets(plan: PredictionPlan, inputs: Iterable[Path], roots: list[Pat
         near = target.parent.resolve() in homes or any(
             target.resolve().is_relative_to(root) for root in roots
         )
-        if drawing != POSES and near:
+        if drawing not in results and near:
             earlier = _earlier_drawings(plan.folder) if earlier is None else earlier
             if drawing not in earlier:
                 raise UsageError(
@@ -197,8 +205,9 @@ def _earlier_drawings(folder: Path) -> set[str]:
     names: set[str] = set()
     for file in (POSES, UNFINISHED, BROKEN_OFF):
         try:
-            content = json.loads((folder / file).read_bytes())
-            names |= {record["name"] for record in content if isinstance(record["name"], str)}
+            for record in (unfinished_records if file == UNFINISHED else read_records)(folder / file):
+                if isinstance(record["name"], str):
+                    names.add(record["name"])
         except (OSError, ValueError, TypeError, KeyError):  # none, or a file of something else
             continue
     rules = (drawing_name, whole_drawing_name)

@@ -1,10 +1,15 @@
 """Finds the poses in files, folders, videos or of a camera, and writes them (:func:`predict_sources`)."""
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,14 +23,21 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.inference.image_boxes import ImageBoxes
+from posecore.inference.interchange import COCO_RESULTS, POSECORE, open_export
 from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
 from posecore.inference.predictor import Predictor
+from posecore.inference.read_ahead import read_ahead
+from posecore.inference.smoothing import PoseSmoother, SmoothingSettings
+from posecore.inference.tracking import PoseTracker, TrackingSettings
 from posecore.inference.video import Source, SourceImage
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.poses import draw_poses
 
 logger = logging.getLogger(__name__)
+
+# Images whose drawings wait to be written, at most.
+_WAITING = 4
 
 
 @dataclass(frozen=True)
@@ -110,94 +122,348 @@ class PredictionSummary:
     failures: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class PredictionSettings:
+    """How images are predicted and what is written of them.
+
+    Attributes:
+        threshold: least score of a person.
+        batch_size: images, one after the other and of one size, that are predicted at once. The poses are
+            those of the images one by one, up to rounding.
+        read_ahead: images of files that are read and prepared in a thread meanwhile, beyond a batch; 0 reads
+            and writes without threads. Cameras and streams are read one image at a time.
+        tracking: how the persons of videos are followed; None to give them no identities.
+        smoothing: how their keypoints are smoothed, which needs ``tracking``; None not to.
+        output_format: poses.json alone, or another format beside it
+            (:data:`posecore.inference.interchange.FORMATS`).
+        image_ids: the id of an image by its name, for the format coco.
+        show: whether drawings are shown in a window too, in which q stops.
+
+    Raises:
+        ValueError: a value is out of its range, or does not go with another.
+    """
+
+    threshold: float = 0.3
+    batch_size: int = 1
+    read_ahead: int = 4
+    tracking: TrackingSettings | None = None
+    smoothing: SmoothingSettings | None = None
+    output_format: str = POSECORE
+    image_ids: Mapping[str, int | str] | None = None
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"the images of a batch must be 1 or more, not {self.batch_size}")
+        if self.read_ahead < 0:
+            raise ValueError(f"the images that are read ahead must be 0 or more, not {self.read_ahead}")
+        if self.smoothing and not self.tracking:
+            raise ValueError("smoothing needs tracking: it must know who is who from image to image")
+
+
+DEFAULT = PredictionSettings()
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An image that was read.
+
+    Attributes:
+        frame: the image.
+        sample: the model's input, if it needs no detector.
+    """
+
+    frame: SourceImage
+    sample: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A message of what cannot be read or prepared."""
+
+    message: str
+
+
 def predict_sources(
     predictor: Predictor,
     sources: Iterable[str],
     folder: Path,
     *,
-    threshold: float = 0.3,
     find_boxes: ImageBoxes | None = None,
-    show: bool = False,
+    settings: PredictionSettings = DEFAULT,
 ) -> PredictionSummary:
     """Predicts the images of all sources and writes drawings, films and poses.json.
 
     All files are planned before the first is read (:func:`posecore.inference.plan.plan_prediction`). An image
-    that cannot be read or predicted is logged and counted, and the others follow.
+    that cannot be read or predicted is logged and counted, and the others follow. One thread reads and
+    prepares images, one draws and writes; the memory does not grow with the number of images.
 
     Args:
         predictor: the model.
         sources: images, folders, videos, streams or numbers of cameras
             (:func:`posecore.inference.video.list_sources`).
         folder: where the files go (:class:`PredictionWriter`).
-        threshold: least score of a person.
         find_boxes: the persons' boxes of an image; None where the model or its detector finds them.
-        show: whether drawings are shown in a window too, in which q stops.
+        settings: everything else.
 
     Raises:
         FileNotFoundError, ValueError: a source is missing, or boxes or output do not fit the sources; nothing
             is written.
+        UsageError: poses.json cannot be written.
     """
     skeleton = predictor.model.skeleton
     assert isinstance(skeleton, Skeleton)
-    plan = plan_prediction(sources, folder, inputs=[find_boxes.file] if find_boxes else [])
+    plan = plan_prediction(
+        sources, folder, inputs=[find_boxes.file] if find_boxes else [], outputs=[COCO_RESULTS]
+    )
     if find_boxes:
         find_boxes.check(plan.sources)
+    if settings.tracking:
+        _check_videos(plan.sources)
+    export = open_export(settings.output_format, folder, plan.sources, skeleton, settings.image_ids)
     failures: list[str] = []
 
     def fail(message: str) -> None:
         failures.append(message)
         logger.warning(message)
 
-    def predict_source(source: Source, progress: tqdm) -> bool:
-        """Whether to go on with the next source."""
-        frames = source.read(predictor.max_pixels)
-        while (frame := _next(frames, fail)) is not None:
-            progress.update()
-            poses = _predict(predictor, frame, find_boxes, fail)
-            if poses is None:
-                continue
-            poses = poses[poses.scores >= threshold]
-            drawing = _draw(frame, poses, skeleton, fail)
-            try:
-                writer.write(frame, poses, drawing)
-            except (OSError, ValueError) as error:
-                fail(str(error))
-            if show and drawing is not None and _stopped_in_window(drawing):
-                return False
-        return True
-
-    with PredictionWriter(folder, skeleton, plan.drawings) as writer, tqdm(unit="image") as progress:
-        for source in plan.sources:
-            try:
-                if not predict_source(source, progress):
-                    break
-            except KeyboardInterrupt:
-                if source.kind != "live":  # the usual way to stop a camera
-                    raise
+    reader = _Reader(predictor, find_boxes)
+    number = len(plan.sources) if all(source.kind == "image" for source in plan.sources) else None
+    with (
+        PredictionWriter(folder, skeleton, plan.drawings, export) as writer,
+        _Output(writer, skeleton, fail, settings) as output,
+        tqdm(unit="image", total=number) as progress,
+    ):
+        predict = _Prediction(predictor, settings, skeleton, output, progress, fail)
+        for group in _groups(plan.sources):
+            if group[0].kind != "live":
+                with reader.ahead(group, settings) as items:
+                    predict.run(items, settings.batch_size)
+            else:
+                with suppress(KeyboardInterrupt):  # the usual way to stop a camera
+                    predict.run(reader.read(group), 1)
+            if output.stopped:
+                break
+        output.finish()
         writer.failed = bool(failures)
-    people = sum(len(record["people"]) for record in writer.records)
-    return PredictionSummary(people, len(writer.records), tuple(failures))
+    return PredictionSummary(writer.num_people, writer.num_images, tuple(failures))
 
 
-def _next(frames: Iterator[SourceImage], fail: Callable[[str], None]) -> SourceImage | None:
-    """The next image of a source; None after the last, and after an error, which is reported."""
-    try:
-        return next(frames, None)
-    except (OSError, ValueError) as error:
-        fail(str(error))
-        return None
+def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    """The sources in their order: each camera or stream alone, files that follow each other together."""
+    for live, group in itertools.groupby(sources, key=lambda source: source.kind == "live"):
+        files = list(group)
+        yield from [[source] for source in files] if live else [files]
 
 
-def _predict(
-    predictor: Predictor, frame: SourceImage, find_boxes: ImageBoxes | None, fail: Callable[[str], None]
-) -> Instances | None:
-    """The poses of an image; None after an error, which is reported."""
-    boxes = find_boxes(frame) if find_boxes else None
-    try:
-        return predictor(frame.image, boxes)
-    except (ValueError, torch.OutOfMemoryError) as error:
-        fail(f"image {_label(frame)}: {error}")
-        return None
+def _check_videos(sources: Sequence[Source]) -> None:
+    """Checks that the persons of all sources can be followed.
+
+    Raises:
+        UsageError: a source is an image.
+    """
+    for source in sources:
+        if source.kind == "image":
+            raise UsageError(
+                f"--track and --smooth need videos, cameras or streams, and {source} is an image: make a "
+                "video of the images"
+            )
+
+
+class _Reader:
+    """Reads sources, and makes the model's inputs where it needs no detector.
+
+    Args:
+        predictor: the model.
+        find_boxes: the persons' boxes of an image; None where the model or its detector finds them.
+    """
+
+    def __init__(self, predictor: Predictor, find_boxes: ImageBoxes | None) -> None:
+        self.predictor = predictor
+        self.find_boxes = find_boxes
+        self.prepares = find_boxes is not None or not predictor.samples.needs_boxes
+
+    @contextmanager
+    def ahead(
+        self, sources: Sequence[Source], settings: PredictionSettings
+    ) -> Iterator[Iterator[_Ready | _Failure]]:
+        """The items of :meth:`read`, read ahead."""
+        if not settings.read_ahead:
+            yield self.read(sources)
+            return
+        with read_ahead(self.read(sources), settings.batch_size - 1 + settings.read_ahead) as items:
+            yield items
+
+    def read(self, sources: Iterable[Source]) -> Iterator[_Ready | _Failure]:
+        """The images of sources, and what goes wrong with them, in order."""
+        for source in sources:
+            try:
+                for frame in source.read(self.predictor.max_pixels):
+                    yield self._ready(frame)
+            except UsageError:
+                raise
+            except (OSError, ValueError) as error:
+                yield _Failure(str(error))
+
+    def _ready(self, frame: SourceImage) -> _Ready | _Failure:
+        if not self.prepares:
+            return _Ready(frame, None)
+        boxes = self.find_boxes(frame) if self.find_boxes else None
+        try:
+            return _Ready(frame, self.predictor.sample(frame.image, boxes))
+        except ValueError as error:
+            return _Failure(f"image {_label(frame)}: {error}")
+
+
+@dataclass
+class _Prediction:
+    """Predicts images in batches, follows and smooths persons, and hands everything on.
+
+    Attributes:
+        predictor: the model.
+        settings: how images are predicted.
+        skeleton: of the poses.
+        output: takes the results.
+        progress: counts the images.
+        fail: reports an error.
+    """
+
+    predictor: Predictor
+    settings: PredictionSettings
+    skeleton: Skeleton
+    output: "_Output"
+    progress: tqdm
+    fail: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._video: str | None = None
+
+    def run(self, items: Iterator[_Ready | _Failure], batch_size: int) -> None:
+        """Predicts all items, until the output is stopped."""
+        for batch in self._batches(items, batch_size):
+            for ready, poses in zip(batch, self._predict(batch), strict=True):
+                self.progress.update()
+                if poses is not None:
+                    poses = poses[poses.scores >= self.settings.threshold]
+                    self.output.put(ready.frame, self._followed(ready.frame, poses))
+                if self.output.stopped:
+                    return
+
+    def _batches(self, items: Iterator[_Ready | _Failure], batch_size: int) -> Iterator[list[_Ready]]:
+        """Images that follow each other and have one size."""
+        batch: list[_Ready] = []
+        for item in items:
+            if isinstance(item, _Failure):
+                self.fail(item.message)
+                continue
+            if batch and batch[0].frame.image.shape != item.frame.image.shape:
+                yield batch
+                batch = []
+            batch.append(item)
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _predict(self, batch: Sequence[_Ready]) -> list[Instances | None]:
+        """The poses of images; None for an image after an error, which is reported."""
+        try:
+            samples = [ready.sample for ready in batch if ready.sample is not None]
+            if samples:
+                return list(self.predictor.of_samples(samples))
+            return list(self.predictor.batch([ready.frame.image for ready in batch]))
+        except (ValueError, torch.OutOfMemoryError) as error:
+            if len(batch) == 1:
+                self.fail(f"image {_label(batch[0].frame)}: {error}")
+                return [None]
+        # One by one, so that the error is that of an image, and the others follow.
+        return [poses for ready in batch for poses in self._predict([ready])]
+
+    def _followed(self, frame: SourceImage, poses: Instances) -> Instances:
+        """The poses with identities and smoothed keypoints, where these are wanted."""
+        if self.settings.tracking is None or frame.time is None:
+            return poses
+        if frame.name != self._video:
+            self._video = frame.name
+            self._tracker = PoseTracker(self.skeleton, self.settings.tracking)
+            self._smoother = PoseSmoother(self.settings.smoothing) if self.settings.smoothing else None
+        poses.track_ids = self._tracker.update(poses, frame.time)
+        if self._smoother is not None:
+            poses.smoothed_keypoints = self._smoother.update(poses, frame.time)
+        return poses
+
+
+class _Output:
+    """Draws and writes images in a thread, in their order; where a window shows them too, without a thread.
+
+    Args:
+        writer: of the files.
+        skeleton: of the poses.
+        fail: reports an error.
+        settings: whether there are a window and threads.
+
+    Attributes:
+        stopped: whether q was pressed in the window.
+    """
+
+    def __init__(
+        self,
+        writer: PredictionWriter,
+        skeleton: Skeleton,
+        fail: Callable[[str], None],
+        settings: PredictionSettings,
+    ) -> None:
+        self.writer = writer
+        self.skeleton = skeleton
+        self.fail = fail
+        self.show = settings.show
+        self.stopped = False
+        self._thread = ThreadPoolExecutor(1) if settings.read_ahead and not settings.show else None
+        self._waiting: deque[Future] = deque()
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The few images that wait are written also after an error: they were predicted.
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def put(self, frame: SourceImage, poses: Instances) -> None:
+        """Takes an image and its poses.
+
+        Raises:
+            UsageError: an image before it could not be written, or this OpenCV has no windows.
+        """
+        if self._thread is None:
+            drawing = self._write(frame, poses)
+            self.stopped = self.show and drawing is not None and _stopped_in_window(drawing)
+            return
+        self._waiting.append(self._thread.submit(self._write, frame, poses))
+        while len(self._waiting) > _WAITING:
+            self._waiting.popleft().result()
+
+    def finish(self) -> None:
+        """Waits until everything is written; raises as :meth:`put`."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def _write(self, frame: SourceImage, poses: Instances) -> np.ndarray | None:
+        """The drawing, which was written; None after an error, which is reported."""
+        drawing = _draw(frame, poses, self.skeleton, self.fail)
+        try:
+            self.writer.write(frame, poses, drawing)
+        except UsageError:
+            raise
+        except (OSError, ValueError) as error:
+            self.fail(str(error))
+        return drawing
 
 
 def _draw(

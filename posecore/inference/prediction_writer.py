@@ -1,45 +1,45 @@
 """Writes predictions into a folder (:class:`PredictionWriter`): drawings, films and poses.json."""
 
-import json
 import logging
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any
 
-import cv2
 import numpy as np
 from detectron2.structures import Instances
 
 from posecore.config.merge import UsageError
+from posecore.inference.film import Film, open_film
+from posecore.inference.interchange import Export
 from posecore.inference.plan import BROKEN_OFF, POSES, UNFINISHED, drawing_name
-from posecore.inference.video import SourceImage
+from posecore.inference.records import RecordFile, pose_record, recover_records
+from posecore.inference.video import DEFAULT_RATE, SourceImage
 from posecore.structures.skeleton import Skeleton
 from posecore.visualization.images import write_image
 
 logger = logging.getLogger(__name__)
 
-# Images per second of a film whose source has no rate.
-DEFAULT_RATE = 25.0
-
 
 class PredictionWriter:
     """Writes a drawing of every image under its name, a film of every video, and poses.json.
 
-    poses.json is a list with a record per image (:func:`pose_record`). It is written at the end of the
-    ``with`` block, beside its place, and then renamed. After an error, what was predicted before is not lost:
-    it is in poses.json, or in poses.partial.json where an earlier run has left a poses.json. Where nothing
-    was predicted because of errors, no file is written.
+    poses.json is a list with a record per image (:func:`~posecore.inference.records.pose_record`). Each
+    record is in a file beside its place as soon as the image is written; at the end of the ``with`` block the
+    file is renamed. After an error, what was predicted before is not lost: it is in poses.json, or in
+    poses.partial.json where an earlier run has left a poses.json. Where the process was killed, the next
+    writer in this folder makes poses.partial.json of the unfinished file (:func:`recover`). Where nothing was
+    predicted because of errors, no file is written.
 
     Args:
         folder: made if it is not there.
         skeleton: names the keypoints.
         drawings: the drawing's path in the folder by the name of an image or video; others have that of
             :func:`posecore.inference.plan.drawing_name`.
+        export: writes the records in another format too; None for poses.json alone.
 
     Attributes:
-        records: the records so far.
+        num_images: that were written.
+        num_people: in these images.
         failed: set where an image could not be predicted.
 
     Raises:
@@ -47,22 +47,30 @@ class PredictionWriter:
     """
 
     def __init__(
-        self, folder: Path, skeleton: Skeleton, drawings: Mapping[str, str] = MappingProxyType({})
+        self,
+        folder: Path,
+        skeleton: Skeleton,
+        drawings: Mapping[str, str] = MappingProxyType({}),
+        export: Export | None = None,
     ) -> None:
         self.folder = folder
         self.skeleton = skeleton
         self.drawings = drawings
-        self.records: list[dict[str, Any]] = []
+        self.export = export
+        self.num_people = 0
         self.failed = False
-        self._film: cv2.VideoWriter | None = None
+        self._film: Film | None = None
         self._film_name: str | None = None
-        self._film_size = (0, 0)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # A run that is killed leaves it, so that the next one knows its drawings.
-            _write_json(folder / UNFINISHED, ({"name": name} for name in drawings))
+            recover(folder)
+            self._records = RecordFile(folder / UNFINISHED)
         except OSError as error:
             raise UsageError(f"the folder {folder} cannot be written to: {error.strerror}") from error
+
+    @property
+    def num_images(self) -> int:
+        return self._records.count
 
     def __enter__(self) -> "PredictionWriter":
         return self
@@ -73,17 +81,19 @@ class PredictionWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end_film()
-        unfinished, poses = self.folder / UNFINISHED, self.folder / POSES
-        if not self.records and (self.failed or kind is not None):
-            unfinished.unlink(missing_ok=True)
+        try:
+            self._end_film()
+        except ValueError as reason:  # poses matter more
+            self.failed = True
+            logger.warning(reason)
+        if self.export is not None:
+            self.export.close(complete=kind is None)
+        poses = self.folder / POSES
+        if not self.num_images and (self.failed or kind is not None):
+            self._records.discard()
             return
         target = self.folder / BROKEN_OFF if kind is not None and poses.exists() else poses
-        try:
-            _write_json(unfinished, self.records)
-            os.replace(unfinished, target)
-        except OSError as reason:
-            raise UsageError(f"{target} cannot be written: {reason.strerror}") from reason
+        self._records.finish(target)
         if target != poses:
             logger.warning("what was predicted before the end is in %s; %s is that of before", target, poses)
 
@@ -96,10 +106,15 @@ class PredictionWriter:
             drawing: (H, W, 3) uint8 RGB; None for no drawing.
 
         Raises:
+            UsageError: the record cannot be written.
             FileNotFoundError, ValueError: the drawing cannot be written; the record is kept. For a film this
                 is raised once.
         """
-        self.records.append(pose_record(frame, poses, self.skeleton))
+        record = pose_record(frame, poses, self.skeleton)
+        self._records.write(record)
+        self.num_people += len(poses)
+        if self.export is not None:
+            self.export.write(record)
         if frame.number is None:
             self._end_film()
         elif frame.name != self._film_name:
@@ -113,48 +128,44 @@ class PredictionWriter:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_image(file, drawing)
         elif self._film is not None:
-            # OpenCV drops images of another size, as a stream may have, without a word.
-            if drawing.shape[1::-1] != self._film_size:
-                drawing = cv2.resize(drawing, self._film_size)
-            self._film.write(cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
+            period = 1 / (frame.rate or DEFAULT_RATE)
+            try:
+                self._film.write(drawing, frame.number * period if frame.time is None else frame.time)
+            except ValueError:
+                self._film = None
+                raise
 
     def _target(self, frame: SourceImage) -> Path:
         name = self.drawings.get(frame.name) or drawing_name(frame.name, frame.number is not None)
         return self.folder / name
 
-    def _start_film(self, frame: SourceImage, drawing: np.ndarray) -> cv2.VideoWriter:
+    def _start_film(self, frame: SourceImage, drawing: np.ndarray) -> Film:
         file = self._target(frame)
         file.parent.mkdir(parents=True, exist_ok=True)
         height, width = drawing.shape[:2]
-        self._film_size = width, height
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        film = cv2.VideoWriter(str(file), codec, frame.rate or DEFAULT_RATE, self._film_size)
-        if not film.isOpened():
-            film.release()
-            raise ValueError(f"the film {file} cannot be written: is its folder writable?")
-        return film
+        return open_film(file, (width, height), frame.rate)
 
     def _end_film(self) -> None:
-        if self._film is not None:
-            self._film.release()
-        self._film = self._film_name = None
+        film, self._film, self._film_name = self._film, None, None
+        if film is not None:
+            film.close()
 
 
-def pose_record(frame: SourceImage, poses: Instances, skeleton: Skeleton) -> dict[str, Any]:
-    """The record of an image in poses.json.
+def recover(folder: Path) -> Path | None:
+    """Makes poses.partial.json of what a killed prediction left in its output folder.
 
     Returns:
-        The image's name, its number in the video (None outside a video) and its people: per person the
-        score, the box (x0, y0, x1, y1) and the keypoints (x, y, confidence) by name, in continuous pixels.
+        The file; None where there is nothing to recover.
+
+    Raises:
+        OSError: a file cannot be read.
+        UsageError: the file cannot be written.
     """
-    people = []
-    for score, box, keypoints in zip(
-        poses.scores.tolist(), poses.pred_boxes.tensor.tolist(), poses.pred_keypoints.tolist(), strict=True
-    ):
-        named = dict(zip(skeleton.keypoints, keypoints, strict=True))
-        people.append({"score": score, "box": box, "keypoints": named})
-    return {"name": frame.name, "number": frame.number, "people": people}
-
-
-def _write_json(file: Path, records: Iterable[dict[str, Any]]) -> None:
-    file.write_text(json.dumps(list(records), indent=1))
+    unfinished, target = folder / UNFINISHED, folder / BROKEN_OFF
+    if not unfinished.is_file():
+        return None
+    count = recover_records(unfinished, target)
+    if not count:
+        return None
+    logger.warning("an earlier prediction was killed: the poses of %d images are in %s", count, target)
+    return target

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,6 @@ class Predictor:
         """
         return self.batch([image], None if boxes is None else [boxes])[0]
 
-    @torch.no_grad()
     def batch(
         self, images: Sequence[np.ndarray], boxes: Sequence[PersonBoxes] | None = None
     ) -> list[Instances]:
@@ -90,9 +90,25 @@ class Predictor:
         if boxes is None and self.samples.needs_boxes:
             boxes = self._detect(images)
         people = [None] * len(images) if boxes is None else boxes
-        inputs = [self.samples.sample(*pair) for pair in zip(images, people, strict=True)]
+        return self.of_samples([self.sample(*pair) for pair in zip(images, people, strict=True)])
+
+    def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
+        """The model's input of an image, for :meth:`of_samples`; another thread may make it meanwhile.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: the persons of the image, for a top-down model.
+
+        Raises:
+            ValueError: the image is too small or too thin for the model.
+        """
+        return self.samples.sample(image, boxes)
+
+    @torch.no_grad()
+    def of_samples(self, samples: Sequence[dict[str, Any]]) -> list[Instances]:
+        """The poses of images whose inputs were made by :meth:`sample`; on the CPU."""
         with autocast_to(self.precision, self.model):
-            results = self.model(inputs)
+            results = self.model(list(samples))
         return [result["instances"].to("cpu") for result in results]
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[PersonBoxes]:

@@ -1,6 +1,7 @@
 """Reads images from files, folders, videos, cameras and streams: :class:`Source`, :func:`read_images`."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"}
 _STREAM = re.compile(r"(rtsps?|rtmp|https?)://", re.IGNORECASE)
 # The login of an address, which is not for names and messages.
 _LOGIN = re.compile(r"(?<=://)[^/@]*@")
+# Images per second of a video that states no rate.
+DEFAULT_RATE = 25.0
 # Broken images of a video that a message names.
 _NAMED = 5
 # Images of a video that are tried behind one that cannot be decoded.
@@ -33,13 +36,16 @@ class SourceImage:
         image: (H, W, 3) uint8 RGB.
         name: of the image file, relative to the folder if the source is one; or of the video or camera.
         number: position in a video or camera stream, from 0; None for an image file.
-        rate: images per second of the video; None where it is unknown or there is no video.
+        rate: mean images per second of the video; None where it is unknown or there is no video.
+        time: seconds from the first image of the video, by its time stamps, so that a rate that varies is
+            respected; of a camera or stream by the clock. None for an image file.
     """
 
     image: np.ndarray
     name: str
     number: int | None = None
     rate: float | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Source:
         capture = self._open()
         try:
             rate = capture.get(cv2.CAP_PROP_FPS) or None
+            clock = _Clock(capture, rate, live=self.kind == "live")
             stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self.kind == "video" else 0
             number, end = 0, 0
             broken: list[int] = []
@@ -86,7 +93,8 @@ class Source:
                 if success:
                     broken += range(end, number)
                     end = number + 1
-                    yield SourceImage(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self.name, number, rate)
+                    pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                    yield SourceImage(pixels, self.name, number, rate, clock.time(number))
                 elif number >= stated:
                     break
                 number += 1
@@ -97,7 +105,8 @@ class Source:
         if broken:
             some = ", ".join(map(str, broken[:_NAMED])) + (", ..." if len(broken) > _NAMED else "")
             raise ValueError(f"video {self}: {len(broken)} of {end} images cannot be decoded, number {some}")
-        if stated - end > _LACKING * stated:
+        # Where the rate varies, the number of images may be estimated from the duration, which must lack too.
+        if stated - end > _LACKING * stated and clock.end < (1 - _LACKING) * stated * clock.period:
             raise ValueError(f"video {self} ends after {end} of {stated} images; it is cut or broken")
 
     def _open(self) -> cv2.VideoCapture:
@@ -112,6 +121,50 @@ class Source:
             capture.release()
             raise FileNotFoundError(f"{kind} {self} cannot be opened")
         return capture
+
+
+class _Clock:
+    """The times of the images of an opened video, camera or stream.
+
+    Args:
+        capture: gives the time stamp of its last image.
+        rate: images per second, for images without a time stamp; None where it is unknown.
+        live: whether the clock on the wall gives the times.
+
+    Attributes:
+        period: mean seconds from image to image, as the container states it.
+        end: an estimate of when the video ends, seconds: the last image stays as long as the longest did.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, rate: float | None, live: bool) -> None:
+        self.capture = capture
+        self.period = 1 / (rate or DEFAULT_RATE)
+        self.live = live
+        self.end = 0.0
+        self._longest = self.period
+        self._start: float | None = None
+        self._last: tuple[int, float] | None = None
+
+    def time(self, number: int) -> float:
+        """Seconds from the first image to the one that was read last, greater than that of the one before.
+
+        Args:
+            number: of the image that was read last.
+        """
+        now = time.monotonic() if self.live else self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._start is None:
+            # Before this number there may be images that cannot be decoded.
+            self._start = now if self.live or number == 0 else now - number * self.period
+        seconds = now - self._start
+        if self._last is not None and not seconds > self._last[1]:
+            # A container without time stamps gives the same ones, or none.
+            before, last = self._last
+            seconds = last + (number - before) * self.period
+        if self._last is not None:
+            self._longest = max(self._longest, seconds - self._last[1])
+        self.end = seconds + self._longest
+        self._last = number, seconds
+        return seconds
 
 
 def list_sources(source: str | Path, excluded: Path | None = None) -> list[Source]:

@@ -4,6 +4,7 @@ Images are (H, W, 3) uint8 RGB, points continuous pixels; those that are not fin
 The person's left is orange, the right blue.
 """
 
+import colorsys
 from collections.abc import Sequence
 
 import cv2
@@ -46,7 +47,9 @@ def draw_poses(
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         poses: a model's detections (pred_keypoints, pred_boxes, scores) or ground truth (gt_keypoints,
-            gt_boxes) in pixels of the image. A hidden keypoint of the ground truth (v = 1) is a ring.
+            gt_boxes) in pixels of the image. A hidden keypoint of the ground truth (v = 1) is a ring. Tracked
+            persons (``track_ids``, 0 for none yet) have a color by their identity around limbs and box, and
+            the identity before the score; ``smoothed_keypoints`` are drawn instead of predicted ones.
         skeleton: defines the limbs and the sides.
         threshold: keypoints with a confidence not above this are left out, with their limbs.
         boxes: whether to draw boxes, with scores.
@@ -60,20 +63,34 @@ def draw_poses(
         image, (width, height), interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     )
     predicted = poses.has("pred_keypoints")
-    keypoints = _array(poses.pred_keypoints if predicted else poses.gt_keypoints)
+    if poses.has("smoothed_keypoints"):
+        keypoints = _array(poses.smoothed_keypoints)
+    else:
+        keypoints = _array(poses.pred_keypoints if predicted else poses.gt_keypoints)
+    ids = poses.track_ids.tolist() if poses.has("track_ids") else [0] * len(poses)
     if boxes and poses.has("pred_boxes" if predicted else "gt_boxes"):
         corners = _array(poses.pred_boxes if predicted else poses.gt_boxes)
         labels = (
             [f"{score:.2f}" for score in poses.scores.tolist()] if poses.has("scores") else [""] * len(poses)
         )
-        for index, (box, label) in enumerate(zip(corners, labels, strict=True)):
-            _draw_box(canvas, box * scale, label, _BOXES[index % len(_BOXES)])
+        for index, (box, label, identity) in enumerate(zip(corners, labels, ids, strict=True)):
+            color = identity_color(identity) if identity else _BOXES[index % len(_BOXES)]
+            name = f"#{identity} " if identity else ""
+            _draw_box(canvas, box * scale, f"{name}{label}".strip(), color)
     # The best detection is drawn last, on top of the others.
-    for person in keypoints[::-1]:
+    for person, identity in zip(keypoints[::-1], ids[::-1], strict=True):
         shown = person[:, 2] > (threshold if predicted else 0)
         hidden = np.zeros_like(shown) if predicted else person[:, 2] == 1
-        _draw_pose(canvas, person[:, :2] * scale, shown, hidden, skeleton)
+        outline = identity_color(identity) if identity else _OUTLINE
+        _draw_pose(canvas, person[:, :2] * scale, shown, hidden, skeleton, outline)
     return canvas
+
+
+def identity_color(identity: int) -> Color:
+    """The color of a tracked person, RGB; those of identities that follow each other differ clearly."""
+    hue = identity * 0.618034 % 1  # the golden ratio spreads hues
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_heat(
@@ -172,9 +189,14 @@ def _array(values: Boxes | Keypoints | torch.Tensor) -> np.ndarray:
 
 
 def _draw_pose(
-    canvas: np.ndarray, points: np.ndarray, shown: np.ndarray, hidden: np.ndarray, skeleton: Skeleton
+    canvas: np.ndarray,
+    points: np.ndarray,
+    shown: np.ndarray,
+    hidden: np.ndarray,
+    skeleton: Skeleton,
+    outline: Color,
 ) -> None:
-    """points: (K, 2); shown, hidden: (K,)."""
+    """points: (K, 2); shown, hidden: (K,); the outline is around limbs and keypoints."""
     shown = shown & np.isfinite(points).all(axis=1)
     if not shown.any():
         return
@@ -182,14 +204,14 @@ def _draw_pose(
     size = np.ptp(np.percentile(points[shown], (10, 90), axis=0), axis=0).max()
     width = int(np.clip(round(0.018 * size), 1, 8))
     limbs = [(a, b) for a, b in skeleton.limb_indices if shown[a] and shown[b]]
-    for thickness, outline in ((width + 2, True), (width, False)):
+    for thickness, below in ((width + 2, True), (width, False)):
         for a, b in limbs:
-            color = _OUTLINE if outline else _limb_color(skeleton, a, b)
+            color = outline if below else _limb_color(skeleton, a, b)
             cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), color, thickness, cv2.LINE_AA, _SHIFT)
     radius = max(1.2, 1.1 * width)
     for k in np.flatnonzero(shown):
         color = _SIDES[skeleton.sides[k]]
-        _draw_disc(canvas, points[k], radius + 1, _OUTLINE)
+        _draw_disc(canvas, points[k], radius + 1, outline)
         _draw_disc(canvas, points[k], radius, color)
         if hidden[k]:
             _draw_disc(canvas, points[k], 0.6 * radius, _OUTLINE)

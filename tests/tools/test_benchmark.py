@@ -38,6 +38,23 @@ def test_ops_prints_a_table_for_every_use(root):
     assert re.search(r"256 x 192 +\S+ +\S+\n512 x 384 +\S+ +\S+\n", output)
 
 
+def test_predict_prints_loops_and_parts(root):
+    config = ("--config", "fcpose/demo/synthetic.yaml", "--opts", "INPUT.MIN_SIZE_TEST", "64")
+    options = ("--images", "3", "--rounds", "1", "--size", "48", "64", "--batch-size", "2", "--threads", "1")
+    output = benchmark(root, "predict", *options, *config).stdout
+    for name in ("one by one, no threads", "one by one, threads", "batches of 2, threads"):
+        assert re.search(rf"\| {name} \| [\d.]+ \| [\d.]+ \| [\d.]+ \|", output)
+    for name in ("read", "prepare", "network", "draw", "write"):
+        assert re.search(rf"\| {name} \| [\d.]+ \| [\d.]+% \|", output)
+
+
+def test_tracking_prints_a_row_for_each_patience(root):
+    options = ("--frames", "20", "--people", "2", "--seeds", "0", "--patience", "0", "2")
+    output = benchmark(root, "tracking", *options).stdout
+    assert "| patience s | persons | misses |" in output
+    assert len(re.findall(r"^\| [02] \|", output, re.MULTILINE)) == 2
+
+
 def test_a_wrong_key_is_one_line(root):
     done = benchmark(root, "cost", "--configs", "fcpose/R_50_1x.yaml", "--opts", "MODEL.FCPOSE.DEPT", "3")
     assert done.returncode == 1

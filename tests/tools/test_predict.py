@@ -39,14 +39,14 @@ def predict(root, tmp_path, monkeypatch):
     regress = {"regress.weight": torch.zeros(6, 12), "regress.bias": torch.zeros(6)}
     torch.save({"model": regress}, tmp_path / "toy.pth")
 
-    def predict(*arguments, images=("1.png",), config="crops", weights=None, output=None):
+    def predict(*arguments, images=("1.png",), config="crops", weights=None, output=None, settings=()):
         """With ``config`` None there is no --config-file, and MODEL.WEIGHTS only if ``weights`` is given."""
         command = ["--input", *(tmp_path / image for image in images), *arguments]
         command += ["--output", output or tmp_path / "out"]
         if config:
             command += ["--config-file", tmp_path / f"{config}.yaml"]
             weights = tmp_path / f"{config}.pth"
-        command += ["MODEL.DEVICE", "cpu", *(["MODEL.WEIGHTS", weights] if weights else [])]
+        command += ["MODEL.DEVICE", "cpu", *(["MODEL.WEIGHTS", weights] if weights else []), *settings]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, command)])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(root / "tools" / "predict.py"), run_name="__main__")
@@ -195,6 +195,67 @@ def test_an_interrupted_camera_ends_as_usual(predict, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     records = predict(*detector(tmp_path), "--input", "0")
     assert [(record["name"], record["number"]) for record in records] == [("camera0", 0), ("camera0", 1)]
+
+
+def film(file, length=4):
+    """A film of the image with the dots, beside it."""
+    image = cv2.imread(str(file.parent / "1.png"))
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 25, image.shape[1::-1])
+    for _ in range(length):
+        writer.write(image)
+    writer.release()
+
+
+def test_a_film_with_ids_smoothed_keypoints_and_openpose(predict, tmp_path):
+    film(tmp_path / "a.avi")
+    options = ("--smooth", "--smooth-beta", "2", "--batch-size", "3", "--format", "coco")
+    records = predict(*options, images=("a.avi",), config="toy")
+    assert [record["number"] for record in records] == [0, 1, 2, 3]
+    assert [record["time"] for record in records] == pytest.approx([0, 0.04, 0.08, 0.12])
+    assert [person["id"] for record in records for person in record["people"]] == [None, 1, 1, 1]
+    assert set(records[1]["people"][0]["smoothed"]) == {"left", "right", "chin"}
+    results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert [result["image_id"] for result in results] == [0, 1, 2, 3]
+    # The same, one by one.
+    alone = predict("--smooth", "--smooth-beta", "2", images=("a.avi",), config="toy")
+    assert alone == records
+
+
+def test_half_precision(predict, tmp_path):
+    film(tmp_path / "a.avi", 2)
+    (first, _), (half, _) = (
+        predict(images=("a.avi",), config="toy", settings=("TEST.PRECISION", precision))
+        for precision in ("float32", "bfloat16")
+    )
+    for name, point in first["people"][0]["keypoints"].items():
+        assert half["people"][0]["keypoints"][name] == pytest.approx(point, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--track",), r"--track and --smooth need videos.*1\.png is an image"),
+        (("--format", "openpose"), r"needs the keypoints of coco_17; the skeleton hands lacks"),
+        (("--track", "--track-hits", "0"), r"must be 1 or more, not 0"),
+        (("--smooth", "--smooth-cutoff", "0"), r"min_cutoff of the smoothing must be above 0"),
+        (("--format", "coco", "--image-ids", "gone.json"), r"gone\.json"),
+    ],
+)
+def test_options_that_do_not_fit(predict, tmp_path, options, message):
+    with pytest.raises(SystemExit, match=message):
+        predict(*options, config="toy")
+    assert not (tmp_path / "out").exists()
+
+
+def test_recovery_of_a_killed_prediction(predict, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "poses.json.part").write_text('[\n{"name": "a.png", "people": []},\n{"name": "b.p')
+    for expected in (f"{out / 'poses.partial.json'}\n", f"there is nothing to recover in {out}\n"):
+        with pytest.raises(FileNotFoundError, match=r"poses\.json"):
+            predict("--recover", config=None)
+        assert capsys.readouterr().out == expected
+    assert json.loads((out / "poses.partial.json").read_text()) == [{"name": "a.png", "people": []}]
 
 
 def export(folder, name):

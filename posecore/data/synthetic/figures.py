@@ -6,7 +6,7 @@ about the height of a standing figure. Figures face the viewer: the left of a pe
 
 import colorsys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +94,8 @@ def figure_maker(skeleton: Skeleton) -> Callable[[np.random.Generator], Figure]:
     They are human bodies if all keypoints of the skeleton are joints of one, otherwise abstract shapes made
     of the skeleton's limbs.
     """
-    if set(skeleton.keypoints) <= set(_joints(np.random.default_rng(0))):
-        return lambda rng: _body(rng, skeleton)
+    if is_body(skeleton):
+        return lambda rng: dressed(body_joints(_random_pose(rng)), skeleton, rng)
     template = _template(skeleton)
     return lambda rng: _abstract(rng, skeleton, template)
 
@@ -105,13 +105,52 @@ def _direction(angle: float) -> np.ndarray:
     return np.array([np.sin(np.radians(angle)), np.cos(np.radians(angle))])
 
 
-def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The joints of a human body in a random pose, by the names of the built-in skeletons."""
-    lean, tilt, yaw = rng.normal(0, 8), rng.normal(0, 10), np.radians(rng.uniform(-55, 55))
+@dataclass(frozen=True)
+class Side:
+    """The arm and the leg of one side of a body. Angles are in degrees.
+
+    Attributes:
+        arm: from straight down, outwards.
+        bend: of the elbow, added to the arm's angle.
+        leg: of the thigh, from straight down, outwards.
+        shin: likewise.
+        shares: of the lengths of upper arm, forearm, thigh and shin that are seen; below 1 where one points
+            towards the camera.
+    """
+
+    arm: float
+    bend: float
+    leg: float
+    shin: float
+    shares: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class BodyPose:
+    """The pose of a human body. Angles are in degrees.
+
+    Attributes:
+        lean: of the trunk, to the right.
+        tilt: of the head against the trunk, to the right.
+        yaw: to which side the body is turned, 0 for the viewer.
+        neck: length from pelvis to neck.
+        sides: left and right of the person.
+    """
+
+    lean: float
+    tilt: float
+    yaw: float
+    neck: float
+    sides: Mapping[str, Side]
+
+
+def body_joints(pose: BodyPose) -> dict[str, np.ndarray]:
+    """The joints of a human body, by the names of the built-in skeletons; the pelvis is at (0, 0)."""
+    lean, tilt, yaw = pose.lean, pose.tilt, np.radians(pose.yaw)
     up, across = -_direction(-lean), _direction(90 - lean)
     head_up, head_across = -_direction(-lean - tilt), _direction(90 - lean - tilt)
     joints: dict[str, np.ndarray] = {"pelvis": np.zeros(2)}
-    joints["neck"] = joints["thorax"] = up * rng.uniform(0.28, 0.32)
+    joints["neck"] = joints["thorax"] = up * pose.neck
     joints["upper_neck"] = joints["neck"] + up * 0.03
     joints["head"] = joints["neck"] + head_up * 0.125
     joints["head_top"] = joints["top_head"] = joints["head"] + head_up * 0.09
@@ -124,24 +163,50 @@ def _joints(rng: np.random.Generator) -> dict[str, np.ndarray]:
         joints[f"{side}_ear"] = joints["head"] - forward * 0.02 + head_outward * 0.092
         joints[f"{side}_shoulder"] = joints["neck"] - up * 0.035 + outward * 0.125
         joints[f"{side}_hip"] = outward * 0.08
-        arm = rng.uniform(-15, 75) if rng.random() < 0.7 else rng.uniform(75, 165)
-        bend = rng.uniform(-20, 120)
-        leg = rng.uniform(-8, 40)
-        knee = leg - rng.uniform(-5, 50)
-        for start, end, length, angle in (
-            ("shoulder", "elbow", 0.17, arm),
-            ("elbow", "wrist", 0.16, arm + bend),
-            ("hip", "knee", 0.23, leg),
-            ("knee", "ankle", 0.22, knee),
+        limbs = pose.sides[side]
+        for (start, end, length, angle), share in zip(
+            (
+                ("shoulder", "elbow", 0.17, limbs.arm),
+                ("elbow", "wrist", 0.16, limbs.arm + limbs.bend),
+                ("hip", "knee", 0.23, limbs.leg),
+                ("knee", "ankle", 0.22, limbs.shin),
+            ),
+            limbs.shares,
+            strict=True,
         ):
-            # Foreshortened, as if it pointed towards the camera.
-            bone = _direction(sign * angle - lean) * length * rng.uniform(0.8, 1)
+            bone = _direction(sign * angle - lean) * length * share
             joints[f"{side}_{end}"] = joints[f"{side}_{start}"] + bone
     return joints
 
 
-def _body(rng: np.random.Generator, skeleton: Skeleton) -> Figure:
-    joints = _joints(rng)
+def is_body(skeleton: Skeleton) -> bool:
+    """Whether all keypoints of a skeleton are joints of a human body."""
+    return set(skeleton.keypoints) <= set(body_joints(_random_pose(np.random.default_rng(0))))
+
+
+def _random_pose(rng: np.random.Generator) -> BodyPose:
+    lean, tilt, yaw = rng.normal(0, 8), rng.normal(0, 10), rng.uniform(-55, 55)
+    neck = rng.uniform(0.28, 0.32)
+    return BodyPose(lean, tilt, yaw, neck, {side: _random_side(rng) for side in ("left", "right")})
+
+
+def _random_side(rng: np.random.Generator) -> Side:
+    arm = rng.uniform(-15, 75) if rng.random() < 0.7 else rng.uniform(75, 165)
+    bend = rng.uniform(-20, 120)
+    leg = rng.uniform(-8, 40)
+    shin = leg - rng.uniform(-5, 50)
+    upper_arm, forearm, thigh, lower_leg = rng.uniform(0.8, 1, 4)
+    return Side(arm, bend, leg, shin, (upper_arm, forearm, thigh, lower_leg))
+
+
+def dressed(joints: Mapping[str, np.ndarray], skeleton: Skeleton, rng: np.random.Generator) -> Figure:
+    """The figure of a body with random colors and a random order of its sides.
+
+    Args:
+        joints: of the body, by their names (:func:`body_joints`).
+        skeleton: chooses the keypoints among them.
+        rng: of the colors; one with the same seed makes the same person of another pose.
+    """
     shirt = tuple(rng.uniform(40, 200, 3))
     skin = tuple(np.array([235, 190, 150]) * rng.uniform(0.45, 1))
     legs, arms, dots = [], [], []
@@ -176,11 +241,13 @@ def _body(rng: np.random.Generator, skeleton: Skeleton) -> Figure:
     return Figure(keypoints, legs + torso + arms + dots + head)
 
 
-def _bone(joints: dict, start: str, end: str, radii: tuple[float, float], color: Color) -> Capsule:
+def _bone(
+    joints: Mapping[str, np.ndarray], start: str, end: str, radii: tuple[float, float], color: Color
+) -> Capsule:
     return Capsule(joints[start], joints[end], radii, color)
 
 
-def _dot(joints: dict, name: str, radius: float, color: Color) -> Capsule:
+def _dot(joints: Mapping[str, np.ndarray], name: str, radius: float, color: Color) -> Capsule:
     return Capsule(joints[name], joints[name], (radius, radius), color)
 
 

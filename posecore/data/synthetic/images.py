@@ -109,7 +109,7 @@ def make_image(
     scene: Scene,
 ) -> tuple[np.ndarray, list[dict]]:
     """One image, (H, W, 3) uint8 RGB, and the annotations of its persons, without ids."""
-    image = _background(rng, size)
+    image = draw_background(rng, size)
     cover = np.full(size, _BACKGROUND)
     crowd = rng.random() < scene.crowds
     people = [_draw_crowd(rng, make_figure, image, cover)] if crowd else []
@@ -121,17 +121,17 @@ def make_image(
         figures.append(_place(rng, make_figure, height, figures, size, rng.random() < scene.cut))
     bodies = []
     for index, figure in enumerate(figures):
-        bodies.append(_draw_figure(rng, image, cover, figure, index))
+        bodies.append(draw_figure(rng, image, cover, figure, index))
         if rng.random() < scene.objects:
             _draw_object(rng, image, cover, figure)
     for index, (figure, body) in enumerate(zip(figures, bodies, strict=True)):
         if body.any():  # a figure may be outside the image
-            people.append(_annotate(figure, body, cover == index))
+            people.append(annotate(figure, body, cover == index))
     image += rng.normal(0, 4, image.shape)
     return image.clip(0, 255).astype(np.uint8), people
 
 
-def _background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) float: smooth patches of several sizes, and a few bars and blobs."""
     height, width = size
     image: np.ndarray = np.zeros((height, width, 3))
@@ -178,7 +178,7 @@ def _covered(boxes: np.ndarray, box: np.ndarray) -> float:
     return float((sides.clip(0).prod(axis=1) / areas).max(initial=0))
 
 
-def _draw_figure(
+def draw_figure(
     rng: np.random.Generator, image: np.ndarray, cover: np.ndarray, figure: Figure, index: int
 ) -> np.ndarray:
     """Draws a figure; returns the mask of its body, (H, W), including parts that are covered later."""
@@ -214,7 +214,7 @@ def _draw_crowd(
     for index in range(count):
         origin = np.array([start + (index + 0.5) * step, rng.uniform(0.12, 0.16) * height])
         figure = make_figure(rng).placed(origin, rng.uniform(0.13, 0.16) * height)
-        masks.append(_draw_figure(rng, image, cover, figure, _OBJECT))
+        masks.append(draw_figure(rng, image, cover, figure, _OBJECT))
     region = np.any(masks, axis=0)
     return _region(region) | {
         "keypoints": [0] * (3 * len(figure.keypoints)),
@@ -223,7 +223,7 @@ def _draw_crowd(
     }
 
 
-def _annotate(figure: Figure, body: np.ndarray, seen: np.ndarray) -> dict:
+def annotate(figure: Figure, body: np.ndarray, seen: np.ndarray) -> dict:
     """The annotation of a figure.
 
     Args:

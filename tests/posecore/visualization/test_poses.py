@@ -10,7 +10,7 @@ from detectron2.structures import Boxes, Instances, Keypoints
 
 from posecore.structures.skeleton import Skeleton, load_skeleton
 from posecore.visualization.curves import plot_training, read_metrics
-from posecore.visualization.poses import draw_heat, draw_links, draw_poses, grid
+from posecore.visualization.poses import draw_heat, draw_links, draw_poses, grid, identity_color
 
 SKELETON = Skeleton(
     name="three",
@@ -254,3 +254,17 @@ def test_broken_metrics_are_left_out(tmp_path, caplog):
     assert cv2.imread(str(tmp_path / "curve.png")).std() > 10
     with pytest.raises(FileNotFoundError, match=r"gone\.json does not exist"):
         plot_training(tmp_path / "gone.json", tmp_path / "curve.png")
+
+
+def test_tracked_persons_have_their_color_and_smoothed_keypoints():
+    first, second = identity_color(1), identity_color(2)
+    assert max(abs(a - b) for a, b in zip(first, second, strict=True)) > 100
+    poses = detections()
+    poses.track_ids = torch.tensor([1])
+    poses.smoothed_keypoints = poses.pred_keypoints + torch.tensor([0.0, 8, 0])
+    drawn = draw_poses(black(), poses, SKELETON)
+    assert tuple(drawn[28, 50]) == MIDDLE
+    assert tuple(drawn[20, 50]) != MIDDLE
+    assert (drawn == first).all(axis=-1).sum() > 200  # the box, its label and the outline
+    poses.track_ids = torch.tensor([0])
+    assert not (draw_poses(black(), poses, SKELETON) == first).all(axis=-1).any()

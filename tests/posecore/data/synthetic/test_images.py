@@ -106,7 +106,7 @@ def one_dot(rng):
 
 
 def test_ground_truth_is_where_the_figure_is_drawn(monkeypatch):
-    monkeypatch.setattr(synthetic, "_background", lambda rng, size: np.full((*size, 3), 100.0))
+    monkeypatch.setattr(synthetic, "draw_background", lambda rng, size: np.full((*size, 3), 100.0))
     scene = Scene(people=(1, 1), scale=(0.4, 0.4), cut=0, objects=0)
     for seed in range(5):
         image, (person,) = make_image(np.random.default_rng(seed), one_dot, (50, 70), scene)
