@@ -137,14 +137,19 @@ class DirectPose(PoseEstimator):
         probability = predictions.probability("cls")
         scores = probability * predictions.probability("centerness")
         candidates = self.detector.select(predictions, probability, scores)
-        selected, locations = candidates.locations, predictions.locations
-        points, strides = locations.points[selected.index], locations.strides[selected.index]
-        positions = points[:, None] + self.offsets(predictions, selected) * strides[:, None, None]
+        selected = candidates.locations
+        positions = self.positions(predictions, selected)
         with_boxes = "ltrb" in predictions.maps
         boxes = predictions.boxes_at(selected) if with_boxes else enclosing_boxes(positions)
         keypoints = torch.cat([positions, torch.ones_like(positions[..., :1])], dim=-1)
         parts = (values.split(candidates.counts) for values in (boxes, candidates.scores, keypoints))
         return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
+
+    def positions(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
+        """(Q, K, 2) keypoints of the selected locations, in pixels."""
+        locations = predictions.locations
+        points, strides = locations.points[selected.index], locations.strides[selected.index]
+        return points[:, None] + self.offsets(predictions, selected) * strides[:, None, None]
 
     def offsets(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
         """(Q, K, 2) keypoints relative to the selected locations, in cells of the locations' levels."""
