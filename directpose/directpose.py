@@ -134,8 +134,7 @@ class DirectPose(PoseEstimator):
         The third value of the keypoints is 1.
         """
         predictions = self.detector(self.backbone(images.tensor))
-        probability = predictions.probability("cls")
-        scores = probability * predictions.probability("centerness")
+        probability, scores = detection_scores(predictions)
         candidates = self.detector.select(predictions, probability, scores)
         selected = candidates.locations
         positions = self.positions(predictions, selected)
@@ -201,3 +200,9 @@ class DirectPose(PoseEstimator):
         clipped = clip_boxes(boxes, image_size)
         kept = self.detector.suppress(clipped.tensor, scores)
         return make_detections(image_size, clipped[kept], scores[kept], keypoints[kept])
+
+
+def detection_scores(predictions: DensePredictions) -> tuple[Tensor, Tensor]:
+    """(N, R) class probability, and (N, R) score: class probability times centerness."""
+    probability = predictions.probability("cls")
+    return probability, probability * predictions.probability("centerness")

@@ -1,8 +1,9 @@
 """What is exported of a model, a function of tensors alone: :class:`ExportGraph`.
 
-A method registers the graph of its model with :func:`export_graph`. An :class:`ImageGraph` takes padded images
-with their sizes, a :class:`CropGraph` crops of persons with the scores of their boxes. Each computes either
-final poses, a fixed number for each image and a mask that says which of them exist, or raw predictions.
+A method registers the graph of its model with :func:`export_graph`. An :class:`ImageGraph` takes padded
+images with their sizes, a :class:`CropGraph` crops of persons with the scores of their boxes. Each computes
+either final poses, a fixed number for each image and a mask that says which of them exist, or raw
+predictions.
 
 Letters: N images or crops, D detections of each image, K keypoints, H and W height and width of the batch.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
+from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from posecore.config.merge import UsageError
@@ -25,6 +27,10 @@ OUTPUTS: dict[str, Outputs] = {"poses": "poses", "raw": "raw"}
 # side of 1 then, or the exported model would have it for all images.
 TRACED_SIDES = (8, 10)
 TRACED_LEAST = 256
+
+
+# The predictions of FCOS's head, for ``float_parts``.
+PREDICTIONS = ("detector.head.predictions",)
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,28 @@ class ExportGraph(nn.Module, ABC):
     Args:
         model: in evaluation mode, on the CPU, in float32.
         outputs: whether the graph computes final poses or raw predictions.
+
+    Attributes:
+        float_parts: parts of the names of convolutions that stay in float32 in an int8 model, because
+            positions and scores are read from them.
     """
 
     input_names: tuple[str, ...]
+    float_parts: tuple[str, ...] = ()
 
     def __init__(self, model: Any, outputs: Outputs = "poses") -> None:
         super().__init__()
         self.model = model.eval()
         self.outputs = outputs
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, cfg: CfgNode, model: nn.Module, outputs: Outputs) -> "ExportGraph":
+        """The graph of a configuration's model."""
+
+    @abstractmethod
+    def input_description(self, cfg: CfgNode) -> dict[str, Any]:
+        """How a runtime prepares inputs: ``kind``, and the fields of ``ImageInput`` or ``CropInput``."""
 
     @abstractmethod
     def example(self) -> tuple[Tensor, ...]:
@@ -98,6 +118,21 @@ class ImageGraph(ExportGraph):
 
     input_names = ("images", "sizes")
 
+    @classmethod
+    def from_config(cls, cfg: CfgNode, model: nn.Module, outputs: Outputs) -> "ImageGraph":
+        return cls(model, outputs)
+
+    def input_description(self, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "kind": "images",
+            "min_size": cfg.INPUT.MIN_SIZE_TEST,
+            "max_size": cfg.INPUT.MAX_SIZE_TEST,
+            "rounding": cfg.INPUT.RESIZE_ROUNDING,
+            "channels": cfg.INPUT.FORMAT,
+            "divisor": self.divisor,
+            "shift": self.model.shift,
+        }
+
     @property
     def divisor(self) -> int:
         """The number that height and width of a batch are multiples of."""
@@ -119,9 +154,9 @@ class ImageGraph(ExportGraph):
 
     def compute(self, *inputs: Tensor) -> dict[str, Tensor]:
         images, sizes = inputs
-        inside = self.inside(sizes, (images.shape[2], images.shape[3]))
+        padding = self.padding(sizes, size := (images.shape[2], images.shape[3]), size)
         normalized = (images.float() - self.model.pixel_mean) / self.model.pixel_std
-        normalized = normalized * inside[:, None]  # the model pads normalized images with zeros
+        normalized = normalized.masked_fill(padding[:, None], 0)  # as the model pads normalized images
         if self.outputs == "raw":
             return self.raw(normalized, sizes)
         return self.detections(normalized, sizes).tensors()
@@ -135,19 +170,20 @@ class ImageGraph(ExportGraph):
         """The predictions of the network by name, before candidates are selected."""
 
     @staticmethod
-    def inside(sizes: Tensor, size: tuple[int, int], stride: int = 1) -> Tensor:
-        """Which cells of a map of ``size`` are no padding: (N, H, W) bool.
-
-        A cell is padding if the pixel at its upper left corner is.
+    def padding(sizes: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
+        """(N, H, W) bool, True where a cell is padding, as :func:`posecore.layers.padding.cell_padding`.
 
         Args:
             sizes: (N, 2) height and width of the images, pixels.
+            padded: height and width of the batch, pixels.
             size: (H, W) of the map.
-            stride: pixels per cell.
         """
-        rows = torch.arange(size[0], device=sizes.device) * stride < sizes[:, :1]
-        columns = torch.arange(size[1], device=sizes.device) * stride < sizes[:, 1:]
-        return rows[:, :, None] & columns[:, None]
+        rows, columns = (
+            torch.div(torch.arange(cells, device=sizes.device) * side, cells, rounding_mode="floor")
+            >= sizes[:, axis, None]
+            for axis, (side, cells) in enumerate(zip(padded, size, strict=True))
+        )
+        return rows[:, :, None] | columns[:, None]
 
     def _unit(self) -> int:
         """A multiple of the divisor for which the smallest of the traced images has no map of one cell."""

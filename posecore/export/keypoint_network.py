@@ -9,7 +9,9 @@ from torch import Tensor
 from posecore.modeling.keypoint_network import GeneratedNetworks, KeypointNetworks
 
 
-def batched_heatmaps(keypoint_networks: KeypointNetworks, shared: Tensor, networks: GeneratedNetworks) -> Tensor:
+def batched_heatmaps(
+    keypoint_networks: KeypointNetworks, shared: Tensor, networks: GeneratedNetworks
+) -> Tensor:
     """Applies the networks of N images, M each, to the shared maps, as batched products of matrices.
 
     Args:

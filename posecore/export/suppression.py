@@ -53,7 +53,9 @@ def onnx_nms_rows(boxes: Any, scores: Any, threshold: float, count: int) -> Any:
     # The place of a row among those of its image: its own place minus the number of rows of earlier images.
     num_images = op.Shape(boxes, start=0, end=1)
     images = op.Range(op.Constant(value_int=0), op.Squeeze(num_images), op.Constant(value_int=1))
-    earlier = op.Less(op.Unsqueeze(image, op.Constant(value_ints=[0])), op.Unsqueeze(images, op.Constant(value_ints=[1])))
+    earlier = op.Less(
+        op.Unsqueeze(image, op.Constant(value_ints=[0])), op.Unsqueeze(images, op.Constant(value_ints=[1]))
+    )
     starts = op.ReduceSum(op.Cast(earlier, to=7), op.Constant(value_ints=[1]), keepdims=0)
     places = op.Range(op.Constant(value_int=0), op.Squeeze(op.Shape(image)), op.Constant(value_int=1))
     place = op.Sub(places, op.Gather(starts, image))
@@ -62,4 +64,3 @@ def onnx_nms_rows(boxes: Any, scores: Any, threshold: float, count: int) -> Any:
     nothing = op.Expand(op.Constant(value_ints=[-1]), size)
     filled = op.ScatterElements(nothing, rows, candidate, axis=0)
     return op.Reshape(filled, op.Constant(value_ints=[-1, count]))
-

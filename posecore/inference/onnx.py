@@ -193,7 +193,8 @@ class ImageInput:
         size = resized_size((height, width), self.min_size, self.max_size, self.rounding)
         if min(size) < 1:
             raise ValueError(
-                f"an image of {width} x {height} pixels is too thin: resized it would have {size[1]} x {size[0]}"
+                f"an image of {width} x {height} pixels is too thin: resized it would have "
+                f"{size[1]} x {size[0]}"
             )
         return {
             "image": channels_first(resize_bilinear(image, size), self.channels),
@@ -337,8 +338,8 @@ class Description:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{file} is missing: tools/export.py writes this description beside the model, and both belong "
-                "together"
+                f"{file} is missing: tools/export.py writes this description beside the model, and both "
+                "belong together"
             ) from error
         try:
             return cls.parse(json.loads(text))
@@ -384,7 +385,7 @@ def description_file(model: Path) -> Path:
 
 
 class OnnxPredictor:
-    """Turns images into poses as :class:`posecore.inference.predictor.Predictor` does, from an exported model.
+    """Turns images into poses by an exported model, as :class:`posecore.inference.predictor.Predictor` does.
 
     Args:
         description: of the model.
@@ -533,7 +534,7 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _resample(image: np.ndarray, length: int) -> np.ndarray:
-    """Resamples the first axis of a uint8 array to a length, with integer weights as in Pillow's Resample.c."""
+    """Resamples the first axis of a uint8 array to a length, with the integer weights of Pillow."""
     before = image.shape[0]
     scale = before / length
     support = max(scale, 1.0)
