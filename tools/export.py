@@ -157,8 +157,8 @@ def _print(report: ExportReport, options: argparse.Namespace) -> None:
     if (found := report.deviation) is not None:
         print(
             f"{found.persons} persons in {found.images} images; keypoints deviate by "
-            f"{found.largest_pixels:.3g} pixels at most, {found.mean_pixels:.3g} on average, scores by {found.largest_score:.2g} and "
-            f"{found.mean_score:.2g}; {found.missed} persons are found by one model alone"
+            f"{found.largest_pixels:.3g} pixels at most, {found.mean_pixels:.3g} on average, "
+            f"scores by {found.largest_score:.2g} and {found.mean_score:.2g}; {found.missed} persons are found by one model alone"
         )
         if found.least_score is None:
             print(

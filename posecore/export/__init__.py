@@ -8,5 +8,7 @@ onnx_file         writes the ONNX model of a graph
 precision         float16 and int8 forms of an ONNX model
 comparison        the deviation of an exported model from PyTorch, times, and the AP of both
 description       the description beside a model
-export            all of these together
+onnx_export       all of these together
+images            the images that exports are checked on
+quiet             hides what other libraries print about their own code
 """

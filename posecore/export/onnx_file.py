@@ -1,9 +1,5 @@
 """Writes the ONNX model of a graph: :func:`write_onnx`."""
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +8,7 @@ from typing import Any
 import torch
 
 from posecore.export.graph import ExportGraph
+from posecore.export.quiet import quiet
 from posecore.export.suppression import onnx_nms_rows
 
 # The version of the operators. ONNX Runtime and OpenVINO read it, and torch's exporter writes no older one.
@@ -46,7 +43,7 @@ def write_onnx(graph: ExportGraph, file: Path) -> None:
     """
     example = graph.example()
     names = list(graph.compute(*example))
-    with _plain_attention(), _quiet():
+    with _plain_attention(), quiet():
         program = torch.export.export(
             graph,
             example,
@@ -77,17 +74,3 @@ def _plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings and no progress of torch's exporter, which speak of its own code."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -5,15 +5,13 @@ float32, because half precision has steps of half a pixel above 512 pixels, and 
 same as those of the float32 model.
 """
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from posecore.export.quiet import quiet
 
 Precision = Literal["float32", "float16", "int8"]
 PRECISIONS: dict[str, Precision] = {"float32": "float32", "float16": "float16", "int8": "int8"}
@@ -35,7 +33,7 @@ def to_float16(source: Path, target: Path) -> None:
 
     model = onnx.load(str(source))
     kept = [node.name for node in model.graph.node if node.op_type not in HALF_OPERATORS]
-    with _quiet():
+    with quiet():
         half = float16.convert_float_to_float16(
             model, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
         )
@@ -69,7 +67,7 @@ def to_int8(
             return None if following is None else dict(following)
 
     prepared = target.with_name(f"{target.name}.prepared")
-    with _quiet():
+    with quiet():
         # Joins BatchNorms with their convolutions. Symbolic sizes are left alone.
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
@@ -94,15 +92,3 @@ def excluded_nodes(file: Path, parts: Sequence[str]) -> list[str]:
     return [
         node.name for node in nodes if node.op_type == "Conv" and any(part in node.input[1] for part in parts)
     ]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No hints of the converters about what else could be done."""
-    level = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.getLogger().setLevel(level)

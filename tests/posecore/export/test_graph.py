@@ -1,0 +1,151 @@
+"""The graphs that are exported compute what the models compute, as plain torch and without an export."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from helpers.configs import SMALL_FCOS, SMALL_RESNET, build, load_cfg, override_list
+from helpers.image_samples import sample
+from helpers.model_contract import detections, skeleton_of
+from torch import nn
+from torch.testing import assert_close
+
+from posecore.config.merge import UsageError
+from posecore.export.graph import graph_class
+from posecore.modeling.fcos.head import FCOSHead
+
+# As in the exported path, which has no operators of ours.
+EXPORTING = ("posecore.ops.deform_conv", "posecore.ops.ms_deform_attn", "directpose.kpalign")
+SMALL_GROUPPOSE = {
+    **SMALL_RESNET,
+    "MODEL.GROUPPOSE.WIDTH": 32,
+    "MODEL.GROUPPOSE.FEED_FORWARD": 64,
+    "MODEL.GROUPPOSE.ENCODER_LAYERS": 1,
+    "MODEL.GROUPPOSE.DECODER_LAYERS": 2,
+    "MODEL.GROUPPOSE.NUM_QUERIES": 20,
+}
+SMALL_POET = {
+    **SMALL_RESNET,
+    "MODEL.POET.WIDTH": 32,
+    "MODEL.POET.ENCODER_LAYERS": 1,
+    "MODEL.POET.DECODER_LAYERS": 2,
+}
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "directpose": ("directpose/R_50_25ep.yaml", SMALL_FCOS),
+    "directpose-boxes": ("directpose/R_50_boxes_100ep.yaml", SMALL_FCOS),
+    "directpose-naive": ("directpose/R_50_25ep.yaml", {**SMALL_FCOS, "MODEL.DIRECTPOSE.HEAD": "naive"}),
+    "fcpose": ("fcpose/R_50_1x.yaml", SMALL_FCOS),
+    "fcpose-per-person": ("fcpose/R_50_1x.yaml", {**SMALL_FCOS, "MODEL.FCPOSE.REFINEMENT": "per_person"}),
+    "inspose": ("inspose/R_50_36ep.yaml", SMALL_FCOS),
+    "inspose-boxes": ("inspose/R_50_boxes_36ep.yaml", SMALL_FCOS),
+    "inspose-official": (
+        "inspose/official/R_50_3x.yaml",
+        {**SMALL_FCOS, "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS": 16},
+    ),
+    "poet": ("poet/R_50.yaml", SMALL_POET),
+    "grouppose": ("grouppose/R_50.yaml", SMALL_GROUPPOSE),
+}
+
+
+def awake(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, whose classifiers find persons that differ in score."""
+    for module in model.eval().modules():
+        if isinstance(module, FCOSHead):
+            wake(module.predictions["cls"].conv)
+        elif hasattr(module, "classifier") and isinstance(module.classifier, nn.Conv2d):
+            wake(module.classifier)
+    return model
+
+
+def wake(conv: nn.Conv2d) -> None:
+    nn.init.normal_(conv.weight, std=0.1)
+    nn.init.constant_(conv.bias, -2.0)
+
+
+def batch_of(divisor: int) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
+    """Images of three sizes as samples, and as the graph takes them."""
+    samples = [sample(i, 1, size) for i, size in enumerate([(120, 160), (64, 101), (97, 33)])]
+    samples = [{"image": inputs["image"]} for inputs in samples]
+    sizes = torch.tensor([inputs["image"].shape[1:] for inputs in samples])
+    height, width = (-(-sizes.amax(dim=0) // divisor) * divisor).tolist()
+    images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
+    for padded, inputs in zip(images, samples, strict=True):
+        padded[:, : inputs["image"].shape[1], : inputs["image"].shape[2]] = inputs["image"]
+    return samples, images, sizes
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_graph_finds_what_its_model_finds(name, monkeypatch):
+    config, overrides = FORMS[name]
+    model = awake(build(config, *override_list(overrides), "TEST.DETECTIONS_PER_IMAGE", 12))
+    graph = graph_class(model)(model)
+    samples, images, sizes = batch_of(graph.divisor)
+    expected = detections(model, samples)
+    for module in EXPORTING:
+        # posecore.ops has functions of the same names.
+        monkeypatch.setattr(sys.modules[module], "is_exporting", lambda: True)
+    with torch.no_grad():
+        outputs = graph.compute(images, sizes)
+    for row, own in enumerate(expected):
+        valid = outputs["valid"][row]
+        assert len(own) == valid.sum() > 0
+        assert_close(outputs["scores"][row][valid], own.scores, atol=1e-5, rtol=1e-4)
+        assert_close(outputs["boxes"][row][valid], own.pred_boxes.tensor, atol=1e-2, rtol=1e-4)
+        keypoints = own.pred_keypoints - torch.tensor([model.shift, model.shift, 0])
+        assert_close(outputs["keypoints"][row][valid], keypoints, atol=2e-2, rtol=1e-4)
+        assert torch.equal(outputs["classes"][row][valid], own.pred_classes)
+
+
+@pytest.mark.parametrize("num_keypoints", [5, 133])
+def test_other_numbers_of_keypoints(num_keypoints, tmp_path):
+    skeleton = ("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path))
+    model = awake(build("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS), *skeleton))
+    graph = graph_class(model)(model)
+    _, images, sizes = batch_of(graph.divisor)
+    with torch.no_grad():
+        outputs = graph.compute(images, sizes)
+    assert outputs["keypoints"].shape == (3, 100, num_keypoints, 3)
+    assert not outputs["keypoints"][~outputs["valid"]].any()
+
+
+def test_nobody_in_the_image():
+    model = build("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS), "MODEL.FCOS.SCORE_THRESH", 1.0).eval()
+    graph = graph_class(model)(model)
+    _, images, sizes = batch_of(graph.divisor)
+    with torch.no_grad():
+        outputs = graph.compute(images, sizes)
+    assert not any(values.any() for values in outputs.values())
+
+
+def test_raw_outputs_cover_all_locations():
+    model = awake(build("directpose/R_50_25ep.yaml", *override_list(SMALL_FCOS)))
+    graph = graph_class(model)(model, "raw")
+    _, images, sizes = batch_of(graph.divisor)
+    with torch.no_grad():
+        outputs = graph.compute(images, sizes)
+    locations = outputs["probability"].shape[1]
+    assert outputs["keypoints"].shape == (3, locations, 17, 2)
+    assert outputs["boxes"].shape == (3, locations, 4)
+
+
+def test_a_model_without_a_graph_is_refused():
+    from posecore.benchmarks.model import build_keypoint_rcnn
+
+    with pytest.raises(UsageError, match=r"GeneralizedRCNN cannot be exported: .*DirectPose.*Poseur"):
+        graph_class(build_keypoint_rcnn("cpu"))
+
+
+def test_the_input_is_described_as_the_configuration_has_it():
+    cfg = load_cfg("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS))
+    model = build("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS))
+    described = graph_class(model).from_config(cfg, model, "poses").input_description(cfg)
+    assert described == {
+        "kind": "images",
+        "min_size": cfg.INPUT.MIN_SIZE_TEST,
+        "max_size": cfg.INPUT.MAX_SIZE_TEST,
+        "rounding": "nearest",
+        "channels": cfg.INPUT.FORMAT,
+        "divisor": model.backbone.size_divisibility,
+        "shift": 0.0,
+    }
