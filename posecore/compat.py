@@ -59,11 +59,18 @@ class MissingDetectron2(MetaPathFinder):
         return None
 
 
+def _is_installed() -> bool:
+    try:
+        return importlib.util.find_spec("detectron2") is not None
+    except ImportError:  # of a finder that refuses it
+        return False
+
+
 def apply() -> None:
     """Provides the missing parts, or where Detectron2 is not installed the error of its import."""
     if any(isinstance(finder, MissingDetectron2) for finder in sys.meta_path):
         return
-    if importlib.util.find_spec("detectron2") is None:
+    if not _is_installed():
         sys.meta_path.append(MissingDetectron2())
         return
     # Pillow is a requirement of Detectron2, and not of what works without it.

@@ -1,7 +1,7 @@
 """Exports a trained model to ONNX, and checks the result at once against PyTorch.
 
     python tools/export.py --config-file CONFIG --output model.onnx MODEL.WEIGHTS model_final.pth
-    python tools/export.py --config-file CONFIG --output model.onnx --precision int8 --images photos/ \\
+    python tools/export.py --config-file CONFIG --images photos/ --precision int8 --output model.onnx \\
         MODEL.WEIGHTS model_final.pth
 
 Without --config-file the configuration is the one in MODEL.WEIGHTS, a file that tools/convert_checkpoint.py
@@ -158,7 +158,8 @@ def _print(report: ExportReport, options: argparse.Namespace) -> None:
         print(
             f"{found.persons} persons in {found.images} images; keypoints deviate by "
             f"{found.largest_pixels:.3g} pixels at most, {found.mean_pixels:.3g} on average, "
-            f"scores by {found.largest_score:.2g} and {found.mean_score:.2g}; {found.missed} persons are found by one model alone"
+            f"scores by {found.largest_score:.2g} and {found.mean_score:.2g}; {found.missed} persons are "
+            "found by one model alone"
         )
         if found.least_score is None:
             print(
@@ -167,7 +168,7 @@ def _print(report: ExportReport, options: argparse.Namespace) -> None:
             )
         print(
             f"an image takes {found.milliseconds_exported:.0f} ms, in PyTorch "
-            f"{found.milliseconds_pytorch:.0f}"
+            f"{found.milliseconds_pytorch:.0f} ms"
         )
     if (pair := report.metrics) is not None:
         print(f"{pair.name}: {pair.exported[pair.name]:.2f}, in PyTorch {pair.pytorch[pair.name]:.2f}")

@@ -60,6 +60,8 @@ def write_onnx(graph: ExportGraph, file: Path) -> None:
             custom_translation_table=ONNX_FORMS,
             dynamo=True,
             verbose=False,
+            # Runtimes simplify models when they load them; torch's own passes take minutes for Poseur.
+            optimize=False,
         )
     assert exported is not None
     exported.save(str(file), external_data=False)
