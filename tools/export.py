@@ -15,6 +15,7 @@ runs the two without PyTorch; docs/export.md has the details.
 
 import argparse
 import dataclasses
+import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -95,6 +96,11 @@ def main() -> None:
     settings = _settings(options)
     check_packages(settings)
     check_output_file(options.output, endings=(".onnx",))
+    if swallowed := [text for text in options.images or () if re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)+", text)]:
+        raise UsageError(
+            f"--images takes all that follows it, {swallowed[0]} too: put another option, such as --output, "
+            "between it and the KEY VALUE pairs"
+        )
     if options.boxes and not options.images:
         raise UsageError("--boxes are those of the persons in --images: give both")
     overrides = list(options.opts)

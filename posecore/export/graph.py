@@ -23,8 +23,8 @@ from posecore.modeling.estimator import PoseEstimator
 Outputs = Literal["poses", "raw"]
 OUTPUTS: dict[str, Outputs] = {"poses": "poses", "raw": "raw"}
 
-# Height and width, in multiples of the divisor, of the images that graphs are traced with. No map may have a
-# side of 1 then, or the exported model would have it for all images.
+# Height and width, in multiples of the divisibility, of the images that graphs are traced with. No map may
+# have a side of 1 then, or the exported model would have it for all images.
 TRACED_SIDES = (8, 10)
 TRACED_LEAST = 256
 
@@ -112,8 +112,8 @@ class ImageGraph(ExportGraph):
     """The graph of a model that reads whole images.
 
     Its inputs are ``images`` (N, 3, H, W) uint8, padded at the right and bottom to a common height and width
-    that :attr:`divisor` divides, in the order of ``cfg.INPUT.FORMAT``, and ``sizes`` (N, 2) int64, height and
-    width of each image without padding.
+    that :attr:`divisibility` divides, in the order of ``cfg.INPUT.FORMAT``, and ``sizes`` (N, 2) int64,
+    height and width of each image without padding.
     """
 
     input_names = ("images", "sizes")
@@ -129,12 +129,12 @@ class ImageGraph(ExportGraph):
             "max_size": cfg.INPUT.MAX_SIZE_TEST,
             "rounding": cfg.INPUT.RESIZE_ROUNDING,
             "channels": cfg.INPUT.FORMAT,
-            "divisor": self.divisor,
+            "divisibility": self.divisibility,
             "shift": self.model.shift,
         }
 
     @property
-    def divisor(self) -> int:
+    def divisibility(self) -> int:
         """The number that height and width of a batch are multiples of."""
         return max(int(self.model.backbone.size_divisibility), 1)
 
@@ -186,8 +186,8 @@ class ImageGraph(ExportGraph):
         return rows[:, :, None] | columns[:, None]
 
     def _unit(self) -> int:
-        """A multiple of the divisor for which the smallest of the traced images has no map of one cell."""
-        unit = self.divisor
+        """A multiple of the divisibility with which no map of the traced images has a side of 1."""
+        unit = self.divisibility
         while unit * TRACED_SIDES[0] < TRACED_LEAST:
             unit *= 2
         return unit

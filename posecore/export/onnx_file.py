@@ -15,11 +15,11 @@ from posecore.export.suppression import onnx_nms_rows
 OPSET = 18
 
 
-def onnx_remainder(values: Any, divisor: Any) -> Any:
-    """The nodes of ``aten.remainder.Scalar``, whose own form takes no divisor that depends on a size."""
+def onnx_remainder(values: Any, modulus: Any) -> Any:
+    """The nodes of ``aten.remainder.Scalar``, whose own form takes no number that depends on a size."""
     from onnxscript import opset18 as op
 
-    return op.Mod(values, op.CastLike(divisor, values))
+    return op.Mod(values, op.CastLike(modulus, values))
 
 
 # From operators of torch and of this project to the functions that write their nodes, where torch's exporter

@@ -172,7 +172,7 @@ class ImageInput:
         max_size: the most pixels of the longer side.
         rounding: how the longer side is rounded, INPUT.RESIZE_ROUNDING.
         channels: order of the channels that the model takes, "BGR" or "RGB".
-        divisor: number that height and width of a batch must be multiples of.
+        divisibility: number that height and width of a batch must be multiples of.
         shift: pixels of the original image that keypoints are moved right and down by in the end.
     """
 
@@ -180,7 +180,7 @@ class ImageInput:
     max_size: int
     rounding: Literal["nearest", "down"]
     channels: Literal["BGR", "RGB"]
-    divisor: int
+    divisibility: int
     shift: float = 0.0
 
     def sample(self, image: np.ndarray) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class ImageInput:
         Images are padded to a common size at the right and bottom; ``sizes`` are height and width before.
         """
         sizes = np.array([sample["image"].shape[1:] for sample in samples], dtype=np.int64)
-        height, width = -(-sizes.max(axis=0) // self.divisor) * self.divisor
+        height, width = -(-sizes.max(axis=0) // self.divisibility) * self.divisibility
         images = np.zeros((len(samples), 3, height, width), dtype=np.uint8)
         for padded, sample in zip(images, samples, strict=True):
             own = sample["image"]

@@ -63,12 +63,12 @@ def wake(conv: nn.Conv2d) -> None:
     nn.init.constant_(conv.bias, -2.0)
 
 
-def batch_of(divisor: int) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
+def batch_of(divisibility: int) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
     """Images of three sizes as samples, and as the graph takes them."""
     samples = [sample(i, 1, size) for i, size in enumerate([(120, 160), (64, 101), (97, 33)])]
     samples = [{"image": inputs["image"]} for inputs in samples]
     sizes = torch.tensor([inputs["image"].shape[1:] for inputs in samples])
-    height, width = (-(-sizes.amax(dim=0) // divisor) * divisor).tolist()
+    height, width = (-(-sizes.amax(dim=0) // divisibility) * divisibility).tolist()
     images = torch.zeros(len(samples), 3, height, width, dtype=torch.uint8)
     for padded, inputs in zip(images, samples, strict=True):
         padded[:, : inputs["image"].shape[1], : inputs["image"].shape[2]] = inputs["image"]
@@ -80,7 +80,7 @@ def test_a_graph_finds_what_its_model_finds(name, monkeypatch):
     config, overrides = FORMS[name]
     model = awake(build(config, *override_list(overrides), "TEST.DETECTIONS_PER_IMAGE", 12))
     graph = graph_class(model)(model)
-    samples, images, sizes = batch_of(graph.divisor)
+    samples, images, sizes = batch_of(graph.divisibility)
     expected = detections(model, samples)
     for module in EXPORTING:
         # posecore.ops has functions of the same names.
@@ -102,7 +102,7 @@ def test_other_numbers_of_keypoints(num_keypoints, tmp_path):
     skeleton = ("DATASETS.SKELETON", skeleton_of(num_keypoints, tmp_path))
     model = awake(build("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS), *skeleton))
     graph = graph_class(model)(model)
-    _, images, sizes = batch_of(graph.divisor)
+    _, images, sizes = batch_of(graph.divisibility)
     with torch.no_grad():
         outputs = graph.compute(images, sizes)
     assert outputs["keypoints"].shape == (3, 100, num_keypoints, 3)
@@ -112,7 +112,7 @@ def test_other_numbers_of_keypoints(num_keypoints, tmp_path):
 def test_nobody_in_the_image():
     model = build("fcpose/R_50_1x.yaml", *override_list(SMALL_FCOS), "MODEL.FCOS.SCORE_THRESH", 1.0).eval()
     graph = graph_class(model)(model)
-    _, images, sizes = batch_of(graph.divisor)
+    _, images, sizes = batch_of(graph.divisibility)
     with torch.no_grad():
         outputs = graph.compute(images, sizes)
     assert not any(values.any() for values in outputs.values())
@@ -121,7 +121,7 @@ def test_nobody_in_the_image():
 def test_raw_outputs_cover_all_locations():
     model = awake(build("directpose/R_50_25ep.yaml", *override_list(SMALL_FCOS)))
     graph = graph_class(model)(model, "raw")
-    _, images, sizes = batch_of(graph.divisor)
+    _, images, sizes = batch_of(graph.divisibility)
     with torch.no_grad():
         outputs = graph.compute(images, sizes)
     locations = outputs["probability"].shape[1]
@@ -146,6 +146,6 @@ def test_the_input_is_described_as_the_configuration_has_it():
         "max_size": cfg.INPUT.MAX_SIZE_TEST,
         "rounding": "nearest",
         "channels": cfg.INPUT.FORMAT,
-        "divisor": model.backbone.size_divisibility,
+        "divisibility": model.backbone.size_divisibility,
         "shift": 0.0,
     }

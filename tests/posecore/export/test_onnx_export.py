@@ -231,6 +231,11 @@ def test_missing_weights_are_said(command, root, monkeypatch):
     assert "gone.pth" in str(run_tool(root, monkeypatch, *options, "MODEL.WEIGHTS", "gone.pth"))
 
 
+def test_images_that_take_the_keys_are_said(command, root, monkeypatch):
+    options, overrides = command
+    assert "MODEL.WEIGHTS too" in str(run_tool(root, monkeypatch, *options, "--images", "a.jpg", *overrides))
+
+
 def test_images_of_a_folder_are_read(root):
     found = read_check_images([str(root / "docs" / "images" / "demo.jpg")], None, 5)
     assert len(found) == 1

@@ -38,7 +38,7 @@ DESCRIPTION = {
         "max_size": 100,
         "rounding": "nearest",
         "channels": "BGR",
-        "divisor": 32,
+        "divisibility": 32,
     },
 }
 
