@@ -5,12 +5,10 @@ Letters: N images, S candidates and D detections of each image, K keypoints.
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from inspose.inspose import InsPose
 from inspose.official.model import MIN_SCORE, InsPoseOfficial
 from posecore.export.fcos import (
-    ABSENT,
     FixedCandidates,
     all_locations,
     clipped,
@@ -20,7 +18,7 @@ from posecore.export.fcos import (
 )
 from posecore.export.graph import PREDICTIONS, FixedDetections, ImageGraph, export_graph
 from posecore.export.keypoint_network import batched_heatmaps
-from posecore.modeling.fcos.detector import InferenceSettings
+from posecore.export.suppression import soft_nms_rows
 from posecore.modeling.keypoint_network import PeakCells, find_peaks
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.heatmaps import cell_centers
@@ -117,7 +115,9 @@ class InsPoseOfficialGraph(ImageGraph):
         points = points.unflatten(0, (-1, candidates.index.shape[1]))  # (N, S, K, 2)
         limits = sizes.flip(1).to(points.dtype)[:, None, None]
         boxes = enclosing_boxes(points.clamp(min=0).minimum(limits))
-        rows, scores = fixed_soft_suppression(boxes, candidates, settings)
+        rows, scores = soft_nms_rows(
+            boxes, candidates.scores, settings.nms_thresh, MIN_SCORE, settings.max_detections
+        )
         kept = candidates.at(rows)
         networks = model.keypoint_networks.generate(
             predictions.towers["controller"], locations, kept.locations
@@ -169,30 +169,3 @@ def refined(peaks: PeakCells, offsets: Tensor | None, selected: FixedCandidates,
     each = torch.arange(peaks.cells.shape[1], device=peaks.cells.device)
     width = offsets.shape[4]
     return centers + offsets[images, each, :, peaks.cells // width, peaks.cells % width]
-
-
-def fixed_soft_suppression(
-    boxes: Tensor, candidates: FixedCandidates, settings: InferenceSettings
-) -> tuple[Tensor, Tensor]:
-    """Linear Soft-NMS in D steps, as ``posecore.modeling.fcos.decode.soft_suppress`` does it.
-
-    Args:
-        boxes: (N, S, 4) corners.
-        candidates: the candidates.
-        settings: the IoU from which scores are reduced, and D.
-
-    Returns:
-        (N, D) positions, -1 for none, and (N, D) reduced scores.
-    """
-    scores = candidates.scores
-    places = torch.arange(scores.shape[1], device=scores.device)
-    rows, kept = [], []
-    for _ in range(settings.max_detections):
-        best_scores, best = scores.max(dim=1, keepdim=True)  # (N, 1)
-        rows.append(best.where(best_scores >= MIN_SCORE, -1))
-        kept.append(best_scores)
-        overlap = box_iou(take_rows(boxes, best), boxes)[:, 0].nan_to_num()
-        lowered = (overlap >= settings.nms_thresh) & (scores >= 0)
-        scores = scores.where(~lowered, scores * (1 - overlap))
-        scores = scores.where(places != best, ABSENT)
-    return torch.cat(rows, dim=1), torch.cat(kept, dim=1)

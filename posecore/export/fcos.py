@@ -12,12 +12,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from posecore.export.suppression import nms_rows
+from posecore.export.suppression import ABSENT, nms_rows
 from posecore.modeling.fcos.detector import InferenceSettings
 from posecore.modeling.fcos.locations import Locations, SelectedLocations
-
-# The score of candidates that do not exist.
-ABSENT = -1.0
 
 
 @dataclass(frozen=True)

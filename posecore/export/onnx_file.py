@@ -9,7 +9,7 @@ import torch
 
 from posecore.export.graph import ExportGraph
 from posecore.export.quiet import quiet
-from posecore.export.suppression import onnx_nms_rows
+from posecore.export.suppression import onnx_nms_rows, onnx_soft_nms_rows
 
 # The version of the operators. ONNX Runtime and OpenVINO read it, and torch's exporter writes no older one.
 OPSET = 18
@@ -26,6 +26,7 @@ def onnx_remainder(values: Any, modulus: Any) -> Any:
 # has none that work.
 ONNX_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.posecore.nms_rows.default: onnx_nms_rows,
+    torch.ops.posecore.soft_nms_rows.default: onnx_soft_nms_rows,
     torch.ops.aten.remainder.Scalar: onnx_remainder,
 }
 

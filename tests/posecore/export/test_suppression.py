@@ -6,9 +6,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from inspose.export import fixed_soft_suppression
-from posecore.export.fcos import FixedCandidates, clipped, fixed_candidates, take_rows
-from posecore.export.suppression import nms_rows
+from posecore.export.fcos import clipped, fixed_candidates, take_rows
+from posecore.export.suppression import nms_rows, soft_nms_rows
 from posecore.modeling.fcos.decode import clip_boxes, select_candidates, soft_suppress, suppress
 from posecore.modeling.fcos.detector import InferenceSettings
 from posecore.modeling.fcos.locations import make_locations
@@ -40,7 +39,7 @@ def test_candidates_are_those_of_the_detector(limits):
 
 class Suppression(nn.Module):
     def forward(self, boxes, scores):
-        return nms_rows(boxes, scores, 0.4, 6)
+        return nms_rows(boxes, scores, 0.4, 6), *soft_nms_rows(boxes, scores, 0.4, 0.001, 6)
 
 
 def expected_rows(boxes, scores):
@@ -75,16 +74,21 @@ def test_suppression_as_onnx_operators(tmp_path):
         custom_translation_table=ONNX_FORMS,
         dynamo=True,
         verbose=False,
+        optimize=False,
     )
     program.save(str(file))
     session = onnxruntime.InferenceSession(str(file))
     for images, candidates in ((1, 1), (3, 20), (5, 60)):
         boxes, scores = boxes_of(images, candidates), torch.rand(images, candidates) - 0.2
         scores[images // 2 :] -= 0.5 * (images > 1)
-        found = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})[0]
-        assert np.array_equal(found, expected_rows(boxes, scores).numpy())
-    nobody = session.run(None, {"boxes": boxes.numpy(), "scores": np.full((5, 60), -1, np.float32)})[0]
-    assert (nobody == -1).all()
+        kept, soft, reduced = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})
+        assert np.array_equal(kept, expected_rows(boxes, scores).numpy())
+        expected = soft_nms_rows(boxes, scores, 0.4, 0.001, 6)
+        assert np.array_equal(soft, expected[0].numpy())
+        np.testing.assert_allclose(reduced, expected[1], rtol=1e-5)
+    nobody = session.run(None, {"boxes": boxes.numpy(), "scores": np.full((5, 60), -1, np.float32)})
+    assert (nobody[0] == -1).all()
+    assert (nobody[1] == -1).all()
 
 
 def test_soft_suppression_is_that_of_the_decoder():
@@ -92,10 +96,7 @@ def test_soft_suppression_is_that_of_the_decoder():
     scores = torch.rand(3, 25)
     scores[1, 4:] = -1
     scores[2] = -1
-    settings = InferenceSettings(nms_thresh=0.3, max_detections=30)
-    rows, reduced = fixed_soft_suppression(
-        boxes, FixedCandidates(torch.arange(25).expand(3, 25), scores), settings
-    )
+    rows, reduced = soft_nms_rows(boxes, scores, 0.3, 0.001, 30)
     for image in range(3):
         present = (scores[image] >= 0).nonzero()[:, 0]
         expected = soft_suppress(
