@@ -35,7 +35,7 @@ def describe(cfg: CfgNode, graph: ExportGraph, precision: str, measured: Mapping
         "method": type(model).__name__,
         "outputs": graph.outputs,
         "precision": precision,
-        "weights": cfg.MODEL.WEIGHTS,
+        "weights": cfg.MODEL.WEIGHTS.rpartition("/")[2],  # folders of this machine say nothing elsewhere
         "opset": OPSET,
         "skeleton": {
             "name": skeleton.name,

@@ -219,6 +219,7 @@ def _on_cpu(cfg: CfgNode) -> CfgNode:
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.COMPILE = False
+    cfg.MODEL.CHANNELS_LAST = False
     cfg.TEST.PRECISION = "float32"
     cfg.TEST.AUG.ENABLED = False
     cfg.TEST.LOSSES = False

@@ -1,7 +1,8 @@
 """Suppression with a fixed number of results: the operators :func:`nms_rows` and :func:`soft_nms_rows`.
 
 While a model is exported they stay one node each, which :func:`onnx_nms_rows` and
-:func:`onnx_soft_nms_rows` turn into operators of the ONNX standard. Letters: N images, S candidates of each image, D results of each image.
+:func:`onnx_soft_nms_rows` turn into operators of the ONNX standard. Letters: N images, S candidates of each
+image, D results of each image.
 """
 
 from typing import Any

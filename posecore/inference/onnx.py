@@ -1,8 +1,8 @@
 """Runs an exported model without PyTorch and Detectron2: :class:`OnnxPredictor`.
 
-It needs numpy, OpenCV and ONNX Runtime (``pip install posecore[export]``), or OpenVINO in place of the last
-(``posecore[openvino]``), and imports nothing of this project that needs more. ``tools/export.py`` writes the
-model and the description beside it, from which the predictor takes how images are prepared.
+It needs numpy, OpenCV and ONNX Runtime, or OpenVINO in place of the last, and imports nothing of this project
+that needs more. ``tools/export.py`` writes the model and the description beside it, from which the predictor
+takes how images are prepared.
 
 Letters: N images or crops, M persons, K keypoints, H and W height and width, h and w those of a crop.
 """
