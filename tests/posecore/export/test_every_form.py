@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.configs import load_cfg, override_list
+from helpers.export_forms import FORMS, awake
 from helpers.exported_models import SETTINGS, TINY_POSEUR, tiny_poseur, weights_of
 from helpers.model_contract import skeleton_of
-from test_graph import FORMS, awake
 
 from posecore.export.comparison import Tolerance
 from posecore.export.graph import graph_class

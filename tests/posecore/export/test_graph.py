@@ -1,66 +1,20 @@
 """The graphs that are exported compute what the models compute, as plain torch and without an export."""
 
 import sys
-from typing import Any
 
 import pytest
 import torch
-from helpers.configs import SMALL_FCOS, SMALL_RESNET, build, load_cfg, override_list
+from helpers.configs import SMALL_FCOS, build, load_cfg, override_list
+from helpers.export_forms import FORMS, awake
 from helpers.image_samples import sample
 from helpers.model_contract import detections, skeleton_of
-from torch import nn
 from torch.testing import assert_close
 
 from posecore.config.merge import UsageError
 from posecore.export.graph import graph_class
-from posecore.modeling.fcos.head import FCOSHead
 
 # As in the exported path, which has no operators of ours.
 EXPORTING = ("posecore.ops.deform_conv", "posecore.ops.ms_deform_attn", "directpose.kpalign")
-SMALL_GROUPPOSE = {
-    **SMALL_RESNET,
-    "MODEL.GROUPPOSE.WIDTH": 32,
-    "MODEL.GROUPPOSE.FEED_FORWARD": 64,
-    "MODEL.GROUPPOSE.ENCODER_LAYERS": 1,
-    "MODEL.GROUPPOSE.DECODER_LAYERS": 2,
-    "MODEL.GROUPPOSE.NUM_QUERIES": 20,
-}
-SMALL_POET = {
-    **SMALL_RESNET,
-    "MODEL.POET.WIDTH": 32,
-    "MODEL.POET.ENCODER_LAYERS": 1,
-    "MODEL.POET.DECODER_LAYERS": 2,
-}
-FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "directpose": ("directpose/R_50_25ep.yaml", SMALL_FCOS),
-    "directpose-boxes": ("directpose/R_50_boxes_100ep.yaml", SMALL_FCOS),
-    "directpose-naive": ("directpose/R_50_25ep.yaml", {**SMALL_FCOS, "MODEL.DIRECTPOSE.HEAD": "naive"}),
-    "fcpose": ("fcpose/R_50_1x.yaml", SMALL_FCOS),
-    "fcpose-per-person": ("fcpose/R_50_1x.yaml", {**SMALL_FCOS, "MODEL.FCPOSE.REFINEMENT": "per_person"}),
-    "inspose": ("inspose/R_50_36ep.yaml", SMALL_FCOS),
-    "inspose-boxes": ("inspose/R_50_boxes_36ep.yaml", SMALL_FCOS),
-    "inspose-official": (
-        "inspose/official/R_50_3x.yaml",
-        {**SMALL_FCOS, "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS": 16},
-    ),
-    "poet": ("poet/R_50.yaml", SMALL_POET),
-    "grouppose": ("grouppose/R_50.yaml", SMALL_GROUPPOSE),
-}
-
-
-def awake(model: nn.Module) -> nn.Module:
-    """The model in evaluation mode, whose classifiers find persons that differ in score."""
-    for module in model.eval().modules():
-        if isinstance(module, FCOSHead):
-            wake(module.predictions["cls"].conv)
-        elif hasattr(module, "classifier") and isinstance(module.classifier, nn.Conv2d):
-            wake(module.classifier)
-    return model
-
-
-def wake(conv: nn.Conv2d) -> None:
-    nn.init.normal_(conv.weight, std=0.1)
-    nn.init.constant_(conv.bias, -2.0)
 
 
 def batch_of(divisibility: int) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
