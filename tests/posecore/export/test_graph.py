@@ -14,7 +14,12 @@ from posecore.config.merge import UsageError
 from posecore.export.graph import graph_class
 
 # As in the exported path, which has no operators of ours.
-EXPORTING = ("posecore.ops.deform_conv", "posecore.ops.ms_deform_attn", "directpose.kpalign")
+EXPORTING = (
+    "directpose.kpalign",
+    "posecore.ops.deform_conv",
+    "posecore.ops.keypoint_sample",
+    "posecore.ops.ms_deform_attn",
+)
 
 
 def batch_of(divisibility: int) -> tuple[list[dict], torch.Tensor, torch.Tensor]:

@@ -16,7 +16,14 @@ from numpy.testing import assert_allclose
 
 from posecore.config.repository import CONFIGS
 from posecore.data.person_boxes import PersonBoxes
-from posecore.export.comparison import TOLERANCES, DeviationError, ExportedModel
+from posecore.data.synthetic.images import make_dataset
+from posecore.export.comparison import (
+    TOLERANCES,
+    DeviationError,
+    ExportedModel,
+    MetricPair,
+    Tolerance,
+)
 from posecore.export.images import drawn_images, read_check_images
 from posecore.inference.onnx import OnnxPredictor, description_file
 from posecore.inference.predictor import Predictor
@@ -165,6 +172,40 @@ def test_a_deviation_leaves_no_file(tmp_path, monkeypatch, exported_poseur):
     with pytest.raises(DeviationError, match=r"the largest distance of a keypoint is .*nothing was written"):
         export(cfg, tmp_path / "model.onnx")
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_data_set_is_evaluated_with_both(tmp_path, monkeypatch, exported_poseur):
+    definition = make_dataset(tmp_path / "data", num_images=2, size=(96, 128), split="val", crowds=0.0)
+    cfg = tiny_poseur(
+        tmp_path,
+        "DATASETS.DEFINITIONS",
+        (str(definition),),
+        "DATASETS.TEST",
+        ("synthetic_val",),
+        "INPUT.CROPS.BOXES",
+        "ground_truth",
+        "DATALOADER.NUM_WORKERS",
+        0,
+    )
+    cfg.MODEL.WEIGHTS = str(exported_poseur.with_name("model.pth"))
+    written = exported_poseur.read_bytes()
+    monkeypatch.setattr(
+        "posecore.export.onnx_export.write_onnx", lambda graph, file: file.write_bytes(written)
+    )
+    report = export(cfg, tmp_path / "model.onnx", evaluate=True)
+    assert report.metrics.name == "AP"
+    assert report.metrics.lost == pytest.approx(0, abs=0.1)
+    measured = json.loads(description_file(tmp_path / "model.onnx").read_text())["measured"]
+    assert measured["metrics"]["exported"].keys() == measured["metrics"]["pytorch"].keys()
+
+
+def test_a_lost_metric_is_an_error():
+    pair = MetricPair({"AP": 50.0, "AP50": 80.0}, {"AP": 48.0, "AP50": 80.0})
+    pair.check(Tolerance(0.5, "mean", metric=2.0))
+    with pytest.raises(
+        DeviationError, match=r"loses 2.00 AP \(50.00 to 48.00\), more than --metric-tolerance 1"
+    ):
+        pair.check(Tolerance(0.5, "mean", metric=1.0))
 
 
 def run_tool(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str | int | None:
