@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,9 +95,11 @@ class ExportReport:
         if self.raw:
             figures["raw"] = dict(self.raw)
         if self.metrics is not None:
+            pairs = {"pytorch": self.metrics.pytorch, "exported": self.metrics.exported}
+            # JSON has no NaN, which the metric of persons is that a dataset has none of.
             figures["metrics"] = {
-                "pytorch": dict(self.metrics.pytorch),
-                "exported": dict(self.metrics.exported),
+                name: {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+                for name, metrics in pairs.items()
             }
         return figures
 

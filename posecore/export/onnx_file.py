@@ -9,7 +9,7 @@ import torch
 
 from posecore.export.graph import ExportGraph
 from posecore.export.quiet import quiet
-from posecore.export.suppression import onnx_nms_rows, onnx_soft_nms_rows
+from posecore.export.suppression import onnx_nms_rows, onnx_operators, onnx_soft_nms_rows
 
 # The version of the operators. ONNX Runtime and OpenVINO read it, and torch's exporter writes no older one.
 OPSET = 18
@@ -17,8 +17,7 @@ OPSET = 18
 
 def onnx_remainder(values: Any, modulus: Any) -> Any:
     """The nodes of ``aten.remainder.Scalar``, whose own form takes no number that depends on a size."""
-    from onnxscript import opset18 as op
-
+    op = onnx_operators()
     return op.Mod(values, op.CastLike(modulus, values))
 
 

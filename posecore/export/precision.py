@@ -34,9 +34,7 @@ def to_float16(source: Path, target: Path) -> None:
     model = onnx.load(str(source))
     kept = [node.name for node in model.graph.node if node.op_type not in HALF_OPERATORS]
     with quiet():
-        half = float16.convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=kept, disable_shape_infer=True
-        )
+        half = float16.convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     onnx.save(half, str(target))
 
 

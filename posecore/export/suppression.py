@@ -15,6 +15,13 @@ from torchvision.ops import box_iou, nms
 ABSENT = -1.0
 
 
+def onnx_operators() -> Any:
+    """The operators of the ONNX standard, version 18, as functions that write nodes."""
+    from onnxscript import opset18
+
+    return opset18
+
+
 @torch.library.custom_op("posecore::nms_rows", mutates_args=())
 def nms_rows(boxes: Tensor, scores: Tensor, threshold: float, count: int) -> Tensor:
     """Non-maximum suppression of each image.
@@ -43,8 +50,7 @@ def _(boxes: Tensor, scores: Tensor, threshold: float, count: int) -> Tensor:
 
 def onnx_nms_rows(boxes: Any, scores: Any, threshold: float, count: int) -> Any:
     """The nodes of :func:`nms_rows`: NonMaxSuppression, and a scatter of its rows into a fixed size."""
-    from onnxscript import opset18 as op
-
+    op = onnx_operators()
     kept = op.NonMaxSuppression(
         boxes,
         op.Unsqueeze(scores, op.Constant(value_ints=[1])),
@@ -110,7 +116,7 @@ def onnx_soft_nms_rows(
     boxes: Any, scores: Any, threshold: float, min_score: float, count: int
 ) -> tuple[Any, Any]:
     """The nodes of :func:`soft_nms_rows`: D steps one after another."""
-    from onnxscript import opset18 as op
+    op = onnx_operators()
 
     def number(value: float) -> Any:
         return op.Constant(value_float=value)

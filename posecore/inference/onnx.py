@@ -520,17 +520,20 @@ def resized_size(size: tuple[int, int], min_size: int, max_size: int, rounding: 
 
 
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image (H, W, C) uint8 to (height, width) as Pillow's bilinear filter does, bit by bit.
+    """Resizes an image (H, W, C) uint8 to (height, width) as Pillow 13 does bilinearly, bit by bit.
 
     Pillow averages over all pixels that shrink to one, which OpenCV's bilinear resize does not; models are
     trained on Pillow's.
     """
     height, width = size
-    if image.shape[1] != width:
-        image = _resample(image.transpose(1, 0, 2), width).transpose(1, 0, 2)
-    if image.shape[0] != height:
-        image = _resample(image, height)
-    return image
+    # The order matters to the last bit, because the first of the two passes rounds. Pillow 13 begins with the
+    # rows where these lose more than twice as much as the columns, earlier versions never.
+    lost_rows, lost_columns = image.shape[0] - height, image.shape[1] - width
+    rows_first = lost_rows > max(2 * lost_columns, 0)
+    for axis in (0, 1) if rows_first else (1, 0):
+        if image.shape[axis] != size[axis]:
+            image = np.moveaxis(_resample(np.moveaxis(image, axis, 0), size[axis]), 0, axis)
+    return np.ascontiguousarray(image)
 
 
 def _resample(image: np.ndarray, length: int) -> np.ndarray:
