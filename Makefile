@@ -132,7 +132,7 @@ $(STAMPS)/detectron2-git: $(STAMPS)/torch
 
 # No warnings of conflicts: Detectron2 0.6 asks for a formatter of 2021 that nothing here needs.
 LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.txt requirements/search.txt \
-	requirements/slurm.txt requirements/import.txt
+	requirements/slurm.txt requirements/import.txt requirements/export.txt
 $(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
 	@echo "== everything else"
 	$(call fetch,--no-warn-conflicts $(addprefix -r ,$(LISTS)))

@@ -134,17 +134,21 @@ class DirectPose(PoseEstimator):
         The third value of the keypoints is 1.
         """
         predictions = self.detector(self.backbone(images.tensor))
-        probability = predictions.probability("cls")
-        scores = probability * predictions.probability("centerness")
+        probability, scores = detection_scores(predictions)
         candidates = self.detector.select(predictions, probability, scores)
-        selected, locations = candidates.locations, predictions.locations
-        points, strides = locations.points[selected.index], locations.strides[selected.index]
-        positions = points[:, None] + self.offsets(predictions, selected) * strides[:, None, None]
+        selected = candidates.locations
+        positions = self.positions(predictions, selected)
         with_boxes = "ltrb" in predictions.maps
         boxes = predictions.boxes_at(selected) if with_boxes else enclosing_boxes(positions)
         keypoints = torch.cat([positions, torch.ones_like(positions[..., :1])], dim=-1)
         parts = (values.split(candidates.counts) for values in (boxes, candidates.scores, keypoints))
         return [self._detections(*part) for part in zip(images.image_sizes, *parts, strict=True)]
+
+    def positions(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
+        """(Q, K, 2) keypoints of the selected locations, in pixels."""
+        locations = predictions.locations
+        points, strides = locations.points[selected.index], locations.strides[selected.index]
+        return points[:, None] + self.offsets(predictions, selected) * strides[:, None, None]
 
     def offsets(self, predictions: DensePredictions, selected: SelectedLocations) -> Tensor:
         """(Q, K, 2) keypoints relative to the selected locations, in cells of the locations' levels."""
@@ -196,3 +200,9 @@ class DirectPose(PoseEstimator):
         clipped = clip_boxes(boxes, image_size)
         kept = self.detector.suppress(clipped.tensor, scores)
         return make_detections(image_size, clipped[kept], scores[kept], keypoints[kept])
+
+
+def detection_scores(predictions: DensePredictions) -> tuple[Tensor, Tensor]:
+    """(N, R) class probability, and (N, R) score: class probability times centerness."""
+    probability = predictions.probability("cls")
+    return probability, probability * predictions.probability("centerness")

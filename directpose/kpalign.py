@@ -30,6 +30,8 @@ from posecore.layers.tower import Tower, init_conv
 from posecore.modeling.fcos.head import flatten_levels
 from posecore.modeling.fcos.locations import Locations, SelectedLocations
 from posecore.ops import keypoint_sample
+from posecore.ops.bilinear import bilinear
+from posecore.ops.exporting import is_exporting
 from posecore.structures.skeleton import Skeleton
 
 # The values of MODEL.DIRECTPOSE.SAMPLE_FROM: from a level and a group to the level that the sampler reads.
@@ -146,7 +148,8 @@ class KPAlign(nn.Module):
             located = flatten_levels([self.locator(full_precision(tower)) for tower in towers])
             located = located[selected.images, selected.index].unflatten(1, (-1, 2))[:, self.group_of]
             projected = [self._project(full_precision(sampler_map)) for sampler_map in sampler_maps]
-            return located + self._predict(projected, located, locations, selected)
+            predict = self._predict_by_gathers if is_exporting() else self._predict
+            return located + predict(projected, located, locations, selected)
 
     def _project(self, sampler_map: Tensor) -> Tensor:
         """Applies all predictors without their biases to every cell.
@@ -162,9 +165,7 @@ class KPAlign(nn.Module):
         self, projected: list[Tensor], located: Tensor, locations: Locations, selected: SelectedLocations
     ) -> Tensor:
         """(Q, K, 2) keypoints relative to the sampled points, in cells of the location's level."""
-        biases = [predictor.bias for predictor in self.predictors]
-        bias = torch.cat(biases).unflatten(0, (-1, 2))[self.place]  # type: ignore[arg-type]
-        levels = locations.levels[selected.index]
+        bias, levels = self._bias(), locations.levels[selected.index]
         predicted = torch.zeros_like(located)
         for level, stride in enumerate(locations.level_strides):
             rows = (levels == level).nonzero()[:, 0]
@@ -177,6 +178,41 @@ class KPAlign(nn.Module):
                 predicted[rows[:, None], place] = ((sampled + bias) / ratio)[:, place]
         return predicted
 
+    def _predict_by_gathers(
+        self, projected: list[Tensor], located: Tensor, locations: Locations, selected: SelectedLocations
+    ) -> Tensor:
+        """The same as :meth:`_predict` without sizes that depend on values, for export."""
+        strides, device = locations.level_strides, located.device
+        table = [  # the level that each keypoint samples, by the level of the location
+            [self.sample_from(level, self._group_of[keypoint]) for keypoint in sorted(self._group_of)]
+            for level in range(len(strides))
+        ]
+        ratios = [[strides[level] // strides[source] for source in row] for level, row in enumerate(table)]
+        levels = locations.levels[selected.index]
+        source = torch.tensor(table, device=device)[levels]  # (Q, K)
+        ratio = torch.tensor(ratios, device=device)[levels][..., None]
+        centers = locations.points[selected.index] / locations.strides[selected.index, None]
+        points = sampling_points(centers[:, None], located, ratio)
+        starts, heights, widths = (
+            torch.cat([torch.full((1,), value, device=device, dtype=torch.int64) for value in values])[source]
+            for values in (locations.starts, *zip(*locations.sizes, strict=True))
+        )
+        cells = flatten_levels(projected).unflatten(2, (-1, 2))  # (N, R, K, 2)
+        first = starts + selected.images[:, None] * cells.shape[1]
+        keypoints, values = torch.arange(cells.shape[2], device=device), cells.flatten(0, 2)
+
+        def read(row: Tensor, column: Tensor) -> Tensor:
+            index = (first + row * widths + column) * cells.shape[2] + keypoints
+            return values.index_select(0, index.flatten()).unflatten(0, index.shape)
+
+        sampled = bilinear(read, points[..., 0], points[..., 1], heights, widths)
+        return (sampled + self._bias()) / ratio
+
+    def _bias(self) -> Tensor:
+        """(K, 2) biases of the predictors, in the order of the skeleton."""
+        biases = [predictor.bias for predictor in self.predictors]
+        return torch.cat(biases).unflatten(0, (-1, 2))[self.place]  # type: ignore[arg-type]
+
     def _sources(self, level: int) -> list[tuple[int, list[int]]]:
         """The levels that locations of ``level`` sample, each with the keypoints that sample it."""
         sources: dict[int, list[int]] = {}
@@ -185,7 +221,7 @@ class KPAlign(nn.Module):
         return sorted(sources.items())
 
 
-def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
+def sampling_points(centers: Tensor, offsets: Tensor, ratio: int | Tensor) -> Tensor:
     """Converts points from cells of the location's level to cells of the sampled map.
 
     The center of cell j goes to the center of cell s * j + floor(s / 2), as in both official codes (the
@@ -195,7 +231,7 @@ def sampling_points(centers: Tensor, offsets: Tensor, ratio: int) -> Tensor:
     Args:
         centers: (..., 2) centers of the locations, in cells of their level.
         offsets: (..., 2) outputs of the locator, in the same cells.
-        ratio: s, cells of the sampled map per cell of the location's level.
+        ratio: s, cells of the sampled map per cell of the location's level; an integer, or (..., 1) integers.
 
     Returns:
         (..., 2) points in cells of the sampled map.

@@ -2,6 +2,7 @@
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from fcpose.config import add_config
+from fcpose.export import FCPoseGraph
 from fcpose.fcpose import FCPose
 
-__all__ = ["FCPose", "add_config"]
+__all__ = ["FCPose", "FCPoseGraph", "add_config"]

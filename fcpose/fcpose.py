@@ -180,8 +180,7 @@ class FCPose(PoseEstimator):
         features = self.backbone(images.tensor)
         predictions = self.detector(features)
         shared = self.shared_branch(features)
-        probability = predictions.probability("cls")
-        scores = (probability * predictions.probability("centerness")).sqrt()
+        probability, scores = detection_scores(predictions)
         candidates = self.detector.select(predictions, probability, scores)
         boxes = predictions.boxes_at(candidates.locations)
         results = []
@@ -246,7 +245,19 @@ class FCPose(PoseEstimator):
         """(M, K, 3) keypoints of the M detections of one image: x and y in pixels, and confidence."""
         heads = self.keypoint_head.generate(predictions.towers["box"], predictions.locations, selected)
         peaks = self.keypoint_head.peaks(shared.bases[image], heads)
+        return self.refined_keypoints(predictions, shared, selected, peaks)
+
+    def refined_keypoints(
+        self, predictions: DensePredictions, shared: SharedMaps, selected: SelectedLocations, peaks: Peaks
+    ) -> Tensor:
+        """(Q, K, 3) keypoints, x and y in pixels and confidence, from the peaks of Q selected locations."""
         centers = cell_centers(peaks.cells, shared.offsets.shape[4], self.keypoint_head.heatmap_stride)
         read_offsets = self.shared_branch.offset_reader
         offsets = read_offsets(shared, predictions, selected, peaks.cells[..., None])[:, :, 0]
         return torch.cat([centers + offsets, self.settings.keypoint_score(peaks)[..., None]], dim=-1)
+
+
+def detection_scores(predictions: DensePredictions) -> tuple[Tensor, Tensor]:
+    """(N, R) class probability, and (N, R) score: the root of class probability times centerness."""
+    probability = predictions.probability("cls")
+    return probability, (probability * predictions.probability("centerness")).sqrt()

@@ -2,6 +2,7 @@
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from grouppose.config import add_config
+from grouppose.export import GroupPoseGraph
 from grouppose.grouppose import GroupPose
 
-__all__ = ["GroupPose", "add_config"]
+__all__ = ["GroupPose", "GroupPoseGraph", "add_config"]

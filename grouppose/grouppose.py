@@ -242,9 +242,26 @@ class GroupPose(PoseEstimator):
             images: N images, normalized and padded.
             noised: further queries.
         """
-        features = self.backbone(images.tensor)
-        maps = self.projection([features[name] for name in self.in_features])
-        memory = self.encoder(maps, [cell_padding(images, (x.shape[2], x.shape[3])) for x in maps])
+        maps = self.maps(images.tensor)
+        paddings = [cell_padding(images, (x.shape[2], x.shape[3])) for x in maps]
+        return self.decode_maps(maps, paddings, noised)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Normalized and padded images (N, C, H, W) -> the map (N, D, H_l, W_l) of each level."""
+        features = self.backbone(images)
+        return self.projection([features[name] for name in self.in_features])
+
+    def decode_maps(
+        self, maps: Sequence[Tensor], paddings: Sequence[Tensor], noised: NoisedQueries | None = None
+    ) -> GroupPoseOutput:
+        """Runs the network behind the projection.
+
+        Args:
+            maps: (N, D, H_l, W_l) of each level.
+            paddings: (N, H_l, W_l) bool of each level, True where a cell is padding.
+            noised: further queries.
+        """
+        memory = self.encoder(maps, paddings)
         proposals = self.proposals(memory)
         states, keypoints = proposals.features.detach(), proposals.keypoints.detach()
         hidden = None

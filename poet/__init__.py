@@ -2,6 +2,7 @@
 
 import posecore  # noqa: F401  (must come before anything of Detectron2 is imported)
 from poet.config import add_config
+from poet.export import POETGraph
 from poet.poet import POET
 
-__all__ = ["POET", "add_config"]
+__all__ = ["POET", "POETGraph", "add_config"]

@@ -174,15 +174,32 @@ class POET(PoseEstimator):
             need_weights: whether attention maps are returned; they take memory by the square of H * W.
         """
         features = self.projection(self.backbone(images.tensor)[self.in_feature])
+        padding = cell_padding(images, (features.shape[2], features.shape[3]))
+        return self.decode_features(features, padding, queries, need_weights=need_weights)
+
+    def decode_features(
+        self,
+        features: Tensor,
+        padding: Tensor,
+        queries: Queries | None = None,
+        *,
+        need_weights: bool = False,
+    ) -> POETOutput:
+        """Runs the network behind the projection.
+
+        Args:
+            features: (N, C, H, W) the projected feature map.
+            padding: (N, H, W) bool, True where a cell is padding.
+            queries, need_weights: as for :meth:`find`.
+        """
         size = features.shape[2], features.shape[3]
-        padding = cell_padding(images, size)
         cells = Cells(
             features.flatten(2).transpose(1, 2),
             encode_cells(padding, features.shape[1]).flatten(2).transpose(1, 2),
             padding.flatten(1),
             size,
         )
-        decoded = self.transformer(cells, queries or self.queries(len(images)), need_weights)
+        decoded = self.transformer(cells, queries or self.queries(features.shape[0]), need_weights)
         return POETOutput(self.head(decoded.states), size, decoded.attention)
 
     def decode(
@@ -202,8 +219,7 @@ class POET(PoseEstimator):
         Returns:
             Per image Q detections in its pixels, in the queries' order.
         """
-        scores, classes = predictions.logits[layer].softmax(dim=-1)[..., :-1].max(dim=-1)
-        no_person = (classes != predictions.logits.shape[-1] - 2).long()
+        scores, no_person = class_scores(predictions.logits[layer])
         poses = predictions.poses[layer]
         keypoint_scores = self.keypoint_scores(poses)
         return [
@@ -212,6 +228,16 @@ class POET(PoseEstimator):
             )
             for image, size in enumerate(sizes)
         ]
+
+
+def class_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., C) logits, "no object" last -> (...) scores, and (...) int64 classes of detections.
+
+    The score is the probability of the likeliest class other than "no object". The last of these classes is a
+    person, class 0; any other becomes class 1.
+    """
+    scores, classes = logits.softmax(dim=-1)[..., :-1].max(dim=-1)
+    return scores, (classes != logits.shape[-1] - 2).long()
 
 
 def predicted_visibility(poses: Poses) -> Tensor:

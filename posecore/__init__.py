@@ -10,6 +10,7 @@ Map, from the ground up; a module imports only what stands on its own line or ab
     evaluation             metrics of datasets, submissions, checks of a dataset
     checkpoint             reading, converting and writing weights
     engine inference       training and evaluation; prediction on images and videos
+    export                 exported models, compared with PyTorch
     benchmarks             times and costs of operators and models
 
 Methods (directpose, ...) import posecore and never each other; posecore imports no method, it

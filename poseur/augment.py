@@ -14,8 +14,8 @@ import numpy as np
 from detectron2.config import CfgNode
 
 from posecore.data.augment import flip_steps
+from posecore.structures.crops import Region, enlarge
 from posecore.structures.skeleton import Skeleton
-from poseur.crops import Region, enlarge
 
 RegionChange = Callable[[Region, np.ndarray], Region]
 PixelChange = Callable[[np.ndarray], np.ndarray]

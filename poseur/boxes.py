@@ -22,7 +22,7 @@ from posecore.data.mapper import MARGIN, read_rgb
 from posecore.data.person_boxes import PersonBoxes, read_detections
 from posecore.inference.predictor import Predictor
 from posecore.structures.boxes import keypoint_boxes
-from poseur.crops import CropGeometry
+from posecore.structures.crops import CropGeometry
 
 NO_PERSONS = PersonBoxes(np.zeros((0, 4)), np.zeros(0))
 

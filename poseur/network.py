@@ -138,7 +138,7 @@ class LearnedStart(nn.Module):
 
     def forward(self, maps: Sequence[Tensor], levels: Sequence[Tensor]) -> InitialQueries:
         """As :meth:`CoarseStart.forward`."""
-        return InitialQueries({}, self.queries(len(maps[0])))
+        return InitialQueries({}, self.queries(maps[0].shape[0]))
 
 
 class TransformerNetwork(nn.Module):

@@ -172,7 +172,7 @@ class Poseur(PoseEstimator):
         if not len(images.tensor):
             return []
         passes = images.tensor.split(self.inference_settings.max_crops_per_pass)
-        results = [self._scored_keypoints(crops) for crops in passes]
+        results = [self.scored_keypoints(crops) for crops in passes]
         points = torch.cat([result.points for result in results])
         scores = torch.cat([result.scores for result in results])
         height, width = size = images.image_sizes[0]
@@ -199,7 +199,7 @@ class Poseur(PoseEstimator):
         with torch.autocast(crops.device.type, enabled=False):
             return self.network([full_precision(features[name]) for name in self.in_features])
 
-    def _scored_keypoints(self, crops: Tensor) -> ScoredKeypoints:
+    def scored_keypoints(self, crops: Tensor) -> ScoredKeypoints:
         """Normalized crops (M, C, h, w) -> keypoints, as shares of the crops' width and height."""
         plain = self._with_scores(self.predictions(crops).result)
         fusion = self.inference_settings.flip_fusion

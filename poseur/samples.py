@@ -21,10 +21,10 @@ from posecore.data.person_boxes import PersonBoxes
 from posecore.data.samples import Samples, register_samples
 from posecore.inference.predictor import load_predictor
 from posecore.structures.boxes import enclosing_boxes
+from posecore.structures.crops import CONTINUOUS, PIXEL_INDICES, CropGeometry, Region, transform, usable_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import PixelChange, RegionChange, build_pixel_changes, build_region_changes
 from poseur.boxes import BoxSource, DetectorBoxes, FileBoxes, GroundTruthBoxes, check_detector_files
-from poseur.crops import CONTINUOUS, PIXEL_INDICES, CropGeometry, Region, transform
 
 
 @register_samples("person_crops")
@@ -137,8 +137,7 @@ class PersonCropSamples(Samples):
         """
         if boxes is None:
             raise ValueError("crops are cut around the persons of an image: their boxes must be given")
-        has_area = (boxes.boxes[:, 2:] > boxes.boxes[:, :2]).all(axis=1)
-        kept = has_area & (boxes.scores >= self.min_score)
+        kept = usable_boxes(boxes.boxes, boxes.scores, self.min_score)
         people = PersonBoxes(boxes.boxes[kept], boxes.scores[kept])
         regions = [self.geometry.region(box) for box in people.boxes]
         crops = [self.geometry.cut(image, region) for region in regions]

@@ -10,6 +10,7 @@
     python tools/benchmark.py data      training samples beside Detectron2's mapper
     python tools/benchmark.py predict   prediction on image files end to end, and where the time goes
     python tools/benchmark.py tracking  the tracker on drawn films whose identities are known
+    python tools/benchmark.py export    exported models beside PyTorch, on the CPU
     python tools/benchmark.py cost      parameters and multiply-adds, beside the papers' figures
 
 Candidates run in one process and take turns, so that other load on the machine meets all of them; figures
@@ -26,6 +27,7 @@ import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
 from directpose.benchmark import time_kpalign
 from posecore.benchmarks.cost import chosen_rows, cost_table, published_rows
 from posecore.benchmarks.data import time_mappers
+from posecore.benchmarks.export import time_exports
 from posecore.benchmarks.keys import compare_keys
 from posecore.benchmarks.memory import measure_memory, measure_training_memory
 from posecore.benchmarks.model import time_models
@@ -171,6 +173,25 @@ def main() -> None:
         help="seconds that a lost person is waited for (default: %(default)s)",
     )
 
+    command = commands.add_parser("export")
+    command.set_defaults(run=run_export)
+    command.add_argument(
+        "--configs",
+        nargs="+",
+        default=["fcpose/R_50_1x.yaml", "poseur/R_50_256x192.yaml"],
+        metavar="CONFIG",
+        help="below configs/ (default: %(default)s)",
+    )
+    command.add_argument("--compile", action="store_true", help="time torch.compile too")
+    command.add_argument(
+        "--size", type=positive, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"), help="of an image"
+    )
+    command.add_argument("--threads", type=positive, default=2, help="(default: %(default)s)")
+    command.add_argument(
+        "--rounds", type=positive, default=9, help="runs of each form (default: %(default)s)"
+    )
+    _add_overrides(command)
+
     command = commands.add_parser("cost")
     command.set_defaults(run=run_cost)
     command.add_argument(
@@ -289,6 +310,17 @@ def run_tracking(options: argparse.Namespace) -> None:
         people=options.people,
         seeds=options.seeds,
         patience=options.patience,
+    )
+
+
+def run_export(options: argparse.Namespace) -> None:
+    time_exports(
+        options.configs,
+        overrides=options.opts,
+        compiled=options.compile,
+        size=tuple(options.size),
+        threads=options.threads,
+        rounds=options.rounds,
     )
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import deform_conv2d
 
 from posecore.layers.norm import make_norm
 from posecore.layers.precision import full_precision
 from posecore.layers.tower import Tower
+from posecore.ops import deform_conv2d
 from posecore.structures.skeleton import Skeleton
 
 # Kernel size of the deformable convolution.
@@ -96,4 +96,4 @@ class StarBranch(nn.Module):
     def steered(self, tower: Tensor, steering: Tensor) -> Tensor:
         """The deformable convolution alone, in full precision: (N, channels, H, W) -> the same shape."""
         with torch.autocast(tower.device.type, enabled=False):
-            return deform_conv2d(full_precision(tower), steering, self.star, padding=SIDE // 2)
+            return deform_conv2d(full_precision(tower), steering, self.star)

@@ -186,12 +186,10 @@ class KeypointNetworks(nn.Module):
         """
         results = []
         for rows in _blocks(len(networks), block):
-            maps = self(shared, networks[rows])
-            logits = maps.flatten(2)
-            best, cells = logits.max(dim=2)
-            results.append((cells, best, 1 / (logits - best[..., None]).exp().sum(dim=2)))
+            own = find_peaks(self(shared, networks[rows]))
+            results.append((own.cells, own.logits, own.probability))
         cells, best, probability = (torch.cat(values) for values in zip(*results, strict=True))
-        return Peaks(cells, maps.shape[3], best, probability)
+        return Peaks(cells, own.width, best, probability)
 
     def peak_cells(
         self,
@@ -217,6 +215,13 @@ class KeypointNetworks(nn.Module):
         return PeakCells(torch.cat(cells), maps.shape[3])
 
 
+def find_peaks(heatmaps: Tensor) -> Peaks:
+    """The peaks of (Q, K, H, W) heatmaps, which are logits."""
+    logits = heatmaps.flatten(2)
+    best, cells = logits.max(dim=2)
+    return Peaks(cells, heatmaps.shape[3], best, 1 / (logits - best[..., None]).exp().sum(dim=2))
+
+
 def _blocks(count: int, block: int) -> list[slice]:
     """Slices of length ``block`` that cover ``count`` rows; one empty slice if there are no rows."""
     return [slice(start, start + block) for start in range(0, max(count, 1), block)]
@@ -236,15 +241,19 @@ def gather_patches(
     Returns:
         (Q, C, size, size).
     """
-    levels = locations.levels[selected.index]
-    window = torch.arange(size, device=levels.device)
-    patches = tower_maps[0].new_zeros(len(selected), tower_maps[0].shape[1], size, size)
-    for level, (tower_map, start) in enumerate(zip(tower_maps, locations.starts, strict=True)):
-        at = (levels == level).nonzero()[:, 0]
-        cells, width = selected.index[at] - start, tower_map.shape[3]
-        rows = (cells // width)[:, None, None] + window[:, None]
-        columns = (cells % width)[:, None, None] + window
-        padded = F.pad(tower_map, [size // 2] * 4)
-        # Indexing puts the dimensions of the cells first and the channels last.
-        patches[at] = padded[selected.images[at][:, None, None], :, rows, columns].movedim(3, 1)
-    return patches
+    margin = size // 2
+    padded = [F.pad(tower_map, [margin] * 4) for tower_map in tower_maps]
+    # Of each location, the cell at the upper left of its patch among the padded cells of all levels, and the
+    # number of cells from one row to the next.
+    corners, pitches, start = [], [], 0
+    for tower_map, (height, width) in zip(padded, locations.sizes, strict=True):
+        pitch = tower_map.shape[3]
+        rows = torch.arange(height, device=tower_map.device)[:, None] * pitch
+        corners.append((start + rows + torch.arange(width, device=tower_map.device)).flatten())
+        pitches.append(torch.full((height * width,), pitch, device=tower_map.device, dtype=torch.int64))
+        start += tower_map.shape[2] * pitch
+    corner, pitch_of = torch.cat(corners)[selected.index], torch.cat(pitches)[selected.index]
+    window = torch.arange(size, device=corner.device)
+    places = corner[:, None, None] + window[:, None] * pitch_of[:, None, None] + window
+    cells = torch.cat([tower_map.flatten(2) for tower_map in padded], dim=2).transpose(1, 2)
+    return cells[selected.images[:, None, None], places].movedim(3, 1)

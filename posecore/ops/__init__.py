@@ -12,7 +12,8 @@ except ImportError as error:
         "them; by hand, in the checkout: pip install --no-build-isolation --no-deps -e ."
     ) from error
 
+from posecore.ops.deform_conv import deform_conv2d
 from posecore.ops.keypoint_sample import keypoint_sample
 from posecore.ops.ms_deform_attn import ms_deform_attn
 
-__all__ = ["keypoint_sample", "ms_deform_attn"]
+__all__ = ["deform_conv2d", "keypoint_sample", "ms_deform_attn"]

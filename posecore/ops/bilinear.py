@@ -6,7 +6,11 @@ from torch import Tensor
 
 
 def bilinear(
-    read: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, height: int, width: int
+    read: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    height: int | Tensor,
+    width: int | Tensor,
 ) -> Tensor:
     """Interpolates a map between the centers of its cells; cells outside the map count as zero.
 
@@ -18,8 +22,8 @@ def bilinear(
             channels as the last axis, (*, C).
         x: (*) points.
         y: (*) points.
-        height: of the map.
-        width: of the map.
+        height: of the map; (*) where points are on maps of different sizes.
+        width: likewise.
 
     Returns:
         (*, C).

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from posecore.ops.bilinear import bilinear
+from posecore.ops.exporting import is_exporting
 from posecore.ops.registration import refuse_second_backward, register_autocast
 
 
@@ -21,6 +22,9 @@ def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
     Points are continuous and in cells of the map: the center of the cell in row i and column j is
     (j + 0.5, i + 0.5). Cells outside the map count as zero, so a point that is far outside, infinite
     or NaN reads zeros and has a gradient of zero.
+
+    While a model is exported this is :func:`keypoint_sample_reference`, as for
+    :func:`~posecore.ops.ms_deform_attn.ms_deform_attn`.
 
     It is fastest where the channels of a cell are neighbors in memory (``torch.channels_last``); the
     gradient of ``value`` has the memory format of ``value``. Sums are in float32 (float64 for float64
@@ -39,11 +43,13 @@ def keypoint_sample(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
         IndexError: an image is out of range. On CUDA that is a device-side assertion, as it is for
             torch's own indexing.
     """
+    if is_exporting():
+        return keypoint_sample_reference(value, points, images)
     return torch.ops.posecore.keypoint_sample(value, points, images)
 
 
 def keypoint_sample_reference(value: Tensor, points: Tensor, images: Tensor) -> Tensor:
-    """The same as :func:`keypoint_sample` in plain torch, by four gathers; slow, for tests."""
+    """The same as :func:`keypoint_sample` in plain torch, by four gathers; slow, for export and for tests."""
     channels, height, width = value.shape[1:]
     groups = points.shape[1]
     maps = value.unflatten(1, (groups, channels // groups)).to(points.dtype)

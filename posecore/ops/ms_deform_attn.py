@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from posecore.ops.bilinear import bilinear
+from posecore.ops.exporting import is_exporting
 from posecore.ops.registration import refuse_second_backward, register_autocast
 
 
@@ -48,15 +49,10 @@ def ms_deform_attn(
     Raises:
         RuntimeError: shapes, types or devices do not fit; the message names the argument.
     """
-    if _is_exporting():
+    if is_exporting():
         return ms_deform_attn_reference(value, shapes, locations, weights)
     sides = [side for shape in shapes for side in shape]
     return torch.ops.posecore.ms_deform_attn(value, sides, locations, weights)
-
-
-def _is_exporting() -> bool:
-    # torch 2.6 has no is_exporting.
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 def ms_deform_attn_reference(

@@ -60,13 +60,21 @@ def test_lacking_operators_are_stood_in_for(tmp_path, root):
     assert "ImportError: detectron2 was installed without its compiled operators" in done.stderr
 
 
-def test_absent_detectron2_says_how_to_install_it(root):
-    hide = (
-        "from importlib.machinery import PathFinder\n"
-        "find = PathFinder.find_spec\n"
-        "PathFinder.find_spec = lambda name, *rest: None if name == 'detectron2' else find(name, *rest)\n"
-    )
-    done = run(hide + "import posecore", root)
+HIDE = (
+    "from importlib.machinery import PathFinder\n"
+    "find = PathFinder.find_spec\n"
+    "PathFinder.find_spec = lambda name, *rest: None if name == 'detectron2' else find(name, *rest)\n"
+)
+
+
+@pytest.mark.parametrize("code", ["import posecore.modeling.estimator", "import posecore, detectron2"])
+def test_absent_detectron2_says_how_to_install_it(code, root):
+    done = run(HIDE + code, root)
     assert "ImportError: Detectron2 is not installed" in done.stderr
     assert "make setup" in done.stderr
     assert "pb1-detectron2==0.6" in done.stderr
+
+
+def test_what_needs_no_detectron2_is_imported_without_it(root):
+    done = run(HIDE + "import posecore.structures.crops\nfrom posecore import compat\ncompat.apply()", root)
+    assert done.returncode == 0, done.stderr

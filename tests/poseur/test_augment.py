@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from posecore.config import get_cfg
+from posecore.structures.crops import Region
 from posecore.structures.skeleton import Skeleton, load_skeleton
 from poseur.augment import (
     Cutout,
@@ -17,7 +18,6 @@ from poseur.augment import (
     build_pixel_changes,
     build_region_changes,
 )
-from poseur.crops import Region
 
 REGION = Region(np.array([50.0, 60.0]), np.array([30.0, 40.0]))
 NOTHING = np.zeros((5, 3))

@@ -11,10 +11,10 @@ from helpers.oracles import load_fill
 from numpy.testing import assert_allclose
 
 from posecore.data.formats.coco import dataset_dicts, read_coco
+from posecore.structures.crops import CropGeometry, Region, transform
 from posecore.structures.skeleton import load_skeleton
 from poseur.augment import HalfBody
 from poseur.boxes import GroundTruthBoxes, clipped_box
-from poseur.crops import CropGeometry, Region, transform
 
 SIZES = [(256, 192), (256, 256), (384, 288)]
 ANGLES = [0.0, 0.0, 30.0, -47.5, 12.0]

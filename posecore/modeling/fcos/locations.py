@@ -61,7 +61,7 @@ def make_locations(
         torch.cat(points),
         torch.cat(strides_of_cells),
         torch.cat(levels_of_cells),
-        tuple((int(height), int(width)) for height, width in sizes),
+        tuple((height, width) for height, width in sizes),
         tuple(strides),
     )
 

@@ -60,7 +60,7 @@ class ProposalHead(nn.Module):
         features = self.norm(self.project(memory.values * selectable[..., None]))
         logits = full_precision(self.classifier(features))
         scores = logits.detach().amax(dim=-1).masked_fill(~selectable, -torch.inf)
-        cells = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices
+        cells = scores.topk(torch.sym_min(self.num_queries, scores.shape[1]), dim=1).indices
         features, logits, centers = (_take(x, cells) for x in (features, logits, memory.centers))
         # Centers of selectable cells are not changed by the limits; those of others get finite logits.
         starts = centers.clamp(BORDER, 1 - BORDER).logit()[:, :, None]

@@ -51,6 +51,17 @@ def transform(points: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return points @ affine[:, :2].T + affine[:, 2]
 
 
+def usable_boxes(boxes: np.ndarray, scores: np.ndarray, min_score: float) -> np.ndarray:
+    """Which boxes (M, 4) with scores (M,) crops can be cut around: (M,) bool.
+
+    Args:
+        boxes: corners x1, y1, x2, y2.
+        scores: of the boxes.
+        min_score: boxes with a lower score are not cut out.
+    """
+    return (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (scores >= min_score)
+
+
 @dataclass(frozen=True)
 class CropGeometry:
     """Cuts crops of one size, and maps between image and crop.

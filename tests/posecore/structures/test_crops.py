@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from poseur.crops import CropGeometry, Region, enlarge, transform
+from posecore.structures.crops import CropGeometry, Region, enlarge, transform
 
 FIRST_PIXELS = st.sampled_from([0.5, 0.0])
 SIZES = st.tuples(st.integers(8, 400), st.integers(8, 400))
