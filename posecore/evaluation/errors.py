@@ -26,8 +26,7 @@ from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 from torch import Tensor
 
-from posecore.config.merge import UsageError
-from posecore.data.datasets import dataset_metadata, read_dataset, resolve_dataset
+from posecore.data.datasets import dataset_metadata, read_annotated, resolve_dataset
 from posecore.evaluation.coco import Backend, score
 from posecore.evaluation.submission import read_coco_results
 from posecore.structures.oks import oks, paired_oks
@@ -162,8 +161,8 @@ def describe_errors_of_file(dataset: str, results_file: Path) -> str:
         results_file: results of an evaluation on it in COCO's format.
 
     Raises:
-        UsageError: the dataset has no annotations, or an entry of the results is wrong.
-        FileNotFoundError, ValueError: the dataset or the results file is missing or cannot be read.
+        UsageError: an entry of the results is wrong.
+        FileNotFoundError, ValueError: the dataset has no annotations, or a file is missing or cannot be read.
     """
     name = resolve_dataset(dataset)
     skeleton = dataset_metadata(name).skeleton
@@ -172,26 +171,13 @@ def describe_errors_of_file(dataset: str, results_file: Path) -> str:
     return format_errors(find_errors(ground_truth, results, skeleton), skeleton)
 
 
-def read_annotated(name: str) -> dict[str, Any]:
-    """The annotations of a registered dataset in COCO's structure.
-
-    Raises:
-        UsageError: it has none.
-        FileNotFoundError, ValueError: it is not known, or its file is missing or wrong.
-    """
-    ground_truth = read_dataset(name, dataset_metadata(name).skeleton)
-    if "annotations" not in ground_truth:
-        raise UsageError(f"{name} has no annotations to compare poses with")
-    return ground_truth
-
-
 def read_results_on(
     ground_truth: dict[str, Any], results_file: Path, skeleton: Skeleton
 ) -> list[dict[str, Any]]:
     """The checked poses of a results file on a dataset.
 
     Args:
-        ground_truth: as :func:`read_annotated` returns it.
+        ground_truth: as :func:`posecore.data.datasets.read_annotated` returns it.
         results_file: results of an evaluation on it in COCO's format.
         skeleton: of the dataset.
 

@@ -7,7 +7,7 @@ content security policy in its head makes browsers hold it to that. Text is esca
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 import posecore
 from posecore.checkpoint.files import write_whole
+from posecore.config.merge import UsageError
 
 # Typographic signs: where there is no number, and before a negative one.
 _DASH, _MINUS = "\u2013", "\u2212"
@@ -62,6 +63,24 @@ def write_json(output: Path, content: Any) -> None:
     """
     text = json.dumps(plain(content), indent=1, allow_nan=False)
     write_whole(output, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def json_beside(output: Path, inputs: Iterable[str | Path]) -> Path:
+    """The JSON file beside a page, which has the page's name with the ending .json.
+
+    Args:
+        output: the page.
+        inputs: files that are read for it, and must stay.
+
+    Raises:
+        UsageError: it is one of the inputs.
+    """
+    file = output.with_suffix(".json")
+    if any(file.resolve() == Path(path).resolve() for path in inputs):
+        raise UsageError(
+            f"{output} would have its figures in {file}, which is read: give the page another name"
+        )
+    return file
 
 
 def embedded_json(content: Any) -> Markup:

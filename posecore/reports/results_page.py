@@ -13,13 +13,13 @@ from detectron2.data.catalog import Metadata
 from markupsafe import Markup
 
 from posecore.config.merge import UsageError
-from posecore.data.datasets import dataset_metadata, resolve_dataset
+from posecore.data.datasets import dataset_metadata, read_annotated, resolve_dataset
 from posecore.data.formats.coco import image_path
 from posecore.evaluation.breakdown import SIZES
-from posecore.evaluation.errors import KINDS, MatchedPose, read_annotated, read_results_on
+from posecore.evaluation.errors import KINDS, MatchedPose, read_results_on
 from posecore.evaluation.matches import difference
 from posecore.reports.charts import Column, Line, column_chart, line_chart
-from posecore.reports.page import write_json, write_page
+from posecore.reports.page import json_beside, write_json, write_page
 from posecore.reports.results_figures import (
     DISTANCES,
     PCK_DISTANCE,
@@ -81,14 +81,16 @@ def write_results_report(
         The figures of the run.
 
     Raises:
-        UsageError: the dataset has no annotations, or an entry of the results is wrong.
-        FileNotFoundError, ValueError, OSError: a file is missing, cannot be read or cannot be written.
+        UsageError: an entry of the results is wrong.
+        FileNotFoundError, ValueError, OSError: the dataset has no annotations, or a file is missing, or
+            cannot be read or written.
     """
     name = resolve_dataset(dataset)
     metadata = dataset_metadata(name)
     skeleton: Skeleton = metadata.skeleton
     ground_truth = read_annotated(name)
     files = [_results_file(results_file), *([_results_file(against)] if against is not None else [])]
+    figures_file = json_beside(output, [*files, metadata.json_file])
     names = _run_names(files)
     runs = [
         run_figures(
@@ -145,10 +147,10 @@ def write_results_report(
             "charts": _charts(run, other, skeleton),
             "sizes": list(SIZES),
             "problems": list(thumbnails.problems.values()),
-            "json_name": output.with_suffix(".json").name,
+            "json_name": figures_file.name,
         },
     )
-    write_json(output.with_suffix(".json"), figures)
+    write_json(figures_file, figures)
     return run
 
 

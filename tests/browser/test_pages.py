@@ -4,23 +4,37 @@ import itertools
 from pathlib import Path
 
 import pytest
-from helpers.report_data import HOSTILE, make_figures, make_results
+from helpers.report_data import HOSTILE, make_faults, make_figures, make_results
 
+from posecore.config import get_cfg
+from posecore.data.datasets import register_definitions
+from posecore.evaluation.dataset_check import check_dataset
+from posecore.reports.dataset_page import write_dataset_page
 from posecore.reports.results_page import write_results_report
+from posecore.reports.samples_page import write_samples_page
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("results", "comparison")
+PAGES = ("results", "comparison", "dataset", "samples")
 
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of results, alone and beside others."""
+    """The page of results, alone and beside others, of a dataset with mistakes, and of training samples."""
     folder = tmp_path_factory.mktemp("pages")
+    files = {name: folder / f"{name}.html" for name in PAGES}
+    faults, split = make_faults(folder / "faults")
+    (name,) = register_definitions([faults])
+    write_dataset_page(name, check_dataset(name, others=register_definitions([split])), files["dataset"])
+    cfg = get_cfg()
+    cfg.merge_from_list(["DATASETS.TRAIN", (name,), "INPUT.MIN_SIZE_TRAIN", (96,)])
+    (folder / "faults" / "train" / "000005.jpg").write_bytes(
+        (folder / "faults" / "train" / "000006.jpg").read_bytes()
+    )
+    write_samples_page(cfg, files["samples"], count=30)
     definition = make_figures(folder, num_images=16, size=(120, 160), people=(1, 4))
     ours = make_results(definition, folder / "ours" / "coco_instances_results.json")
     theirs = make_results(definition, folder / "theirs" / "coco_instances_results.json", quality=0.5, seed=1)
-    files = {name: folder / f"{name}.html" for name in PAGES}
     write_results_report(ours, str(definition), files["results"], draws=20)
     write_results_report(ours, str(definition), files["comparison"], against=theirs, draws=20, gallery=40)
     return files
@@ -225,3 +239,28 @@ def test_zoom_by_mouse(show, pages):
     assert not layer.is_visible()
     page.locator("#zoom [data-act=close]").click()
     assert not page.locator("#zoom").is_visible()
+
+
+def test_findings_and_their_images(show, pages):
+    page = show(pages["dataset"])
+    findings = page.locator(".finding")
+    assert findings.count() == page.evaluate("Object.keys(data).length - 1") == 5
+    swapped = page.locator(".finding", has_text="a left and a right keypoint")
+    assert swapped.locator("svg .wrong").count() == 2
+    shared = page.locator(".finding", has_text="near duplicate")
+    assert shared.locator(".item").count() == 2
+    assert shared.locator(".item").first.locator("img").count() == 2
+    shared.locator(".item").first.click()
+    assert page.locator("#zoom").is_visible()
+
+
+def test_the_filter_of_samples(show, pages):
+    page = show(pages["samples"], 390)
+    everybody = page.evaluate("data.samples.length")
+    section = page.locator("[data-gallery=samples]")
+    section.locator("[data-filter=text]").fill("000002")
+    assert 0 < count(page, "samples") < everybody
+    assert set(section.locator(".item b").all_inner_texts()) == {"000002.jpg"}
+    section.locator("[data-filter=text]").fill("")
+    section.locator("[data-filter=kind]").select_option("nobody")
+    assert count(page, "samples") == page.evaluate("data.samples.filter((item) => !item.marks.length).length")

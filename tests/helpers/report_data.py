@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from posecore.data.synthetic import make_dataset
@@ -23,6 +24,48 @@ def make_figures(folder: Path, *, num_images: int = 12, size=(160, 200), skeleto
     image["file_name"] = name
     file.write_text(json.dumps(content))
     return definition
+
+
+def make_faults(
+    folder: Path, *, num_images: int = 24, size: tuple[int, int] = (120, 160)
+) -> tuple[Path, Path]:
+    """Writes a dataset with mistakes of every kind that the doctor finds, and another split.
+
+    Person 1 has swapped shoulders, person 2 left and right swapped as a whole, person 3 a foot far away; images
+    2 and 3 are also in the other split, the latter blurred and darker. Image 5 is broken.
+
+    Returns:
+        The paths of both definitions.
+    """
+    whole = {"people": (2, 3), "cut": 0, "objects": 0, "scale": (0.5, 0.9), "crowds": 0}
+    definition = make_figures(folder, num_images=num_images, size=size, **whole)
+    other = make_dataset(folder / "other", num_images=4, size=size, split="val", **whole)
+    file = folder / "annotations" / "train.json"
+    content = json.loads(file.read_text())
+    names = content["categories"][0]["keypoints"]
+    flips = [names.index(_other_side(name)) for name in names]
+    poses = [np.array(person["keypoints"], dtype=float).reshape(-1, 3) for person in content["annotations"]]
+    poses = [pose for pose in poses if (pose[:, 2] > 0).all()]
+    people = [
+        person for person in content["annotations"] if all(flag > 0 for flag in person["keypoints"][2::3])
+    ]
+    shoulders = [names.index("left_shoulder"), names.index("right_shoulder")]
+    poses[0][shoulders] = poses[0][shoulders[::-1]]
+    poses[1] = poses[1][flips]
+    poses[1][:, 2] = 2
+    foot = names.index("left_ankle")
+    poses[2][foot, :2] = [2, 2] if poses[2][foot, 0] > size[1] / 2 else [size[1] - 2, 2]
+    for person, pose in zip(people[:3], poses, strict=False):
+        person["keypoints"] = pose.ravel().tolist()
+    file.write_text(json.dumps(content))
+    for index, scale, light in ((0, 1.0, 1.0), (1, 0.8, 0.9)):
+        image = cv2.imread(str(folder / "train" / content["images"][index + 1]["file_name"]))
+        image = cv2.resize((image * light).astype(np.uint8), None, fx=scale, fy=scale)
+        target = folder / "other" / "val" / f"{index + 1:06d}.jpg"
+        image = cv2.resize(image, (size[1], size[0]))
+        cv2.imwrite(str(target), image)
+    (folder / "train" / content["images"][4]["file_name"]).write_bytes(b"no image")
+    return definition, other
 
 
 def make_results(definition: Path, file: Path, *, quality: float = 1.0, seed: int = 0) -> Path:

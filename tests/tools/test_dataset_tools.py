@@ -1,10 +1,12 @@
 """The dataset tools, started as a user starts them."""
 
+import json
 import subprocess
 import sys
 
 import cv2
 import pytest
+from helpers.report_data import make_faults
 
 from posecore.data.synthetic import make_dataset
 
@@ -25,6 +27,21 @@ def test_check_dataset(root, tmp_path):
     missing = run(root, "check_dataset.py", "gone.yaml")
     assert (missing.returncode, missing.stderr) == (1, "")
     assert missing.stdout == "error: DATASETS.DEFINITIONS: gone.yaml does not exist\n"
+
+
+def test_check_dataset_with_a_page(root, tmp_path):
+    definition, other = make_faults(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text("MODEL: {BACKBONE: {NAME: build_resnet_backbone}}\nVERSION: 2\n")
+    page = tmp_path / "page.html"
+    options = ["--against", other, "--html", page, "--config-file", config]
+    done = run(root, "check_dataset.py", definition, *options, "--opts", "INPUT.MIN_SIZE_TEST", 20)
+    assert done.returncode == 1, done.stderr
+    assert "2 of 24 images have a near duplicate in synthetic_val" in done.stdout
+    assert "a longer side of less than 32 pixels" in done.stdout
+    assert len(json.loads(page.with_suffix(".json").read_text())["findings"]) == 6
+    wrong = run(root, "check_dataset.py", definition, "--opts", "INPUT.MIN_SIZE_TEST", 20)
+    assert (wrong.returncode, "add --config-file" in wrong.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

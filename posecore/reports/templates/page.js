@@ -52,6 +52,8 @@ function drawPose(points, frame, options = {}) {
     title.textContent = keypoints[k] + (hidden ? ": hidden" : "") + (kind ? `: ${kind}` : "");
     joint.append(title);
     group.append(joint);
+    if (options.flagged?.includes(k))
+      group.append(shape("circle", { class: "wrong miss", cx: point[0], cy: point[1], r: radius * 2.1 }));
     if (kind && kind !== "good")
       group.append(shape("circle", { class: `wrong ${kind}`, cx: point[0], cy: point[1], r: radius * 2.1 }));
   });
@@ -91,7 +93,9 @@ function partsOf(item) {
     const theirs = item.others || (item.other ? [item.other] : []);
     parts.push({ key: "other", name: data.runs[1], layers: () => theirs.map((pose) => drawPose(pose, item.frame, { second: true })) });
   }
-  if (!item.gt) parts.push({ key: "labels", name: "labels", layers: () => (item.marks || []).map((pose) => drawPose(pose, item.frame, { labels: true })) });
+  if (!item.gt)
+    parts.push({ key: "labels", name: item.beside ? item.image : "labels", layers: () => (item.marks || []).map((pose) => drawPose(pose, item.frame, { labels: true, flagged: item.flagged })) });
+  if (item.beside) parts.push({ key: "beside", name: item.beside.image, item: item.beside, layers: () => [] });
   return parts;
 }
 
@@ -116,8 +120,9 @@ function makeItem(item, open) {
   const pair = element("div", { class: "pair" });
   for (const part of parts) {
     const room = element("div", { class: "room" });
-    room.style.aspectRatio = `${item.frame[2]} / ${item.frame[3]}`;
-    const box = drawFrame(item, part.layers(), `${part.name}: ${item.image}`);
+    const view = part.item || item;
+    room.style.aspectRatio = `${view.frame[2]} / ${view.frame[3]}`;
+    const box = drawFrame(view, part.layers(), `${part.name}: ${item.image}`);
     room.append(box);
     pair.append(element("figure", {}, room, ...(parts.length > 1 ? [element("figcaption", {}, part.name)] : [])));
   }
@@ -287,7 +292,7 @@ class Zoom {
   show(item) {
     this.item = item;
     this.title.textContent = item.image;
-    const parts = partsOf(item);
+    const parts = partsOf(item).filter((part) => !part.item);
     const groups = parts.map((part) => {
       const group = shape("g", { "data-part": part.key });
       group.append(...part.layers());

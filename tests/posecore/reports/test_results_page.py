@@ -12,9 +12,9 @@ from helpers.coco_annotations import DOG
 from helpers.report_data import HOSTILE, make_figures, make_results
 
 from posecore.config.merge import UsageError
-from posecore.data.datasets import resolve_dataset
+from posecore.data.datasets import read_annotated, resolve_dataset
 from posecore.evaluation.coco import score
-from posecore.evaluation.errors import find_errors, read_annotated
+from posecore.evaluation.errors import find_errors
 from posecore.reports.results_figures import spread_choice
 from posecore.reports.results_page import write_results_report
 from posecore.structures.skeleton import load_skeleton
