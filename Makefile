@@ -32,7 +32,7 @@ SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
 print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
 	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
-.PHONY: setup demo test test-long test-browser lint bench coco-tiny hard attack paper-check clean distclean
+.PHONY: setup demo test test-long test-browser lint docs bench coco-tiny hard attack paper-check clean distclean
 .NOTPARALLEL:
 
 setup: $(STAMPS)/posecore $(STAMPS)/packages
@@ -73,6 +73,10 @@ test: lint
 test-long: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
+# The pages of docs/ as a site in site/, with the reference of the API; a broken link is an error.
+docs: setup $(STAMPS)/docs
+	$(BIN)/mkdocs build --strict
+
 # The pages of posecore/reports in a real browser: every image loads, filters and zoom work, both color schemes.
 test-browser: setup $(STAMPS)/browser
 	POSECORE_BROWSER="$(BROWSER)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
@@ -80,6 +84,8 @@ test-browser: setup $(STAMPS)/browser
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	@echo "docstring coverage, percent (.docstr.yaml has the least):"
+	$(BIN)/docstr-coverage --config .docstr.yaml --percentage-only
 	$(BIN)/mypy
 
 bench: setup
@@ -140,6 +146,11 @@ LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.tx
 $(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
 	@echo "== everything else"
 	$(call fetch,--no-warn-conflicts $(addprefix -r ,$(LISTS)))
+	@touch $@
+
+$(STAMPS)/docs: requirements/docs.txt $(STAMPS)/packages
+	@echo "== what makes the documentation's site"
+	$(call fetch,-r $<)
 	@touch $@
 
 $(STAMPS)/browser: requirements/browser.txt $(STAMPS)/packages

@@ -92,6 +92,7 @@ class COCOPoseEvaluator(PoseEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "COCOPoseEvaluator":
+        """The evaluator as TEST.TASKS and TEST.COCO_BACKEND ask for it."""
         return cls(
             dataset_name,
             skeleton,

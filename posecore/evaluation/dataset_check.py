@@ -282,8 +282,8 @@ def _check_poses(report: Report, persons: Persons, skeleton: Skeleton) -> None:
         persons,
         swapped_pairs(*arguments),
         "a left and a right keypoint that seem to be swapped",
-        "the pair lies the other way round than the person's other pairs predict, by a linear model of all "
-        "persons of the dataset, and would fit them if it were swapped",
+        "the pair lies the other way round than the person's other pairs predict, by a normal distribution "
+        "of all persons of the dataset, and would fit them if it were swapped",
         skeleton,
     )
     _suspect(

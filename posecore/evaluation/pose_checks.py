@@ -19,7 +19,7 @@ MIN_PERSONS = 30
 # How much more likely a pair must be when it is swapped, as the logarithm of the ratio of likelihoods, and
 # how many standard deviations the swapped pair may be away from what is predicted.
 _LOG_RATIO, _FITS = 10.0, 3.0
-# The ridge of the linear predictor, in shares of the number of persons.
+# The least variance in any direction, in shares of the mean one.
 _RIDGE = 1e-3
 # The fence of Tukey's "far out", in interquartile ranges, and the least excess in length.
 _FENCE, _EXCESS = 3.0, 2.0
@@ -42,10 +42,10 @@ def swapped_pairs(keypoints: np.ndarray, areas: np.ndarray, skeleton: Skeleton) 
     """Persons of whom the keypoints of one flip pair seem to be swapped.
 
     The vector from the right to the left keypoint of each pair is predicted from those of the person's other
-    pairs, by a linear model of all persons (ridge regression, each person left out for the own prediction). A
-    pair is suspected where the swapped vector is exp(10) times as likely as the labeled one under the
-    model's spread, and fits within three standard deviations. Where arms or legs are often crossed, the
-    spread is wide, and nobody is suspected for it. Of several pairs of a person the most unlikely one counts.
+    labeled pairs, by a normal distribution of all vectors that is fitted to the dataset. A pair is suspected
+    where the swapped vector is exp(10) times as likely as the labeled one, and fits within three standard
+    deviations. Where arms or legs are often crossed, the spread is wide, and nobody is suspected for it. Of
+    several pairs of a person the most unlikely one counts.
 
     Args:
         keypoints: (n, K, 3), x, y, v.
@@ -56,31 +56,16 @@ def swapped_pairs(keypoints: np.ndarray, areas: np.ndarray, skeleton: Skeleton) 
     if len(pairs) < 2 or len(keypoints) < MIN_PERSONS:
         return _nobody()
     left, right = (np.array(side) for side in zip(*pairs, strict=True))
-    scale = np.sqrt(np.maximum(areas, 1e-9))[:, None, None]
     labeled = (keypoints[:, left, 2] > 0) & (keypoints[:, right, 2] > 0)  # (n, J)
+    scale = np.sqrt(np.maximum(areas, 1e-9))[:, None, None]
     vectors = (keypoints[:, left, :2] - keypoints[:, right, :2]) / scale * labeled[..., None]  # (n, J, 2)
-    gains = np.full(labeled.shape, -np.inf)
-    for j in range(len(pairs)):
-        others = [i for i in range(len(pairs)) if i != j]
-        usable = np.flatnonzero(labeled[:, j] & labeled[:, others].any(axis=1))
-        if len(usable) < MIN_PERSONS:
-            continue
-        features = vectors[usable][:, others].reshape(len(usable), -1)
-        target = vectors[usable, j]
-        # Twice, so that the swapped ones do not spoil the model of the second turn.
-        kept = np.ones(len(usable), dtype=bool)
-        for _ in range(2):
-            predicted = _predict(features, target, kept)
-            residuals = np.linalg.norm(target - predicted, axis=1)
-            # Of a normal distribution in two dimensions, half of the vectors are shorter than 1.1774 sigma.
-            sigma = max(float(np.median(residuals[kept])) / 1.1774, 1e-6)
-            gain = -2 * (target * predicted).sum(axis=1) / sigma**2
-            fits = np.linalg.norm(target + predicted, axis=1) < _FITS * sigma
-            suspected = (gain > _LOG_RATIO) & fits
-            kept = ~suspected
-        gains[usable, j] = np.where(suspected, gain, -np.inf)
+    # Twice, so that the swapped ones do not spoil the distribution of the second turn.
+    kept = np.ones(len(vectors), dtype=bool)
+    for _ in range(2):
+        gains = _gains(vectors, labeled, kept)
+        kept = ~np.isfinite(gains).any(axis=1)
     best = gains.argmax(axis=1)
-    found = np.flatnonzero(np.isfinite(gains.max(axis=1)))
+    found = np.flatnonzero(~kept)
     order = found[np.argsort(-gains[found, best[found]], kind="stable")]
     return Suspects(order, tuple(pairs[best[person]] for person in order))
 
@@ -158,22 +143,85 @@ def long_limbs(keypoints: np.ndarray, areas: np.ndarray, skeleton: Skeleton) -> 
     return Suspects(order, tuple((int(limbs[b, 0]), int(limbs[b, 1])) for b in best[order]))
 
 
-def _predict(features: np.ndarray, target: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Predictions of a ridge regression on the kept rows; each of these is left out for its own.
+def _gains(vectors: np.ndarray, labeled: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """By how much the logarithm of the likelihood grows where a pair is swapped.
 
     Args:
-        features: (m, F).
-        target: (m, 2).
-        kept: (m,) bool.
+        vectors: (n, J, 2), 0 where a pair is not labeled.
+        labeled: (n, J) bool.
+        kept: (n,) bool, the persons that the distribution is fitted to.
+
+    Returns:
+        (n, J); minus infinity where a pair is not suspected.
     """
-    own = features[kept]
-    gram = own.T @ own + _RIDGE * len(own) * np.eye(own.shape[1])
-    inverse = np.linalg.inv(gram)
-    predicted = features @ (inverse @ (own.T @ target[kept]))
-    leverage = np.einsum("ij,jk,ik->i", features, inverse, features).clip(0, 0.999)
-    # The prediction without a row, from that with it.
-    without = (predicted - leverage[:, None] * target) / (1 - leverage[:, None])
-    return np.where(kept[:, None], without, predicted)
+    predicted, precisions = conditional(vectors, labeled, second_moments(vectors[kept], labeled[kept]))
+
+    def squared(differences: np.ndarray) -> np.ndarray:
+        return np.einsum("nji,njik,njk->nj", differences, precisions, differences)
+
+    as_labeled, swapped = squared(vectors - predicted), squared(vectors + predicted)
+    usable = labeled & (labeled.sum(axis=1) > 1)[:, None]
+    gains = np.full(labeled.shape, -np.inf)
+    for j in range(labeled.shape[1]):
+        rows = usable[:, j]
+        if (rows & kept).sum() >= MIN_PERSONS:
+            # In two dimensions, half of the squared distances of a normal distribution are below 1.386.
+            spread = max(float(np.median(as_labeled[rows & kept, j])) / 1.386, 1e-9)
+            gain, distance = (as_labeled - swapped)[rows, j] / 2 / spread, swapped[rows, j] / spread
+            gains[rows, j] = np.where((gain > _LOG_RATIO) & (distance < _FITS**2), gain, -np.inf)
+    return gains
+
+
+def second_moments(vectors: np.ndarray, labeled: np.ndarray) -> np.ndarray:
+    """The mean products of the coordinates of pairs, each over the persons that have both.
+
+    There is no mean to subtract: in a flipped image, every vector points the other way.
+
+    Args:
+        vectors: (n, J, 2), 0 where a pair is not labeled.
+        labeled: (n, J) bool.
+
+    Returns:
+        (2J, 2J), positive definite.
+    """
+    flat, present = vectors.reshape(len(vectors), -1), np.repeat(labeled, 2, axis=1).astype(float)
+    moments = flat.T @ flat / np.maximum(present.T @ present, 1)
+    values, axes = np.linalg.eigh(moments)
+    # Moments of different persons may contradict each other.
+    least = max(_RIDGE * float(values.mean()), 1e-12)
+    return (axes * np.maximum(values, least)) @ axes.T
+
+
+def conditional(
+    vectors: np.ndarray, labeled: np.ndarray, moments: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The normal distribution of each pair's vector, given the person's other labeled pairs.
+
+    Args:
+        vectors: (n, J, 2).
+        labeled: (n, J) bool.
+        moments: (2J, 2J), of :func:`second_moments`.
+
+    Returns:
+        The means (n, J, 2) and the inverse covariances (n, J, 2, 2); 0 where a pair is not labeled.
+    """
+    means = np.zeros_like(vectors)
+    precisions = np.zeros((*vectors.shape, 2))
+    patterns, pattern_of = np.unique(labeled, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        pairs, rows = np.flatnonzero(pattern), np.flatnonzero(pattern_of.ravel() == number)
+        if not len(pairs):
+            continue
+        places = np.flatnonzero(np.repeat(pattern, 2))
+        precision = np.linalg.inv(moments[np.ix_(places, places)])
+        own = vectors[rows][:, pairs].reshape(len(rows), -1)
+        products = (own @ precision).reshape(len(rows), len(pairs), 2)
+        for place, pair in enumerate(pairs):
+            block = precision[2 * place : 2 * place + 2, 2 * place : 2 * place + 2]
+            # The mean given the others: what is left of the products without the pair's own share.
+            means[rows, pair] = vectors[rows, pair] - products[:, place] @ np.linalg.inv(block).T
+            precisions[rows, pair] = block
+    return means, precisions
 
 
 def _over(values: np.ndarray, reduce: Callable[..., np.ndarray], axis: int) -> np.ndarray:

@@ -180,8 +180,8 @@ def test_images_of_two_runs(show, pages):
 def transform(page) -> list[float]:
     """Scale, and the shift in x and y."""
     return page.evaluate(
-        "(() => { const m = new DOMMatrix(getComputedStyle(document.querySelector('#zoom .moved')).transform);"
-        " return [m.a, m.e, m.f]; })()"
+        "(() => { const moved = getComputedStyle(document.querySelector('#zoom .moved'));"
+        " const m = new DOMMatrix(moved.transform); return [m.a, m.e, m.f]; })()"
     )
 
 

@@ -31,8 +31,8 @@ def make_faults(
 ) -> tuple[Path, Path]:
     """Writes a dataset with mistakes of every kind that the doctor finds, and another split.
 
-    Person 1 has swapped shoulders, person 2 left and right swapped as a whole, person 3 a foot far away; images
-    2 and 3 are also in the other split, the latter blurred and darker. Image 5 is broken.
+    Person 1 has swapped shoulders, person 2 left and right swapped as a whole, person 3 a foot far away;
+    images 2 and 3 are also in the other split, the latter blurred and darker. Image 5 is broken.
 
     Returns:
         The paths of both definitions.

@@ -8,8 +8,9 @@ from posecore.data.synthetic.figures import figure_maker
 from posecore.evaluation.pose_checks import (
     MIN_PERSONS,
     Suspects,
-    _predict,
+    conditional,
     long_limbs,
+    second_moments,
     swapped_pairs,
     turned_persons,
 )
@@ -103,16 +104,41 @@ def test_persons_at_one_point_and_without_labels() -> None:
             assert not len(check(keypoints, np.ones(50), COCO).persons)
 
 
-def test_a_prediction_leaves_its_own_row_out() -> None:
+def test_the_conditional_distribution_is_that_of_the_formula() -> None:
+    """Mean and covariance of a pair given the others, by blocks of the moments; pairs that lack are left out."""
     rng = np.random.default_rng(0)
-    features, target = rng.normal(size=(12, 3)), rng.normal(size=(12, 2))
-    kept = np.ones(12, dtype=bool)
-    kept[4] = False
-    found = _predict(features, target, kept)
-    ridge = 1e-3 * 11 * np.eye(3)
-    for row in range(12):
-        others = kept.copy()
-        others[row] = False
-        own = features[others]
-        weights = np.linalg.solve(own.T @ own + ridge, own.T @ target[others])
-        assert found[row] == pytest.approx(features[row] @ weights)
+    vectors, labeled = rng.normal(size=(9, 4, 2)), rng.random((9, 4)) < 0.7
+    vectors *= labeled[..., None]
+    factor = rng.normal(size=(8, 8))
+    moments = factor @ factor.T + np.eye(8)
+    means, precisions = conditional(vectors, labeled, moments)
+    for n, j in np.ndindex(9, 4):
+        if not labeled[n, j]:
+            assert not precisions[n, j].any()
+            continue
+        own = [2 * j, 2 * j + 1]
+        others = [i for i in range(8) if labeled[n, i // 2] and i not in own]
+        given = moments[np.ix_(own, others)] @ np.linalg.inv(moments[np.ix_(others, others)])
+        covariance = moments[np.ix_(own, own)] - given @ moments[np.ix_(others, own)]
+        assert means[n, j] == pytest.approx(given @ vectors[n].ravel()[others])
+        assert precisions[n, j] == pytest.approx(np.linalg.inv(covariance))
+
+
+def test_moments_with_missing_pairs_are_positive_definite() -> None:
+    rng = np.random.default_rng(1)
+    labeled = rng.random((40, 6)) < 0.4
+    vectors = rng.normal(size=(40, 6, 2)) * labeled[..., None]
+    moments = second_moments(vectors, labeled)
+    assert np.linalg.eigvalsh(moments).min() > 0
+    everybody = np.ones((40, 6), dtype=bool)
+    full = rng.normal(size=(40, 6, 2))
+    flat = full.reshape(40, 12)
+    assert second_moments(full, everybody) == pytest.approx(flat.T @ flat / 40)
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS[:3], ids=lambda skeleton: skeleton.name)
+def test_missing_labels_make_nobody_suspected(skeleton: Skeleton) -> None:
+    keypoints, areas = people(skeleton, count=200)
+    keypoints[np.random.default_rng(2).random(keypoints.shape[:2]) < 0.35] = 0
+    for check in (swapped_pairs, turned_persons, long_limbs):
+        assert len(check(keypoints, areas, skeleton).persons) <= 1
