@@ -1,5 +1,5 @@
-# make demo | test | test-long | lint | bench | coco-tiny | hard | attack | paper-check: each sets up $(VENV) first,
-# and what is done is not done again.
+# make demo | test | test-long | test-browser | lint | docs | bench | coco-tiny | hard | attack | paper-check: each
+# sets up $(VENV) first, and what is done is not done again.
 #
 # Variables, all optional, for instance `make setup PYTHON=python3.12`:
 #   PYTHON             the Python that $(VENV) is made with, 3.10 or later
@@ -10,6 +10,7 @@
 #                      The choice lasts: a later `make` keeps what $(VENV) has.
 #   DETECTRON2_COMMIT  a commit, tag or branch
 #   WORKERS            processes that the tests run in
+#   BROWSER            the Chromium of test-browser; by default the first of chromium, google-chrome, ... in PATH
 #   SHARD              i/n, the share of the papers' rows that paper-check checks (1/1)
 #   POSECORE_COCO_TINY the folder of the photographs that coco-tiny learns
 
@@ -31,7 +32,7 @@ SOURCES = $(wildcard $(addprefix csrc/,*.py *.cpp *.h *.cuh cpu/* cuda/*))
 print-ap = $(BIN)/python -c 'import json; last = open("$(1)/metrics.json").readlines()[-1]; \
 	print("keypoint AP: %.1f (%s)" % (json.loads(last)["keypoints/AP"], "$(1)"))'
 
-.PHONY: setup demo test test-long lint bench coco-tiny hard attack paper-check clean distclean
+.PHONY: setup demo test test-long test-browser lint docs bench coco-tiny hard attack paper-check clean distclean
 .NOTPARALLEL:
 
 setup: $(STAMPS)/posecore $(STAMPS)/packages
@@ -72,9 +73,19 @@ test: lint
 test-long: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long
 
+# The pages of docs/ as a site in site/, with the reference of the API; a broken link is an error.
+docs: setup $(STAMPS)/docs
+	$(BIN)/mkdocs build --strict
+
+# The pages of posecore/reports in a real browser: every image loads, filters and zoom work, both color schemes.
+test-browser: setup $(STAMPS)/browser
+	POSECORE_BROWSER="$(BROWSER)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
+
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
+	@echo "docstring coverage, percent (.docstr.yaml has the least):"
+	$(BIN)/docstr-coverage --config .docstr.yaml --percentage-only
 	$(BIN)/mypy
 
 bench: setup
@@ -136,6 +147,16 @@ LISTS = requirements/detectron2.txt requirements/runtime.txt requirements/dev.tx
 $(STAMPS)/packages: $(LISTS) $(STAMPS)/detectron2-$(DETECTRON2)
 	@echo "== everything else"
 	$(call fetch,--no-warn-conflicts $(addprefix -r ,$(LISTS)))
+	@touch $@
+
+$(STAMPS)/docs: requirements/docs.txt $(STAMPS)/packages
+	@echo "== what makes the documentation's site"
+	$(call fetch,-r $<)
+	@touch $@
+
+$(STAMPS)/browser: requirements/browser.txt $(STAMPS)/packages
+	@echo "== what drives a browser"
+	$(call fetch,-r $<)
 	@touch $@
 
 # Compiles csrc/ and makes the packages of this checkout importable where they lie.

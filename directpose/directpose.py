@@ -78,6 +78,7 @@ class DirectPose(PoseEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.DIRECTPOSE, MODEL.FCOS and the keys that all models share."""
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.DIRECTPOSE
         common = CommonParts.from_config(cfg)
         in_channels = common.backbone.output_shape()[fcos.IN_FEATURES[0]].channels

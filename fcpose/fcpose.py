@@ -100,6 +100,7 @@ class FCPose(PoseEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.FCPOSE, MODEL.FCOS and the keys that all models share."""
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.FCPOSE
         common = CommonParts.from_config(cfg)
         num_keypoints = common.skeleton.num_keypoints

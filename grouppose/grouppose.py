@@ -128,6 +128,7 @@ class GroupPose(PoseEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.GROUPPOSE and the keys that all models share."""
         node = cfg.MODEL.GROUPPOSE
         common = CommonParts.from_config(cfg, shift=node.SHIFT)
         num_keypoints = common.skeleton.num_keypoints

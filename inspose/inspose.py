@@ -76,6 +76,7 @@ class InsPose(InstanceAwareEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.INSPOSE, MODEL.FCOS and the keys that all models share."""
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
         common = CommonParts.from_config(cfg)
         num_keypoints = common.skeleton.num_keypoints

@@ -100,6 +100,7 @@ class POET(PoseEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.POET and the keys that all models share."""
         node = cfg.MODEL.POET
         common = CommonParts.from_config(cfg, shift=node.SHIFT)
         skeleton = common.skeleton

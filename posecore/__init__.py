@@ -11,7 +11,7 @@ Map, from the ground up; a module imports only what stands on its own line or ab
     checkpoint             reading, converting and writing weights
     engine inference       training and evaluation; prediction on images and videos
     export                 exported models, compared with PyTorch
-    benchmarks             times and costs of operators and models
+    benchmarks reports     times and costs of operators and models; pages about results and datasets
 
 Methods (directpose, ...) import posecore and never each other; posecore imports no method, it
 finds them by the entry-point group ``posecore.methods``. ``tests/test_imports.py`` asserts this.

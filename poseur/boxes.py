@@ -65,6 +65,7 @@ class GroundTruthBoxes(BoxSource):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, geometry: CropGeometry) -> "GroundTruthBoxes":
+        """The boxes as INPUT.CROPS asks for them."""
         annotated = partial(clipped_box, geometry=geometry) if cfg.INPUT.CROPS.CLIP_BOXES else annotated_box
         options: dict[str, AnnotationBox] = {"annotated": annotated, "keypoints": keypoint_box}
         return cls(choice(cfg, "INPUT.BOXES", options))
@@ -83,6 +84,7 @@ class GroundTruthBoxes(BoxSource):
         return [PersonBoxes(own, np.ones(len(own))) for own in boxes]
 
     def check(self, dataset: str) -> None:
+        """Checks, as far as this is quick, that the boxes of a dataset will be found."""
         pass
 
     def people(self, image: dict) -> list[tuple[dict, np.ndarray]]:
@@ -128,6 +130,7 @@ class FileBoxes(BoxSource):
         return [detected.get(image_id, NO_PERSONS) for image_id in image_ids]
 
     def check(self, dataset: str) -> None:
+        """Checks, as far as this is quick, that the boxes of a dataset will be found."""
         read_detections(self._file(dataset))
 
     def _file(self, dataset: str) -> Path:
@@ -171,6 +174,7 @@ class DetectorBoxes(BoxSource):
         return [shares[index % size][index // size] for index in range(len(images))]
 
     def check(self, dataset: str) -> None:
+        """Checks, as far as this is quick, that the boxes of a dataset will be found."""
         self.check_detector()
 
 

@@ -85,6 +85,7 @@ class Poseur(PoseEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.POSEUR and the keys that all models share."""
         node = cfg.MODEL.POSEUR
         common = CommonParts.from_config(cfg)
         num_keypoints = common.skeleton.num_keypoints

@@ -30,6 +30,7 @@ class PoseRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Detectron2's arguments, and those of the keys that all models share."""
         skeleton = load_skeleton(cfg.DATASETS.SKELETON)
         configured = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
         if configured != skeleton.num_keypoints:

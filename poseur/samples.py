@@ -107,6 +107,7 @@ class PersonCropSamples(Samples):
         )
 
     def train_records(self, images: list[dict]) -> list[dict]:
+        """One record for each person that is cut out."""
         return [
             _origin(image) | {"annotation": person, "box": box}
             for image in images
@@ -115,19 +116,24 @@ class PersonCropSamples(Samples):
         ]
 
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
+        """One record for each image, with the boxes of its persons."""
         people = self.source(dataset, images)
         return [_origin(image) | {"people": own} for image, own in zip(images, people, strict=True)]
 
     def check(self, dataset: str) -> None:
+        """Checks that the boxes of a dataset will be found."""
         self.source.check(dataset)
 
     def train_sample(self, record: dict) -> dict[str, Any]:
+        """The augmented crop of one person."""
         return self._person(record, self.region_changes, self.pixel_changes)
 
     def labeled_sample(self, record: dict) -> dict[str, Any]:
+        """The crop of one person, not augmented."""
         return self._person(record, (), ())
 
     def test_sample(self, record: dict) -> dict[str, Any]:
+        """The crops of all boxes of an image."""
         return _origin(record) | self.sample(read_rgb(record, self.max_pixels), record["people"])
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:

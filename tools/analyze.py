@@ -3,6 +3,8 @@
     python tools/analyze.py training output/metrics.json --output curves.png
     python tools/analyze.py errors keypoints_coco_2017_val coco_instances_results.json
     python tools/analyze.py tracking film.json out/poses.json
+    python tools/analyze.py report coco_instances_results.json --dataset keypoints_coco_2017_val \\
+        --output report.html
     python tools/analyze.py attention --config-file CONFIG --input photo.jpg --cells 250 720 \\
         --output attention.png MODEL.WEIGHTS model_final.pth
     python tools/analyze.py centers --config-file CONFIG --output centers.png MODEL.WEIGHTS model_final.pth
@@ -22,12 +24,22 @@ from poet.analysis.attention import draw_attention
 from poet.analysis.centers import plot_centers
 from poet.analysis.layers import evaluate_layers, plot_layers
 from poet.analysis.visibility import plot_visibility
+from posecore.config.merge import UsageError
 from posecore.data import build_samples
-from posecore.engine.command_line import IMAGES, PLOTS, check_output_file, positive, run_tool
+from posecore.engine.command_line import (
+    IMAGES,
+    PAGES,
+    PLOTS,
+    check_output_file,
+    count,
+    positive,
+    run_tool,
+)
 from posecore.evaluation.errors import describe_errors_of_file
 from posecore.evaluation.tracking import evaluate_track_files
 from posecore.inference.load_model import load_model
 from posecore.inference.video import read_images
+from posecore.reports.results_page import write_results_report
 from posecore.visualization.curves import plot_training
 from posecore.visualization.images import write_image
 from poseur import Poseur
@@ -100,6 +112,27 @@ def tracking(options: argparse.Namespace) -> None:
     print(evaluate_track_files(options.ground_truth, options.poses, options.skeleton, options.oks))
 
 
+def report(options: argparse.Namespace) -> None:
+    """A page about the poses of an evaluation, alone or beside another: figures, errors, images; and JSON."""
+    figures = options.output.with_suffix(".json")
+    check_output_file(figures)
+    if not 0 <= options.seed < 2**32:
+        raise UsageError(f"--seed must be from 0 to {2**32 - 1}, not {options.seed}")
+    run = write_results_report(
+        options.results,
+        options.dataset,
+        options.output,
+        against=options.against,
+        gallery=options.gallery,
+        draws=options.bootstrap,
+        seed=options.seed,
+    )
+    precision = run.headline["AP"]
+    print(
+        f"AP {precision.value:.1f} ({precision.low:.1f} to {precision.high:.1f}): {options.output}, {figures}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -155,6 +188,24 @@ def main() -> None:
     command.add_argument(
         "--oks", type=float, default=0.5, help="least OKS of a match, but for HOTA (default: %(default)s)"
     )
+
+    command = add_command(commands, report)
+    command.add_argument(
+        "results", type=Path, help="coco_instances_results.json of an evaluation, or the folder that holds it"
+    )
+    command.add_argument("--against", type=Path, help="the results of another model on the same dataset")
+    command.add_argument(
+        "--dataset", required=True, help="path of a definition (.yaml) or name of a built-in dataset"
+    )
+    command.add_argument(
+        "--output", type=Path, required=True, help="the page to write; the figures go beside it as .json"
+    )
+    command.set_defaults(endings=PAGES)
+    command.add_argument("--gallery", type=positive, default=120, help="persons in the gallery (default 120)")
+    command.add_argument(
+        "--bootstrap", type=count, default=500, help="samples of the intervals, 0 for none (default 500)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
 
     options = parser.parse_args()
     if "output" in options:

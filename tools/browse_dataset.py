@@ -1,6 +1,7 @@
 """Draws training samples as models get them, after crops, flips and all, with their boxes and keypoints.
 
     python tools/browse_dataset.py --config-file configs/directpose/R_50_25ep.yaml --output samples.png
+    python tools/browse_dataset.py --config-file configs/directpose/R_50_25ep.yaml --output samples.html
 
 Look at left (orange) and right (blue): half of the samples are flipped, and still the person's own left
 must be orange. Hidden keypoints are rings.
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
-from posecore.engine.command_line import IMAGES, check_output_file, positive, run_tool
+from posecore.engine.command_line import IMAGES, PAGES, check_output_file, positive, run_tool
+from posecore.reports.samples_page import write_samples_page
 from posecore.visualization.images import write_image
 from posecore.visualization.training_samples import draw_training_samples
 
@@ -19,7 +21,12 @@ from posecore.visualization.training_samples import draw_training_samples
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config-file", required=True, help="the configuration to train with")
-    parser.add_argument("--output", type=Path, default="samples.png", help="the image to write (samples.png)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default="samples.png",
+        help="the image or the page (.html) to write (samples.png)",
+    )
     parser.add_argument("--count", type=positive, default=12, help="number of samples (12)")
     parser.add_argument("--columns", type=positive, default=4, help="samples per row (4)")
     parser.add_argument(
@@ -32,9 +39,14 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 <= options.seed < 2**32:  # numpy's
         parser.error(f"--seed must be from 0 to {2**32 - 1}, not {options.seed}")
-    check_output_file(options.output, endings=IMAGES)
+    check_output_file(options.output, endings=(*IMAGES, *PAGES))
+    cfg = merge_config(get_cfg(), options.config_file, options.opts)
+    if options.output.suffix.lower() in PAGES:
+        write_samples_page(cfg, options.output, count=options.count, side=options.width, seed=options.seed)
+        print(f"{options.count} samples: {options.output}")
+        return
     image = draw_training_samples(
-        merge_config(get_cfg(), options.config_file, options.opts),
+        cfg,
         count=options.count,
         columns=options.columns,
         width=options.width,

@@ -78,6 +78,7 @@ class InsPoseOfficial(InstanceAwareEstimator):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """The constructor's arguments, of MODEL.INSPOSE, MODEL.FCOS and the keys that all models share."""
         fcos, node = cfg.MODEL.FCOS, cfg.MODEL.INSPOSE
         common = CommonParts.from_config(cfg, shift=node.OFFICIAL.SHIFT)
         skeleton, shapes = common.skeleton, common.backbone.output_shape()

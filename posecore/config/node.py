@@ -57,12 +57,14 @@ class SafeCfgNode(CfgNode):
         super().merge_from_file(os.fspath(cfg_filename), allow_unsafe=False)
 
     def merge_from_other_cfg(self, cfg_other: CfgNode) -> None:
+        """Merges the values of another configuration; numbers for keys of text become text."""
         new = cfg_other.clone()
         _quote_numbers(new, self)
         super().merge_from_other_cfg(new)
         _name_device(self)
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
+        """Merges pairs of keys and values; numbers for keys of text become text."""
         pairs = list(cfg_list)
         for place in range(1, len(pairs), 2):
             if isinstance(_current(self, pairs[place - 1]), str) and _is_number(pairs[place]):

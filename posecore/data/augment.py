@@ -99,6 +99,7 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
     """Detectron2's resize of the shorter side, for an image that keeps a pixel."""
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The transform of an image, drawn anew."""
         return _not_empty(super().get_transform(image))
 
 
@@ -110,6 +111,7 @@ class ResizeRoundingDown(T.ResizeShortestEdge):
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The transform of an image, drawn anew."""
         height, width = image.shape[:2]
         shorter, longer = sorted((height, width))
         sizes = self.short_edge_length
@@ -135,9 +137,11 @@ class BlackCells(T.Transform):
         self.keep = keep
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:
+        """The image after the transform, (H, W, 3)."""
         return image * self.keep
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Points (n, 2) after the transform."""
         return coords
 
 
@@ -148,6 +152,7 @@ class CoarseDropout(T.Augmentation):
     """
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The transform of an image, drawn anew."""
         share, scale = np.random.uniform(*DROPOUT_SHARES), np.random.uniform(*GRID_SHARES)
         rows, columns = (max(int(side * scale), GRID_MINIMUM) for side in image.shape[:2])
         colors = image.shape[2] if np.random.rand() < DROPOUT_BY_COLOR else 1

@@ -175,6 +175,23 @@ def read_dataset(name: str, skeleton: Skeleton) -> dict:
     return dataset_format(name).read(metadata, skeleton)
 
 
+def read_annotated(name: str) -> dict:
+    """The annotations of a registered dataset, as :func:`read_dataset` returns them.
+
+    Raises:
+        ValueError: it has none, or they are wrong.
+        FileNotFoundError: its file does not exist.
+    """
+    metadata = dataset_metadata(name)
+    content = read_dataset(name, metadata.skeleton)
+    if "annotations" not in content:
+        raise ValueError(
+            f"dataset '{name}' has no annotations to check or to compare poses with: {metadata.json_file} "
+            "lists images alone"
+        )
+    return content
+
+
 def dataset_format(name: str) -> Format:
     """The format of a registered dataset, by the evaluator_type of its metadata; COCO's where it has none.
 

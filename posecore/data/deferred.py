@@ -123,6 +123,7 @@ class DeferredInput(T.AugInput):
         self.sem_seg = None
 
     def transform(self, tfm: T.Transform) -> None:
+        """Applies a transform to the boxes now, and to the image when it is needed."""
         self.image = self.image.transformed(tfm)
         if self.boxes is not None:
             self.boxes = tfm.apply_box(self.boxes)

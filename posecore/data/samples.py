@@ -131,6 +131,7 @@ class ImageSamples(Samples):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ImageSamples":
+        """The mappers of training, of validation and of evaluation."""
         return cls(
             train_mapper=PoseMapper(cfg, is_train=True),
             labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
@@ -139,24 +140,30 @@ class ImageSamples(Samples):
         )
 
     def train_records(self, images: list[dict]) -> list[dict]:
+        """The images with enough labeled keypoints (DATASETS.MIN_KEYPOINTS)."""
         return [record for record in images if _num_labeled(record) >= self._min_keypoints]
 
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
+        """The images themselves."""
         return images
 
     def check(self, dataset: str) -> None:
-        pass
+        """Nothing can be wrong with whole images."""
 
     def train_sample(self, record: dict) -> dict[str, Any]:
+        """The augmented image with its persons."""
         return self._train_mapper(record)
 
     def labeled_sample(self, record: dict) -> dict[str, Any]:
+        """The image at its size in evaluation, with its persons."""
         return self._labeled_mapper(record)
 
     def test_sample(self, record: dict) -> dict[str, Any]:
+        """The image at its size in evaluation."""
         return self._test_mapper(record)
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
+        """The image at its size in evaluation; boxes are not needed."""
         height, width = image.shape[:2]
         return {"image": self._test_mapper.transform_image(image), "height": height, "width": width}
 

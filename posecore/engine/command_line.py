@@ -27,6 +27,8 @@ TRAINING_ERRORS: tuple[type[Exception], ...] = (UsageError, CheckpointError, OSE
 # Endings of images that OpenCV writes, and of plots, which matplotlib writes.
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 PLOTS = (*IMAGES, ".pdf", ".svg")
+# Those of pages of :mod:`posecore.reports`.
+PAGES = (".html", ".htm")
 
 # As shells have it for a process that Ctrl-C ended, and for one whose reader (`| head`) went away.
 INTERRUPTED = 130
@@ -135,6 +137,13 @@ def positive(text: str) -> int:
     """The value of an option that counts something, at least 1; for argparse's ``type``."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """The value of an option that may be 0; for argparse's ``type``."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
     return int(text)
 
 

@@ -100,6 +100,7 @@ class ServiceWriter(EventWriter):
         """Ends the record; ``complete`` if the training has reached its last iteration."""
 
     def write(self) -> None:
+        """Sends the metrics of the iteration."""
         news: dict[int, dict[str, float]] = defaultdict(dict)
         for name, (value, iteration) in get_event_storage().latest_with_smoothing_hint().items():
             if iteration > self._last:
@@ -113,6 +114,7 @@ class ServiceWriter(EventWriter):
             self._last = iteration
 
     def close(self) -> None:
+        """Ends the run."""
         try:
             self.finish(complete=get_event_storage().iter >= self._max_iter)
         except Exception as error:
@@ -146,9 +148,11 @@ class WandbWriter(ServiceWriter):
         self._run.define_metric("*", step_metric="iteration")
 
     def send(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """Sends the metrics of an iteration."""
         self._run.log({**metrics, "iteration": iteration})
 
     def finish(self, complete: bool) -> None:
+        """Ends the run at the service."""
         self._run.finish(exit_code=0 if complete else 1)
 
 
@@ -189,12 +193,14 @@ class MlflowWriter(ServiceWriter):
             self._client.log_artifact(self._id, str(recorded))
 
     def send(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """Sends the metrics of an iteration."""
         now = int(time.time() * 1000)
         self._client.log_batch(
             self._id, metrics=[self._metric(name, value, now, iteration) for name, value in metrics.items()]
         )
 
     def finish(self, complete: bool) -> None:
+        """Ends the run at the service."""
         self._client.set_terminated(self._id, status="FINISHED" if complete else "KILLED")
 
 

@@ -73,6 +73,7 @@ class RunList(RunSource):
         self.failed: list[str] = []
 
     def take(self) -> Run | None:
+        """The next run; None if there is none."""
         if not self._waiting:
             return None
         number, run = self._waiting.popleft()
@@ -81,6 +82,7 @@ class RunList(RunSource):
         return run
 
     def ended(self, run: Run, status: int) -> None:
+        """Takes note of a run that has ended."""
         metrics = run.metrics()
         if status != 0 or metrics is None:
             self.failed.append(run.name)

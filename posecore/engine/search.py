@@ -252,6 +252,7 @@ class Search(RunSource):
         self.failed: list[str] = []
 
     def take(self) -> Run | None:
+        """The next trial; None if there is none."""
         if self._interrupted:
             trial = self._interrupted.pop(0)
         elif len(self._study.trials) < self._trials:
@@ -270,6 +271,7 @@ class Search(RunSource):
         return run
 
     def watch(self, run: Run) -> bool:
+        """Reports the evaluations of a trial at work; whether the pruner ends it."""
         trial = self._at_work[run.name]
         known = self._study.trials[trial.number].intermediate_values
         for line in metrics_lines(run.folder):
@@ -282,6 +284,7 @@ class Search(RunSource):
         return False
 
     def ended(self, run: Run, status: int) -> None:
+        """Reports the result of a trial that has ended."""
         trial = self._at_work.pop(run.name)
         value = (read_results(run.folder) or {}).get(self._settings.metric)
         seconds = time.monotonic() - self._since[run.name]

@@ -112,6 +112,7 @@ class SlurmStarter(Starter):
             self._executor(Path(folder), name="check")
 
     def start(self, command: Sequence[str], folder: Path, place: int) -> StartedRun | None:
+        """Submits a run as a job."""
         known: Any = self._known_job(folder)
         if known is not None:
             return _SlurmRun(known)

@@ -90,6 +90,7 @@ class LocalStarter(Starter):
         self._own_screens = own_screens
 
     def start(self, command: Sequence[str], folder: Path, place: int) -> StartedRun | None:
+        """Starts a run as a process of this machine."""
         lock = lock_folder(folder)
         if lock is None:
             return None

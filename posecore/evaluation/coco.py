@@ -92,6 +92,7 @@ class COCOPoseEvaluator(PoseEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "COCOPoseEvaluator":
+        """The evaluator as TEST.TASKS and TEST.COCO_BACKEND ask for it."""
         return cls(
             dataset_name,
             skeleton,
@@ -139,12 +140,12 @@ def score(
     names = METRICS[task]
     if not results:
         return _nothing_found(ground_truth, task)
-    numbered, results = _numbered(ground_truth, results)
+    plain, results = with_plain_ids(ground_truth, results)
     if task == "keypoints":
         # Where a result has a box, COCO's code takes the pose's area from it, and APm would depend on it.
         results = [{key: value for key, value in result.items() if key != "bbox"} for result in results]
     with contextlib.redirect_stdout(io.StringIO()):
-        stats = _SUMMARIES[backend](numbered, results, task, sigmas)
+        stats = _SUMMARIES[backend](plain, results, task, sigmas)
     return {
         name: 100 * float(value) if value >= 0 else float("nan")
         for name, value in zip(names, stats, strict=True)
@@ -152,7 +153,7 @@ def score(
     }
 
 
-def _numbered(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[dict, list[dict]]:
+def with_plain_ids(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> tuple[dict, list[dict]]:
     """Ground truth and results with what is evaluated alone, and ids that every library takes, from 1.
 
     The ids of a dataset may be text, negative, or too great for a library; COCO's code takes an annotation of

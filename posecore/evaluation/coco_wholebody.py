@@ -27,9 +27,11 @@ class WholeBodyEvaluator(COCOPoseEvaluator):
     """
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """The metrics of whole bodies and of each part."""
         return wholebody_score(self.ground_truth, results, self.skeleton.sigmas, self.backend)
 
     def written(self, result: dict[str, Any]) -> dict[str, Any]:
+        """The result with each part under its own key."""
         return result | split_parts(result["keypoints"])
 
 

@@ -68,6 +68,7 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "CrowdPoseEvaluator":
+        """The evaluator as TEST.TASKS, TEST.COCO_BACKEND and TEST.CROWD_BORDERS ask for it."""
         return cls(
             dataset_name,
             skeleton,
@@ -78,6 +79,7 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         )
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
+        """CrowdPose's metrics of poses."""
         return crowdpose_score(self.ground_truth, results, self.skeleton.sigmas, self.backend, self._borders)
 
 

@@ -4,35 +4,104 @@ The readers in :mod:`posecore.data.formats` refuse annotations that have no mean
 annotations that can be read, but were probably not meant as they are.
 """
 
+import itertools
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from posecore.data.datasets import dataset_metadata, read_dataset
+from posecore.data.datasets import dataset_metadata, load_dataset, read_annotated
 from posecore.data.formats.areas import fitting
 from posecore.data.formats.coco import dataset_dicts
 from posecore.data.mapper import PoseMapper, annotated_boxes
+from posecore.data.near_duplicates import MAX_DIFFERENCE, SIDE
 from posecore.evaluation.coco import AREAS, score
+from posecore.evaluation.pose_checks import Suspects, long_limbs, swapped_pairs, turned_persons
+from posecore.evaluation.split_duplicates import shared_images
 from posecore.evaluation.submission import SCORED
+from posecore.evaluation.visible_size import MIN_CELLS, VisibleSize
 from posecore.structures.skeleton import Skeleton
+
+# The number of examples that a finding keeps.
+MAX_EXAMPLES = 24
+
+
+@dataclass(frozen=True)
+class Example:
+    """Where a finding is seen: in an image, or on one person in it.
+
+    Attributes:
+        file: path of the image.
+        annotation: id of the person's annotation; None for the whole image.
+        keypoints: indices of the keypoints that are meant.
+        beside: path of a second image that this one is compared with.
+        text: what is special about this one.
+    """
+
+    file: str
+    annotation: int | str | None = None
+    keypoints: tuple[int, ...] = ()
+    beside: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake of a dataset.
+
+    Attributes:
+        severity: "error" for what training would fail on or learn from, "warning" for a probable mistake.
+        message: one sentence.
+        rule: how it was found, where that needs a word.
+        examples: where it is seen, the clearest first; at most :data:`MAX_EXAMPLES`.
+    """
+
+    severity: Literal["warning", "error"]
+    message: str
+    rule: str = ""
+    examples: tuple[Example, ...] = ()
 
 
 @dataclass
 class Report:
-    """The findings about a dataset, one sentence each.
+    """What is true of a dataset, and the findings about it.
 
     Attributes:
-        facts: its numbers of images, persons and keypoints.
-        warnings: probable mistakes.
-        errors: mistakes that training would fail on or learn from.
+        facts: its numbers of images, persons and keypoints, one sentence each.
+        findings: mistakes, in the order in which they were found.
     """
 
     facts: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The messages of probable mistakes."""
+        return [finding.message for finding in self.findings if finding.severity == "warning"]
+
+    @property
+    def errors(self) -> list[str]:
+        """The messages of mistakes that training would fail on or learn from."""
+        return [finding.message for finding in self.findings if finding.severity == "error"]
+
+    def warn(self, message: str, *, rule: str = "", examples: Iterable[Example] = ()) -> None:
+        """Adds a probable mistake."""
+        self._add("warning", message, rule, examples)
+
+    def fail(self, message: str, *, rule: str = "", examples: Iterable[Example] = ()) -> None:
+        """Adds a mistake that training would fail on or learn from."""
+        self._add("error", message, rule, examples)
+
+    def _add(
+        self, severity: Literal["warning", "error"], message: str, rule: str, examples: Iterable[Example]
+    ) -> None:
+        self.findings.append(
+            Finding(severity, message, rule, tuple(itertools.islice(examples, MAX_EXAMPLES)))
+        )
 
 
 @dataclass(frozen=True)
@@ -41,6 +110,7 @@ class Persons:
 
     Attributes:
         ids: (n,), of their annotations.
+        files: (n,), paths of their images.
         keypoints: (n, K, 3), x and y in COCO's pixels and v.
         boxes: (n, 4), x, y, width, height.
         areas: (n,), square pixels.
@@ -48,6 +118,7 @@ class Persons:
     """
 
     ids: np.ndarray
+    files: np.ndarray
     keypoints: np.ndarray
     boxes: np.ndarray
     areas: np.ndarray
@@ -59,43 +130,61 @@ class Persons:
         return self.keypoints[..., 2] > 0
 
 
-def check_dataset(name: str, num_images: int = 200) -> Report:
+def check_dataset(
+    name: str, num_images: int = 200, *, others: Sequence[str] = (), visible: VisibleSize | None = None
+) -> Report:
     """Checks the annotations of a dataset, that its images exist, and that some of them can be read.
 
     Args:
         name: a registered dataset with annotations.
         num_images: number of images that are read, evenly spread.
+        others: registered datasets that must not share images with it, such as the other splits; all images
+            of all of them are read.
+        visible: the least size of persons that a model can see; None for no check of it.
 
     Raises:
         FileNotFoundError, ValueError: the annotations cannot be used at all.
     """
     metadata = dataset_metadata(name)
     skeleton = metadata.skeleton
-    content = read_dataset(name, skeleton)
-    if "annotations" not in content:
-        raise ValueError(f"{metadata.json_file} has no annotations to check")
-    persons = _gather(content, skeleton)
+    content = read_annotated(name)
+    persons = gather_persons(content, skeleton, metadata.image_root)
     report = Report()
     _count(report, content, persons, skeleton)
     try:
-        _check_images(report, dataset_dicts(content, metadata.image_root), skeleton, num_images)
+        records = dataset_dicts(content, metadata.image_root)
+        _check_images(report, records, skeleton, num_images)
+        for other in others:
+            _check_split(report, records, other)
     except FileNotFoundError as error:
-        report.errors.append(f"{metadata.json_file}: {error}")
+        report.fail(f"{metadata.json_file}: {error}")
     if persons.labeled.any():
         _check_persons(report, persons)
-        _check_duplicates(report, content)
+        _check_poses(report, persons, skeleton)
+        if visible is not None:
+            _check_sizes(report, persons, visible)
+        _check_duplicates(report, content, persons)
         _check_score(report, content, skeleton)
     else:
-        report.errors.append("no person has a labeled keypoint")
+        report.fail("no person has a labeled keypoint")
     return report
 
 
-def _gather(content: dict, skeleton: Skeleton) -> Persons:
+def gather_persons(content: dict, skeleton: Skeleton, image_root: str | Path) -> Persons:
+    """The persons of a dataset's content that are no crowds, as arrays.
+
+    Args:
+        content: as :func:`posecore.data.read_coco` returns it, with annotations.
+        skeleton: of K keypoints.
+        image_root: the folder of the images.
+    """
     people = [person for person in content["annotations"] if not person["iscrowd"]]
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
+    files = {image["id"]: str(Path(image_root, image["file_name"])) for image in content["images"]}
     count = len(people)
     return Persons(
         ids=np.array([person["id"] for person in people]),
+        files=np.array([files[person["image_id"]] for person in people], dtype=object),
         keypoints=np.array([person["keypoints"] for person in people], dtype=float).reshape(
             count, skeleton.num_keypoints, 3
         ),
@@ -121,9 +210,9 @@ def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) 
         visible, hidden = ((persons.keypoints[:, k, 2] == v).sum() for v in (2, 1))
         report.facts.append(f"{keypoint}: visible {visible}, hidden {hidden}")
         if not visible and not hidden and persons.labeled.any():
-            report.warnings.append(f"keypoint '{keypoint}' is never labeled")
+            report.warn(f"keypoint '{keypoint}' is never labeled")
     if (crowded := sum(count > SCORED for count in counts)) > 0:
-        report.warnings.append(
+        report.warn(
             f"{crowded} images have more than {SCORED} persons; COCO's evaluation counts {SCORED} poses"
         )
 
@@ -131,7 +220,7 @@ def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) 
 def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_images: int) -> None:
     missing = [record["file_name"] for record in dicts if not Path(record["file_name"]).is_file()]
     if missing:
-        report.errors.append(f"{len(missing)} of {len(dicts)} images do not exist: {_some(missing)}")
+        report.fail(f"{len(missing)} of {len(dicts)} images do not exist: {_some(missing)}")
         return
     mapper = PoseMapper(
         labeled=False, augmentations=[], skeleton=skeleton, boxes=annotated_boxes, image_format="RGB"
@@ -144,11 +233,12 @@ def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_ima
             if (image == image[:, :1, :1]).all():
                 plain.append(dicts[index]["file_name"])
         except ValueError as error:
-            report.errors.append(str(error))
+            report.fail(str(error), examples=[Example(dicts[index]["file_name"])])
     if plain:
-        report.warnings.append(
+        report.warn(
             f"{len(plain)} of {len(chosen)} images have one single color: {_some(plain)}; "
-            "were they written, or converted to 8 bits, by mistake?"
+            "were they written, or converted to 8 bits, by mistake?",
+            examples=[Example(file) for file in plain],
         )
     report.facts.append(f"{len(chosen)} images opened")
 
@@ -156,7 +246,7 @@ def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_ima
 def _check_persons(report: Report, persons: Persons) -> None:
     points, labeled = persons.keypoints[..., :2], persons.labeled
     if points[labeled].max() <= 1:
-        report.errors.append(
+        report.fail(
             "all coordinates are at most 1: they seem to be relative to the image size; COCO's are pixels"
         )
     outside = ((points < -1) | (points > persons.image_sizes[:, None])).any(axis=-1) & labeled
@@ -184,7 +274,79 @@ def _check_persons(report: Report, persons: Persons) -> None:
     )
 
 
-def _check_duplicates(report: Report, content: dict) -> None:
+def _check_poses(report: Report, persons: Persons, skeleton: Skeleton) -> None:
+    """Finds keypoints that do not fit the person's others."""
+    arguments = persons.keypoints, persons.areas, skeleton
+    _suspect(
+        report,
+        persons,
+        swapped_pairs(*arguments),
+        "a left and a right keypoint that seem to be swapped",
+        "the pair lies the other way round than the person's other pairs predict, by a normal distribution "
+        "of all persons of the dataset, and would fit them if it were swapped",
+        skeleton,
+    )
+    _suspect(
+        report,
+        persons,
+        turned_persons(*arguments),
+        "left and right that seem to be swapped as a whole",
+        "nose and both eyes are visible, so the person faces the camera, but the left eye and shoulder are "
+        "where the right ones would be",
+        skeleton,
+    )
+    _suspect(
+        report,
+        persons,
+        long_limbs(*arguments),
+        "a limb that is far too long beside the person's other limbs",
+        "at the scale of the person's other limbs, it is at least twice the dataset's median length, and "
+        "beyond the third quartile by more than three interquartile ranges",
+        skeleton,
+    )
+
+
+def _check_sizes(report: Report, persons: Persons, visible: VisibleSize) -> None:
+    """Finds persons that are too small for a model."""
+    sides = visible.sides(persons.boxes, persons.image_sizes)
+    small = persons.labeled.any(axis=1) & (sides < visible.least)
+    order = np.argsort(sides, kind="stable")
+    _warn(
+        report,
+        persons,
+        small,
+        f"a longer side of less than {visible.least} pixels where the model sees them",
+        rule=f"images are resized to INPUT.MIN_SIZE_TEST {visible.min_side}, at most {visible.max_side}; the "
+        f"finest map of the backbone has a stride of {visible.stride}, and a person needs {MIN_CELLS} of its "
+        "cells",
+        examples=[
+            Example(persons.files[i], persons.ids[i], text=f"{sides[i]:.1f} pixels")
+            for i in order
+            if small[i]
+        ],
+    )
+
+
+def _check_split(report: Report, records: list[dict], other: str) -> None:
+    """Finds images that another dataset has too."""
+    skeleton = dataset_metadata(other).skeleton
+    theirs = [record["file_name"] for record in load_dataset(other, skeleton)]
+    shared = shared_images([record["file_name"] for record in records], theirs)
+    report.facts.append(f"{len(records)} images compared with the {len(theirs)} of {other}")
+    if shared:
+        report.warn(
+            f"{len(shared)} of {len(records)} images have a near duplicate in {other}: "
+            f"{_some([f'{image.file} and {image.other}' for image in shared])}",
+            rule=f"difference hashes of {SIDE * SIDE} bits differ in {MAX_DIFFERENCE} bits at most, or other "
+            "images link them so; a model that has learned an image is not tested by it",
+            examples=[
+                Example(image.file, beside=image.other, text=f"{image.difference} bits differ")
+                for image in shared
+            ],
+        )
+
+
+def _check_duplicates(report: Report, content: dict, persons: Persons) -> None:
     """Finds persons of one image with equal keypoints."""
     ids = defaultdict(list)
     for person in content["annotations"]:
@@ -192,8 +354,14 @@ def _check_duplicates(report: Report, content: dict) -> None:
             ids[person["image_id"], tuple(person["keypoints"])].append(person["id"])
     duplicates = [same for same in ids.values() if len(same) > 1]
     if duplicates:
-        report.warnings.append(
-            f"{len(duplicates)} persons are annotated more than once; annotations {_some(duplicates)}"
+        files = dict(zip(persons.ids.tolist(), persons.files, strict=True))
+        report.warn(
+            f"{len(duplicates)} persons are annotated more than once; annotations {_some(duplicates)}",
+            examples=[
+                Example(files[same[0]], same[0], text=f"annotations {_some(same)}")
+                for same in duplicates
+                if same[0] in files
+            ],
         )
 
 
@@ -207,7 +375,7 @@ def _check_score(report: Report, content: dict, skeleton: Skeleton) -> None:
     precision = score(content, results, "keypoints", skeleton.sigmas, "hotcoco")["AP"]
     report.facts.append(f"AP of the ground truth as its own prediction: {precision:.1f} %")
     if not precision > 99.9:
-        report.warnings.append(
+        report.warn(
             f"the ground truth as its own prediction gets AP {precision:.1f} instead of 100: "
             f"{_reason(content, results)}"
         )
@@ -224,13 +392,48 @@ def _reason(content: dict, results: list[dict]) -> str:
     return "some persons of an image resemble each other, or a crowd, more than themselves"
 
 
-def _warn(report: Report, persons: Persons, chosen: ArrayLike, mistake: str) -> None:
+def _warn(
+    report: Report,
+    persons: Persons,
+    chosen: ArrayLike,
+    mistake: str,
+    *,
+    rule: str = "",
+    examples: Iterable[Example] | None = None,
+) -> None:
     """Warns of the persons that have a mistake; chosen: (n,) bool."""
     chosen = np.asarray(chosen)
     if chosen.any():
+        places = np.flatnonzero(chosen)
         some = _some(persons.ids[chosen].tolist())
-        report.warnings.append(
-            f"{int(chosen.sum())} of {len(chosen)} persons have {mistake}; annotations {some}"
+        if examples is None:
+            examples = (Example(persons.files[i], persons.ids[i]) for i in places)
+        report.warn(
+            f"{int(chosen.sum())} of {len(chosen)} persons have {mistake}; annotations {some}",
+            rule=rule,
+            examples=examples,
+        )
+
+
+def _suspect(
+    report: Report, persons: Persons, suspects: Suspects, mistake: str, rule: str, skeleton: Skeleton
+) -> None:
+    """Warns of suspected persons, the most suspicious first."""
+    if len(suspects.persons):
+        pairs = zip(suspects.persons, suspects.keypoints, strict=True)
+        report.warn(
+            f"{len(suspects.persons)} of {len(persons.ids)} persons have {mistake}; annotations "
+            f"{_some(persons.ids[suspects.persons].tolist())}",
+            rule=rule,
+            examples=[
+                Example(
+                    persons.files[i],
+                    persons.ids[i],
+                    keypoints=meant,
+                    text=", ".join(skeleton.keypoints[k] for k in meant),
+                )
+                for i, meant in pairs
+            ],
         )
 
 

@@ -26,8 +26,7 @@ from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 from torch import Tensor
 
-from posecore.config.merge import UsageError
-from posecore.data.datasets import dataset_metadata, read_dataset, resolve_dataset
+from posecore.data.datasets import dataset_metadata, read_annotated, resolve_dataset
 from posecore.evaluation.coco import Backend, score
 from posecore.evaluation.submission import read_coco_results
 from posecore.structures.oks import oks, paired_oks
@@ -62,30 +61,29 @@ class Errors:
     gains: dict[str, float]
 
 
-@dataclass
-class _Pose:
+@dataclass(frozen=True)
+class MatchedPose:
     """One of the evaluated poses of an image.
 
     Attributes:
         result: the entry of the results.
         person: the annotation of the matched person; None without a match.
         kinds: (K,), indices into KINDS; -1 where the person's keypoint is not labeled.
+        similarity: OKS with the matched person; 0 without a match.
         best: the greatest OKS with any person of the image.
     """
 
     result: dict[str, Any]
     person: dict[str, Any] | None
     kinds: Tensor
+    similarity: float
     best: float
 
 
-def find_errors(
-    ground_truth: dict[str, Any],
-    results: list[dict[str, Any]],
-    skeleton: Skeleton,
-    backend: Backend = "hotcoco",
-) -> Errors:
-    """Finds the errors of poses on a dataset.
+def match_to_persons(
+    ground_truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton
+) -> list[MatchedPose]:
+    """The evaluated poses (the best 20 of each image), each with its person and the kinds of its keypoints.
 
     In the order of their scores, poses are matched to the person with the greatest OKS that is not matched
     yet, if it is 0.1 or more. Crowds and persons without labeled keypoints are left out.
@@ -94,23 +92,44 @@ def find_errors(
         ground_truth: as :func:`posecore.data.read_coco` returns it.
         results: as :func:`posecore.evaluation.results.coco_results` makes them; they are not modified.
         skeleton: its flip pairs are the keypoints that can be inverted.
-        backend: the library that computes AP.
+
+    Returns:
+        The poses by image, in the order of the images, by falling score in each.
     """
     people, found = defaultdict(list), defaultdict(list)
-    annotations = ground_truth["annotations"]
-    for person in annotations:
+    for person in ground_truth["annotations"]:
         if person["num_keypoints"] and not person["iscrowd"]:
             people[person["image_id"]].append(person)
     for result in results:
         found[result["image_id"]].append(result)
-    poses = [
+    return [
         pose
         for image in ground_truth["images"]
         for pose in _judge(people[image["id"]], found[image["id"]], skeleton)
     ]
+
+
+def find_errors(
+    ground_truth: dict[str, Any],
+    results: list[dict[str, Any]],
+    skeleton: Skeleton,
+    backend: Backend = "hotcoco",
+) -> Errors:
+    """Finds the errors of poses on a dataset, matched as :func:`match_to_persons` says.
+
+    Args:
+        ground_truth: as :func:`posecore.data.read_coco` returns it.
+        results: as :func:`posecore.evaluation.results.coco_results` makes them; they are not modified.
+        skeleton: its flip pairs are the keypoints that can be inverted.
+        backend: the library that computes AP.
+    """
+    annotations = ground_truth["annotations"]
+    poses = match_to_persons(ground_truth, results, skeleton)
     kinds = torch.stack([pose.kinds for pose in poses]) if poses else torch.zeros(0, skeleton.num_keypoints)
     matched = {pose.person["id"] for pose in poses if pose.person is not None}
-    missed = {person["id"] for own in people.values() for person in own} - matched
+    missed = {
+        person["id"] for person in annotations if person["num_keypoints"] and not person["iscrowd"]
+    } - matched
 
     def precision(ground_truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
         return score(ground_truth, results, "keypoints", skeleton.sigmas, backend)["AP"]
@@ -142,21 +161,36 @@ def describe_errors_of_file(dataset: str, results_file: Path) -> str:
         results_file: results of an evaluation on it in COCO's format.
 
     Raises:
-        UsageError: the dataset has no annotations, or an entry of the results is wrong.
-        FileNotFoundError, ValueError: the dataset or the results file is missing or cannot be read.
+        UsageError: an entry of the results is wrong.
+        FileNotFoundError, ValueError: the dataset has no annotations, or a file is missing or cannot be read.
     """
     name = resolve_dataset(dataset)
     skeleton = dataset_metadata(name).skeleton
-    ground_truth = read_dataset(name, skeleton)
-    if "annotations" not in ground_truth:
-        raise UsageError(f"{name} has no annotations to compare poses with")
-    results = read_coco_results(
+    ground_truth = read_annotated(name)
+    results = read_results_on(ground_truth, results_file, skeleton)
+    return format_errors(find_errors(ground_truth, results, skeleton), skeleton)
+
+
+def read_results_on(
+    ground_truth: dict[str, Any], results_file: Path, skeleton: Skeleton
+) -> list[dict[str, Any]]:
+    """The checked poses of a results file on a dataset.
+
+    Args:
+        ground_truth: as :func:`posecore.data.datasets.read_annotated` returns it.
+        results_file: results of an evaluation on it in COCO's format.
+        skeleton: of the dataset.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UsageError: it cannot be read, or an entry is wrong.
+    """
+    return read_coco_results(
         results_file,
         image_ids={image["id"] for image in ground_truth["images"]},
         num_keypoints=skeleton.num_keypoints,
         category_id=ground_truth["categories"][0]["id"],
     )
-    return format_errors(find_errors(ground_truth, results, skeleton), skeleton)
 
 
 def format_errors(errors: Errors, skeleton: Skeleton) -> str:
@@ -211,7 +245,9 @@ def classify(
     return kinds.masked_fill(ground_truth[own, :, 2] == 0, -1)
 
 
-def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton) -> list[_Pose]:
+def _judge(
+    people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton: Skeleton
+) -> list[MatchedPose]:
     """The evaluated poses of one image, in the order of their scores."""
     results = sorted(results, key=lambda result: -result["score"])[:_EVALUATED]
     if not results:
@@ -224,14 +260,14 @@ def _judge(people: list[dict[str, Any]], results: list[dict[str, Any]], skeleton
     judged = []
     for result, pose, row in zip(results, poses, similar, strict=True):
         best = row.max().item() if len(people) else 0.0
-        person, kinds = None, torch.full((skeleton.num_keypoints,), -1)
+        person, kinds, similarity = None, torch.full((skeleton.num_keypoints,), -1), 0.0
         free_row = row.masked_fill(~free, 0)
         if len(people) and free_row.max() >= _MATCHED:
             own = int(free_row.argmax())
             free[own] = False
-            person = people[own]
+            person, similarity = people[own], row[own].item()
             kinds = classify(pose[:, :2], ground_truth, areas, own, sigmas, list(skeleton.flip_indices))
-        judged.append(_Pose(result, person, kinds, best))
+        judged.append(MatchedPose(result, person, kinds, similarity, best))
     return judged
 
 
@@ -241,7 +277,7 @@ def _keypoints(items: list[dict[str, Any]], skeleton: Skeleton) -> Tensor:
     return numbers.reshape(len(items), skeleton.num_keypoints, 3)
 
 
-def _corrected(pose: _Pose, kind: str) -> dict[str, Any]:
+def _corrected(pose: MatchedPose, kind: str) -> dict[str, Any]:
     """The result with its keypoints of one kind moved to the ground truth."""
     if pose.person is None:
         return pose.result

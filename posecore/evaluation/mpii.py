@@ -94,6 +94,7 @@ class MPIIEvaluator(PoseEvaluator):
     def from_config(
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "MPIIEvaluator":
+        """The evaluator with the ground-truth file of the dataset."""
         return cls(dataset_name, skeleton, output_dir=output_dir)
 
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

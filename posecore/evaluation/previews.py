@@ -40,15 +40,18 @@ class Previews(DatasetEvaluator):
         self._found: dict[int | str, Instances] = {}
 
     def reset(self) -> None:
+        """Forgets the predictions."""
         self._found = {}
 
     def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:
+        """Keeps the predictions for the images that are drawn."""
         for image, output in zip(inputs, outputs, strict=True):
             if image["image_id"] in self._records:
                 instances = output["instances"].to("cpu")
                 self._found[image["image_id"]] = instances[instances.scores > MIN_SCORE]
 
     def evaluate(self) -> None:
+        """Draws the image; a failure is only a warning."""
         parts = comm.gather(self._found)
         found = {image_id: instances for part in parts for image_id, instances in part.items()}
         try:

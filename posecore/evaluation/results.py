@@ -84,6 +84,7 @@ class PoseEvaluator(DatasetEvaluator):
         return result
 
     def reset(self) -> None:
+        """Forgets the predictions."""
         self._results = []
 
     def process(self, inputs: Iterable[dict[str, Any]], outputs: Iterable[dict[str, Instances]]) -> None:

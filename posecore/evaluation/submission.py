@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from posecore.config.merge import UsageError
+from posecore.data.formats.coco_wholebody import NUM_KEYPOINTS, join_parts
 from posecore.data.formats.document import load_json
 
 # The category of COCO's persons.
@@ -49,6 +50,8 @@ def read_coco_results(
 ) -> list[dict[str, Any]]:
     """The poses of a results file, checked as :func:`check_results` does.
 
+    Results on COCO-WholeBody are written with their parts apart; here they have 133 keypoints again.
+
     Raises:
         FileNotFoundError: there is no such file.
         UsageError: the file is no JSON, or an entry is wrong; names the file and the entry.
@@ -57,6 +60,8 @@ def read_coco_results(
         results = load_json(file, "results file")
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if num_keypoints == NUM_KEYPOINTS and isinstance(results, list):
+        results = [join_parts(item) if isinstance(item, dict) else item for item in results]
     try:
         check_results(results, image_ids=image_ids, num_keypoints=num_keypoints, category_id=category_id)
     except ValueError as error:

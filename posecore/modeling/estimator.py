@@ -69,6 +69,7 @@ class PoseEstimator(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """The device of the model, to which images are moved."""
         return self.pixel_mean.device
 
     def dense_modules(self) -> list[nn.Module]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from helpers.poet_oracle import TINY
+from helpers.report_data import make_figures, make_results
 
 from posecore.data.synthetic import make_dataset
 from posecore.data.synthetic.motion import Walks, make_film
@@ -67,7 +68,7 @@ def test_tracking_prints_its_measures(run, tmp_path: Path, capsys: pytest.Captur
     records = []
     for image in content["images"]:
         people = [person for person in content["annotations"] if person["image_id"] == image["id"]]
-        points = [np.reshape(person["keypoints"], (-1, 3)) + [0.5, 0.5, 0] for person in people]
+        points = [np.add(np.reshape(person["keypoints"], (-1, 3)), [0.5, 0.5, 0]) for person in people]
         found = [
             {"id": person["track_id"], "keypoints": dict(zip(skeleton.keypoints, own.tolist(), strict=True))}
             for person, own in zip(people, points, strict=True)
@@ -103,6 +104,28 @@ def test_errors(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "results.json").write_text(json.dumps(results))
     run("errors", definition, tmp_path / "results.json")
     assert "AP is 100.0" in capsys.readouterr().out
+
+
+def test_report(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """A page and its figures of two runs; what is wrong ends in one line and leaves no page."""
+    definition = make_figures(tmp_path, num_images=3, size=(64, 80))
+    ours = make_results(definition, tmp_path / "ours" / "coco_instances_results.json")
+    make_results(definition, tmp_path / "theirs" / "coco_instances_results.json", seed=1)
+    page = tmp_path / "pages" / "report.html"
+    arguments = ["--dataset", definition, "--bootstrap", 5, "--gallery", 4]
+    run("report", ours, "--against", tmp_path / "theirs", "--output", page, *arguments)
+    assert str(page) in capsys.readouterr().out
+    figures = json.loads(page.with_suffix(".json").read_text())
+    assert figures["run"]["name"] == "ours"
+    assert figures["against"]["name"] == "theirs"
+    with pytest.raises(SystemExit, match=r"must end in one of \.html"):
+        run("report", ours, "--output", tmp_path / "report.png", *arguments)
+    with pytest.raises(SystemExit, match="which is read: give the page another name"):
+        run("report", ours, "--output", ours.with_suffix(".html"), *arguments)
+    ours.write_text("[1]")
+    with pytest.raises(SystemExit, match="entry 0 must be a pose, not 1"):
+        run("report", ours, "--output", tmp_path / "new.html", *arguments)
+    assert not (tmp_path / "new.html").exists()
 
 
 def test_keypoints(analyze) -> None:

@@ -1,8 +1,13 @@
 """The dataset tools, started as a user starts them."""
 
+import json
+import runpy
+import sys
+
 import cv2
 import pytest
 from helpers.processes import run_python
+from helpers.report_data import make_faults
 
 from posecore.data.synthetic import make_dataset
 
@@ -22,6 +27,30 @@ def test_check_dataset(root, tmp_path):
     missing = run(root, "check_dataset.py", "gone.yaml")
     assert (missing.returncode, missing.stderr) == (1, "")
     assert missing.stdout == "error: DATASETS.DEFINITIONS: gone.yaml does not exist\n"
+
+
+def test_check_dataset_with_a_page(root, tmp_path, monkeypatch, capsys):
+    """In this process, because a start of the tool takes seconds."""
+    definition, other = make_faults(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text("MODEL: {BACKBONE: {NAME: build_resnet_backbone}}\nVERSION: 2\n")
+    page = tmp_path / "page.html"
+
+    def start(*arguments):
+        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(root / "tools" / "check_dataset.py"), run_name="__main__")
+        return end.value.code
+
+    options = ["--against", other, "--html", page, "--config-file", config]
+    assert start(definition, *options, "--opts", "INPUT.MIN_SIZE_TEST", 20) == 1
+    shown = capsys.readouterr().out
+    assert "2 of 24 images have a near duplicate in synthetic_val" in shown
+    assert "a longer side of less than 32 pixels" in shown
+    assert len(json.loads(page.with_suffix(".json").read_text())["findings"]) == 6
+    assert start(definition, "--opts", "INPUT.MIN_SIZE_TEST", 20) == 2
+    assert "add --config-file" in capsys.readouterr().err
+    assert "must end in one of .html" in start(definition, "--html", tmp_path / "page.png")
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     dicts = []
     for image in sorted(coco["images"], key=lambda image: image["id"]):
         record = {
-            "file_name": str(_image_path(image_root, image)),
+            "file_name": str(image_path(image_root, image)),
             "image_id": image["id"],
             "height": image["height"],
             "width": image["width"],
@@ -204,7 +204,7 @@ def dataset_dicts(coco: dict, image_root: str | Path) -> list[dict]:
     return dicts
 
 
-def _image_path(image_root: str | Path, image: dict) -> Path:
+def image_path(image_root: str | Path, image: dict) -> Path:
     """The path of an image; with slashes where its name has backslashes, as on Windows, and is no file's.
 
     Raises:

@@ -3,6 +3,7 @@
 The format is that of arXiv 2007.11858.
 """
 
+from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +85,17 @@ def read_wholebody(json_file: str | Path, skeleton: Skeleton) -> dict:
 def split_parts(keypoints: list[float]) -> dict[str, list[float]]:
     """The keypoints (133 * 3 numbers) of a person by the keys of COCO-WholeBody's files."""
     return {key: keypoints[3 * part.start : 3 * part.stop] for key, part in PART_SLICES.items()}
+
+
+def join_parts(person: Mapping[str, Any]) -> dict[str, Any]:
+    """A person or a pose whose parts are split (:func:`split_parts`), with its 133 keypoints in one list.
+
+    What lacks a part, or has something else than a list in its place, is returned as it is.
+    """
+    if not all(isinstance(person.get(key), list) for key in PARTS):
+        return dict(person)
+    others = {key: value for key, value in person.items() if key not in PARTS}
+    return others | {"keypoints": [value for key in PARTS for value in person[key]]}
 
 
 def _join(person: dict, entry: WholeBodyEntry) -> list[float]:

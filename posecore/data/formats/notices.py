@@ -17,6 +17,7 @@ class Notices:
     ids: dict[str, list] = field(default_factory=lambda: defaultdict(list))
 
     def texts(self) -> Iterator[str]:
+        """The notices, one sentence each."""
         for explanation, ids in self.ids.items():
             yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {some(ids)}"
 

@@ -6,6 +6,7 @@ from posecore.data.synthetic.images import Scene, make_dataset
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Writes a dataset of drawn figures, as the command line asks for it."""
     parser = argparse.ArgumentParser(
         prog="python -m posecore.data.synthetic",
         description="Make images of jointed figures in COCO's format.",

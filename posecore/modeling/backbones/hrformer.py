@@ -269,6 +269,7 @@ class HRFormer(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each map."""
         return self._shapes
 
 

@@ -120,6 +120,7 @@ class TimmBackbone(Backbone):
         return dict(zip(self._shapes, maps, strict=True))
 
     def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of each map."""
         return self._shapes
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from posecore.evaluation.submission import best_of_each_image, check_results, write_submission
+from posecore.config.merge import UsageError
+from posecore.data.formats.coco_wholebody import split_parts
+from posecore.evaluation.submission import (
+    best_of_each_image,
+    check_results,
+    read_coco_results,
+    write_submission,
+)
 
 
 def pose(**changes: Any) -> dict[str, Any]:
@@ -81,3 +88,15 @@ def test_the_archive_has_the_servers_names(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         assert file.namelist() == ["person_keypoints_test-dev2017_mine_results.json"]
         assert json.loads(file.read(file.namelist()[0])) == [pose()]
+
+
+def test_results_of_whole_bodies_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """The evaluator of COCO-WholeBody writes the parts apart; entries without them are refused as before."""
+    whole = pose(keypoints=[float(number) for number in range(133 * 3)])
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps([whole | split_parts(whole["keypoints"]), whole]))
+    read = read_coco_results(file, image_ids=[7], num_keypoints=133)
+    assert read == [whole, whole]
+    file.write_text(json.dumps([pose(keypoints=[1.0] * 51)]))
+    with pytest.raises(UsageError, match="needs keypoints of 399 numbers"):
+        read_coco_results(file, image_ids=[7], num_keypoints=133)
