@@ -26,6 +26,7 @@ from poet.analysis.layers import evaluate_layers, plot_layers
 from poet.analysis.visibility import plot_visibility
 from posecore.config.merge import UsageError
 from posecore.data import build_samples
+from posecore.data.image_writer import write_image
 from posecore.engine.command_line import (
     IMAGES,
     PAGES,
@@ -41,7 +42,6 @@ from posecore.inference.load_model import load_model
 from posecore.inference.video import read_images
 from posecore.reports.results_page import write_results_report
 from posecore.visualization.curves import plot_training
-from posecore.visualization.images import write_image
 from poseur import Poseur
 from poseur.analysis import draw_keypoint_attention
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
+from posecore.data.image_writer import write_image
 from posecore.engine.command_line import IMAGES, PAGES, check_output_file, positive, run_tool
 from posecore.reports.samples_page import write_samples_page
-from posecore.visualization.images import write_image
 from posecore.visualization.training_samples import draw_training_samples
 
 

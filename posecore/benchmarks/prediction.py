@@ -14,13 +14,13 @@ from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS
+from posecore.data.image_writer import write_image
 from posecore.data.images import read_image
 from posecore.data.synthetic import Scene, make_image
 from posecore.data.synthetic.figures import figure_maker
 from posecore.engine.markdown import markdown_table
 from posecore.inference.predict import PredictionSettings, predict_sources
 from posecore.inference.predictor import Predictor
-from posecore.visualization.images import write_image
 from posecore.visualization.poses import draw_poses
 
 # The loop without threads that predicts one image at a time.

@@ -23,11 +23,11 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
+from posecore.data.image_writer import write_image
 from posecore.data.images import read_image
 from posecore.data.near_duplicates import image_bits, near_duplicates, split_groups
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import load_skeleton
-from posecore.visualization.images import write_image
 
 # The skeleton of the joints, which are in its order in the archive.
 SKELETON = "lsp_14"

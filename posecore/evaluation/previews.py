@@ -10,9 +10,9 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils import comm
 
+from posecore.data.image_writer import write_image
 from posecore.data.images import read_image
 from posecore.structures.skeleton import Skeleton
-from posecore.visualization.images import write_image
 from posecore.visualization.poses import draw_poses, grid
 
 logger = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ import numpy as np
 from detectron2.structures import Instances
 
 from posecore.config.merge import UsageError
+from posecore.data.image_writer import write_image
 from posecore.inference.film import Film, open_film
 from posecore.inference.interchange import Export
 from posecore.inference.plan import BROKEN_OFF, POSES, UNFINISHED, drawing_name
 from posecore.inference.records import RecordFile, pose_record, recover_records
 from posecore.inference.video import DEFAULT_RATE, SourceImage
 from posecore.structures.skeleton import Skeleton
-from posecore.visualization.images import write_image
 
 logger = logging.getLogger(__name__)
 

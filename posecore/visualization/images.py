@@ -1,13 +1,12 @@
-"""Converts images of samples for drawing, and writes images."""
+"""Converts images of samples for drawing, and writes figures."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from posecore.data.image_writer import named_write_errors
 
 
 def as_rgb(image: Tensor, image_format: str) -> np.ndarray:
@@ -21,26 +20,6 @@ def as_rgb(image: Tensor, image_format: str) -> np.ndarray:
     return pixels if image_format == "RGB" else pixels[:, :, ::-1]
 
 
-def write_image(file: str | Path, image: np.ndarray) -> None:
-    """Writes an (H, W, 3) uint8 RGB image; the format follows from the file's ending.
-
-    Raises:
-        FileNotFoundError: the folder of the file does not exist.
-        ValueError: the file cannot be written, or its ending names no format; the message names it.
-    """
-    try:
-        success, content = cv2.imencode(Path(file).suffix, image[:, :, ::-1])
-    except cv2.error:
-        success = False
-    if not success:
-        raise ValueError(
-            f"image {file} cannot be written: {image.shape[1]} x {image.shape[0]} pixels do not fit a format "
-            f"of the ending {Path(file).suffix!r}; .png and .jpg are possible endings"
-        )
-    with _named(file):
-        Path(file).write_bytes(content.tobytes())
-
-
 def write_figure(file: str | Path, figure: Figure) -> None:
     """Writes a figure of matplotlib; the format follows from the file's ending.
 
@@ -48,17 +27,5 @@ def write_figure(file: str | Path, figure: Figure) -> None:
         FileNotFoundError: the folder of the file does not exist.
         ValueError: the file cannot be written, or its ending names no format; the message names it.
     """
-    with _named(file):
+    with named_write_errors(file):
         figure.savefig(file, dpi=110)
-
-
-@contextlib.contextmanager
-def _named(file: str | Path) -> Iterator[None]:
-    """Errors of writing a file name it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"image {file} cannot be written: does its folder exist?") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"image {file} cannot be written: {reason}") from error

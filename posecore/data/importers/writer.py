@@ -22,6 +22,7 @@ import yaml
 from detectron2.data import DatasetCatalog
 
 from posecore.config.errors import UsageError
+from posecore.data.image_writer import write_image
 from posecore.data.importers.dataset import (
     EmbeddedImage,
     ImportedDataset,
@@ -32,7 +33,6 @@ from posecore.data.importers.dataset import (
 from posecore.data.importers.files import read_frames
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
-from posecore.visualization.images import write_image
 
 SKELETON_FILE = "skeleton.yaml"
 # A folder that has this file was made by an import, and may be replaced.

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import yaml
 
+from posecore.data.image_writer import write_image
 from posecore.data.synthetic.figures import Capsule, Figure, figure_maker
 from posecore.structures.skeleton import load_skeleton
-from posecore.visualization.images import write_image
 
 # In the cover, a map of what is in front at each pixel: figures are their index, and these are the others.
 _BACKGROUND, _OBJECT = -1, -2

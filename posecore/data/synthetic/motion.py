@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from posecore.data.image_writer import write_image
 from posecore.data.synthetic.figures import (
     BodyPose,
     Figure,
@@ -27,7 +28,6 @@ from posecore.data.synthetic.figures import (
 )
 from posecore.data.synthetic.images import annotate, draw_background, draw_figure
 from posecore.structures.skeleton import Skeleton, load_skeleton
-from posecore.visualization.images import write_image
 
 # Double steps per second; how far legs and arms swing, how far knees and elbows bend, and how far a body is
 # turned to where it walks, degrees.

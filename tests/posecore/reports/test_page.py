@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
+from posecore.data.image_writer import write_image
 from posecore.reports.page import embedded_json, number, plain, share, signed, write_json, write_page
 from posecore.reports.thumbnails import Thumbnails, encode
-from posecore.visualization.images import write_image
 
 NASTY = "</script><script>alert(1)</script><!-- & \" ' \u2028"
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from posecore.visualization.images import as_rgb, write_figure, write_image
+from posecore.data.image_writer import write_image
+from posecore.visualization.images import as_rgb, write_figure
 
 
 def test_channels_come_in_the_order_of_rgb() -> None:
