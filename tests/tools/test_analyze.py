@@ -67,7 +67,7 @@ def test_tracking_prints_its_measures(run, tmp_path: Path, capsys: pytest.Captur
     records = []
     for image in content["images"]:
         people = [person for person in content["annotations"] if person["image_id"] == image["id"]]
-        points = [np.reshape(person["keypoints"], (-1, 3)) + [0.5, 0.5, 0] for person in people]
+        points = [np.reshape(person["keypoints"], (-1, 3)) + np.array([0.5, 0.5, 0]) for person in people]
         found = [
             {"id": person["track_id"], "keypoints": dict(zip(skeleton.keypoints, own.tolist(), strict=True))}
             for person, own in zip(people, points, strict=True)
