@@ -1,7 +1,6 @@
 """Times a prediction on image files from end to end, and where the time goes (:func:`time_prediction`)."""
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,14 +40,14 @@ def time_prediction(
 ) -> dict[str, float]:
     """Prints images per second of ``tools/predict.py``'s loop with and without threads and batches.
 
-    The parts of the loop are timed on their own beside it. Random weights; every image gets the same number
-    of drawn persons, the best of what the model finds.
+    The parts of the loop are timed on their own beside it. The weights are random where the overrides name
+    none; a model with random weights finds hardly anybody, and drawing then costs little.
 
     Args:
         config: a model that takes whole images, below configs/.
         num_images: JPEG files of drawn figures.
         size: their height and width, pixels.
-        persons: drawn in each image, at most.
+        persons: drawn in each image, at most (TEST.DETECTIONS_PER_IMAGE).
         batch_size: of the prediction in batches.
         device: "cpu" or "cuda".
         threads: on the CPU.
@@ -60,10 +59,8 @@ def time_prediction(
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    pairs = ["TEST.DETECTIONS_PER_IMAGE", str(persons), *overrides]
-    cfg = merge_config(
-        get_cfg(), CONFIGS / config, [*pairs, "MODEL.WEIGHTS", "random", "MODEL.DEVICE", device]
-    )
+    pairs = ["MODEL.WEIGHTS", "random", "TEST.DETECTIONS_PER_IMAGE", str(persons), *overrides]
+    cfg = merge_config(get_cfg(), CONFIGS / config, [*pairs, "MODEL.DEVICE", device])
     predictor = Predictor.from_config(cfg)
     logging.getLogger("posecore").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +70,7 @@ def time_prediction(
         passes = take_turns(candidates | parts, rounds, device)
     times = {name: milliseconds / num_images for name, milliseconds in passes.items()}
     print(f"{describe_machine(device)}; {config}, {num_images} images of {size[0]} x {size[1]}")
-    print(f"medians of {rounds} rounds, random weights; {' '.join(overrides) or 'no overrides'}\n")
+    print(f"medians of {rounds} rounds; {' '.join(overrides) or 'random weights'}\n")
     rows = [
         [name, f"{times[name]:.1f}", f"{1e3 / times[name]:.2f}", f"{times[LOOP] / times[name]:.2f}"]
         for name in candidates
@@ -97,13 +94,12 @@ def _draw_files(folder: Path, count: int, size: tuple[int, int], predictor: Pred
 def _loops(
     predictor: Predictor, files: Sequence[Path], folder: Path, batch_size: int
 ) -> dict[str, Callable[[], object]]:
-    """The whole prediction in each of its ways, by name; the progress bar is not shown."""
+    """The whole prediction in each of its ways, by name."""
     ways = {
         LOOP: PredictionSettings(threshold=-np.inf, read_ahead=0),
         "one by one, threads": PredictionSettings(threshold=-np.inf),
         f"batches of {batch_size}, threads": PredictionSettings(threshold=-np.inf, batch_size=batch_size),
     }
-    os.environ["TQDM_DISABLE"] = "1"
     sources = [str(file) for file in files]
     return {
         name: partial(predict_sources, predictor, sources, folder / "out", settings=settings)

@@ -73,21 +73,28 @@ def noisy_detections(frame: FilmFrame, rng: np.random.Generator, noise: Detector
     )
 
 
-def track_film(
+def detected_film(
     skeleton: Skeleton,
-    settings: TrackingSettings,
     *,
     num_frames: int,
     seed: int,
     walks: Walks,
-    size: tuple[int, int] = (240, 320),
+    size: tuple[int, int] = (120, 160),
     noise: DetectorNoise = DEFAULT,
+) -> list[tuple[FilmFrame, Instances]]:
+    """A drawn film, with noisy detections of each image; arguments as for the functions that make both."""
+    rng = np.random.default_rng(seed)
+    frames = animate(num_frames=num_frames, size=size, skeleton=skeleton, seed=seed, walks=walks)
+    return [(frame, noisy_detections(frame, rng, noise)) for frame in frames]
+
+
+def track_film(
+    skeleton: Skeleton, film: Sequence[tuple[FilmFrame, Instances]], settings: TrackingSettings
 ) -> list[TrackedFrame]:
-    """A drawn film, with what the tracker makes of noisy detections of it; arguments as for its functions."""
-    tracker, rng = PoseTracker(skeleton, settings), np.random.default_rng(seed)
+    """What the tracker makes of the detections of a film (:func:`detected_film`), beside the ground truth."""
+    tracker = PoseTracker(skeleton, settings)
     frames = []
-    for frame in animate(num_frames=num_frames, size=size, skeleton=skeleton, seed=seed, walks=walks):
-        poses = noisy_detections(frame, rng, noise)
+    for frame, poses in film:
         ids = tracker.update(poses, frame.time)
         labeled = np.array([person["keypoints"] for person in frame.people], dtype=float)
         labeled = labeled.reshape(-1, skeleton.num_keypoints, 3)
@@ -118,14 +125,13 @@ def measure_tracking(
         patience: seconds that a lost person is waited for.
     """
     kind = load_skeleton(skeleton)
-    results = {}
-    for seconds in patience:
-        settings = TrackingSettings(patience=seconds)
-        frames: list[TrackedFrame] = []
-        for index, seed in enumerate(seeds):
-            film = track_film(kind, settings, num_frames=num_frames, seed=seed, walks=Walks(people=people))
-            frames += [_apart(frame, index * 10**6) for frame in film]
-        results[seconds] = evaluate_tracks(frames)
+    frames: dict[float, list[TrackedFrame]] = {seconds: [] for seconds in patience}
+    for index, seed in enumerate(seeds):
+        film = detected_film(kind, num_frames=num_frames, seed=seed, walks=Walks(people=people))
+        for seconds in patience:
+            tracked = track_film(kind, film, TrackingSettings(patience=seconds))
+            frames[seconds] += [_apart(frame, index * 10**6) for frame in tracked]
+    results = {seconds: evaluate_tracks(tracked) for seconds, tracked in frames.items()}
     rows = [
         [f"{seconds:g}", *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row)]
         for seconds, row in ((seconds, dataclasses.astuple(metrics)) for seconds, metrics in results.items())

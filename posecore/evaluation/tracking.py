@@ -227,7 +227,7 @@ def _clear_matches(frame: TrackedFrame, identities: Mapping[int, int], threshold
     allowed = frame.similarities >= threshold
     rows = {person: row for row, person in enumerate(frame.gt_ids.tolist())}
     columns = {identity: column for column, identity in enumerate(frame.ids.tolist())}
-    pairs = {}
+    pairs: dict[int, int] = {}
     for person, row in rows.items():
         column = columns.get(identities.get(person, 0))
         if column is not None and allowed[row, column] and frame.ids[column] not in pairs.values():

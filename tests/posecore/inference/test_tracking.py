@@ -8,7 +8,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from helpers.coco_annotations import DOG
 
-from posecore.benchmarks.tracking import DetectorNoise, track_film
+from posecore.benchmarks.tracking import DetectorNoise, detected_film, track_film
 from posecore.data.synthetic.motion import Walks
 from posecore.evaluation.tracking import evaluate_tracks
 from posecore.inference.tracking import PoseTracker, TrackingSettings
@@ -105,23 +105,17 @@ def test_settings_out_of_range(values: dict[str, float], message: str) -> None:
 @pytest.mark.parametrize("skeleton", [COCO, DOG, load_skeleton("coco_wholebody_133")], ids=lambda s: s.name)
 def test_drawn_figures(skeleton: Skeleton) -> None:
     """Figures that walk and cross, found with noise and misses: few switches, and always the same ones."""
-    walks = Walks(people=2, speed=(0.15, 0.25))
-    film = [
-        track_film(
-            skeleton,
-            TrackingSettings(),
-            num_frames=40,
-            seed=3,
-            walks=walks,
-            size=(96, 128),
-            noise=DetectorNoise(position=0.01),
-        )
-        for _ in range(2 if skeleton is DOG else 1)
-    ]
-    metrics = evaluate_tracks(film[0])
+    film = detected_film(
+        skeleton,
+        num_frames=40,
+        seed=3,
+        walks=Walks(people=2, speed=(0.15, 0.25)),
+        size=(96, 128),
+        noise=DetectorNoise(position=0.01),
+    )
+    tracked, again = (track_film(skeleton, film, TrackingSettings()) for _ in range(2))
+    metrics = evaluate_tracks(tracked)
     assert metrics.persons > 25
     assert metrics.switches <= 1
     assert metrics.idf1 > 0.7
-    assert all(
-        first.ids.tolist() == again.ids.tolist() for first, again in zip(film[0], film[-1], strict=True)
-    )
+    assert all(one.ids.tolist() == same.ids.tolist() for one, same in zip(tracked, again, strict=True))
