@@ -95,7 +95,7 @@ bench: setup
 # What was built and what the demos wrote; trainings of your own under output/ stay.
 clean:
 	rm -rf build *.egg-info posecore/_C.* $(STAMPS)/posecore output/demo output/coco_tiny
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site
 	find csrc posecore directpose fcpose grouppose inspose poet poseur tools tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean

@@ -1,8 +1,8 @@
 """Hooks of MkDocs for the documentation's site: pages beside docs/, and the reference of the API.
 
 The pages of the repository are read on GitHub too, so their links are relative to where they lie. Here the
-pages outside docs/ get a place in the site, and links to them lead there. The hooks make a page of each
-public module, which mkdocstrings fills from the docstrings. mkdocs.yml names this file.
+pages outside docs/ get a place in the site, and links to them lead there. Each public module gets a page,
+which mkdocstrings fills from the docstrings. mkdocs.yml names this file.
 """
 
 import posixpath

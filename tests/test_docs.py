@@ -112,6 +112,14 @@ def test_files_that_pages_name_exist(root: Path) -> None:
     assert not missing
 
 
+def test_the_navigation_of_the_site_has_every_page(root: Path) -> None:
+    """`make docs` is no part of `make test`, so a page that it would miss is found here."""
+    site = yaml.safe_load((root / "mkdocs.yml").read_text())
+    named = set(re.findall(r"[\w/]+\.md", yaml.safe_dump(site["nav"])))
+    outside = {"index.md", "contributing.md", "changelog.md", "datasets.md", "license.md"}
+    assert named - outside == {page.name for page in (root / "docs").glob("*.md")}
+
+
 def test_anchors_that_links_name_exist(root: Path) -> None:
     missing = [
         f"{page.relative_to(root)}: {target}#{anchor}"

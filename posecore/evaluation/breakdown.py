@@ -173,7 +173,7 @@ def neighbor_overlaps(annotations: Sequence[Mapping[str, Any]]) -> dict[Any, flo
     for person in annotations:
         if not person["iscrowd"]:
             people[person["image_id"]].append(person)
-    overlaps = {}
+    overlaps: dict[Any, float] = {}
     for own in people.values():
         boxes = torch.tensor([person["bbox"] for person in own], dtype=torch.float64).reshape(-1, 4)
         corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from posecore.data.datasets import dataset_metadata, load_dataset, read_annotated
 from posecore.data.formats.areas import fitting
-from posecore.data.formats.coco import dataset_dicts
+from posecore.data.formats.coco import dataset_dicts, image_path
 from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.data.near_duplicates import MAX_DIFFERENCE, SIDE
 from posecore.evaluation.coco import AREAS, score
@@ -180,7 +180,7 @@ def gather_persons(content: dict, skeleton: Skeleton, image_root: str | Path) ->
     """
     people = [person for person in content["annotations"] if not person["iscrowd"]]
     sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    files = {image["id"]: str(Path(image_root, image["file_name"])) for image in content["images"]}
+    files = {image["id"]: _path(image_root, image) for image in content["images"]}
     count = len(people)
     return Persons(
         ids=np.array([person["id"] for person in people]),
@@ -192,6 +192,14 @@ def gather_persons(content: dict, skeleton: Skeleton, image_root: str | Path) ->
         areas=np.array([person["area"] for person in people], dtype=float),
         image_sizes=np.array([sizes[person["image_id"]] for person in people], dtype=float).reshape(count, 2),
     )
+
+
+def _path(image_root: str | Path, image: dict) -> str:
+    """The path of an image, also where there is no such file."""
+    try:
+        return str(image_path(image_root, image))
+    except FileNotFoundError:
+        return str(Path(image_root, image["file_name"]))
 
 
 def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) -> None:

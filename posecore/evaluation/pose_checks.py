@@ -216,11 +216,12 @@ def conditional(
         precision = np.linalg.inv(moments[np.ix_(places, places)])
         own = vectors[rows][:, pairs].reshape(len(rows), -1)
         products = (own @ precision).reshape(len(rows), len(pairs), 2)
-        for place, pair in enumerate(pairs):
-            block = precision[2 * place : 2 * place + 2, 2 * place : 2 * place + 2]
-            # The mean given the others: what is left of the products without the pair's own share.
-            means[rows, pair] = vectors[rows, pair] - products[:, place] @ np.linalg.inv(block).T
-            precisions[rows, pair] = block
+        every = np.arange(len(pairs))
+        blocks = precision.reshape(len(pairs), 2, len(pairs), 2)[every, :, every]  # (pairs, 2, 2)
+        chosen = np.ix_(rows, pairs)
+        # The mean given the others: the vector without the share that its own block has in the products.
+        means[chosen] = vectors[chosen] - np.einsum("jik,njk->nji", np.linalg.inv(blocks), products)
+        precisions[chosen] = blocks
     return means, precisions
 
 

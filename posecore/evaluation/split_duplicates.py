@@ -46,10 +46,10 @@ def shared_images(files: Sequence[str], others: Sequence[str]) -> list[SharedIma
     for group in np.intersect1d(groups[: len(own)], groups[len(own) :]):
         ours = np.flatnonzero(groups[: len(own)] == group)
         theirs = np.flatnonzero(groups[len(own) :] == group)
-        differences = (own_bits[ours][:, None] != their_bits[theirs][None]).sum(axis=-1)
-        for row, index in enumerate(ours):
-            nearest = int(differences[row].argmin())
-            shared.append(SharedImage(own[index], their[theirs[nearest]], int(differences[row, nearest])))
+        for index in ours:
+            differences = (own_bits[index] != their_bits[theirs]).sum(axis=1)
+            nearest = int(differences.argmin())
+            shared.append(SharedImage(own[index], their[theirs[nearest]], int(differences[nearest])))
     return sorted(shared, key=lambda image: image.difference)
 
 

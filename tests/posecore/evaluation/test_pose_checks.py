@@ -105,7 +105,7 @@ def test_persons_at_one_point_and_without_labels() -> None:
 
 
 def test_the_conditional_distribution_is_that_of_the_formula() -> None:
-    """Mean and covariance of a pair given the others, by blocks of the moments; absent pairs are left out."""
+    """Mean and covariance of a pair given the other labeled pairs, by blocks of the moments."""
     rng = np.random.default_rng(0)
     vectors, labeled = rng.normal(size=(9, 4, 2)), rng.random((9, 4)) < 0.7
     vectors *= labeled[..., None]
