@@ -59,6 +59,7 @@ def test_suppression_is_that_of_the_detector():
     torch.library.opcheck(nms_rows, (boxes, scores, 0.4, 6))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the exporter, about names of sizes
 def test_suppression_as_onnx_operators(tmp_path):
     pytest.importorskip("onnxscript", reason="exports need requirements/export.txt")
     onnxruntime = pytest.importorskip("onnxruntime", reason="exports need requirements/export.txt")
