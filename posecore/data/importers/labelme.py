@@ -41,6 +41,7 @@ from posecore.data.importers.files import (
     pixels,
     read_json,
     relative_name,
+    remark_order,
 )
 
 # Flags and endings of labels that mark a hidden keypoint.
@@ -89,10 +90,7 @@ def read_labelme(source: Path, options: ImportOptions) -> ImportedDataset:
         raise ValueError(f"{source} has no file of labelme, which is a JSON object with a list 'shapes'")
     names = options.keypoints or _names(documents)
     if options.keypoints is None:
-        notes.remark(
-            "labelme has no order of keypoints: they are in the order in which they first occur, "
-            f"{list(names)}; --keypoints FILE gives another, one name per line"
-        )
+        remark_order(names, "labelme has no order of keypoints", notes)
     finder = ImageFinder([options.images, root])
     people = [_persons(file, content, names, notes) for file, content in documents]
     posed = [
