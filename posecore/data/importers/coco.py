@@ -82,7 +82,7 @@ def _documents(source: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The files in COCO's format, with their contents.
 
     Of a folder those of the first kind that it has: Roboflow's, those in folders called ``annotations``,
-        Label Studio's ``result.json``, any other.
+    Label Studio's ``result.json``, any other.
     """
     files = json_files(source, _fits)
     kinds = (

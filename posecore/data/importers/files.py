@@ -1,7 +1,7 @@
 """Reads the files of other tools, which anybody may have made, and finds images: :class:`ImageFinder`.
 
 Nothing in a file is executed: YAML has plain values only, XML no entities, and archives are unpacked only
-    into the folder that is meant.
+into the folder that is meant.
 """
 
 import functools

@@ -3,8 +3,7 @@
 Keypoints are shapes of one point, whose label is the keypoint's name. The shapes of a person, a rectangle
 among them, have one ``group_id``. Where no shape of an image has any, the image shows one person. A keypoint
 is hidden if a flag of its shape says so (``occluded``), or if its label ends in ``_occluded`` or ``_hidden``.
-The
-format has no order of keypoints: ``--keypoints`` gives it, else they are sorted as they first occur.
+The format has no order of keypoints: ``--keypoints`` gives it, else they are sorted as they first occur.
 """
 
 import base64
