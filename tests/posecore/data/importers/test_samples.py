@@ -61,14 +61,6 @@ SAMPLES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def formats(shared: Path) -> Path:
-    folder = shared / "data" / "formats"
-    if not folder.is_dir():
-        pytest.skip(f"no samples of other tools' files in {folder}")
-    return folder
-
-
 def read(formats: Path, sample: Sample) -> ImportedDataset:
     source = formats / sample.source
     keypoints = sample.keypoints
