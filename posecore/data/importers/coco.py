@@ -30,6 +30,7 @@ from posecore.data.importers.files import (
     clean_parts,
     json_files,
     read_json,
+    roboflow_original,
 )
 
 # Names of splits in the names of files and folders.
@@ -81,7 +82,7 @@ def _documents(source: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The files in COCO's format, with their contents.
 
     Of a folder those of the first kind that it has: Roboflow's, those in folders called ``annotations``,
-        Label Studio's ``result.json``, any other.
+    Label Studio's ``result.json``, any other.
     """
     files = json_files(source, _fits)
     kinds = (
@@ -182,7 +183,7 @@ def _read(
         size = checked_size(name, path, (int(image["width"]), int(image["height"])), notes)
         if size is not None:
             kept = tuple(persons[image["id"]])
-            images.append(ImportedImage(name, path, *size, kept, split, _original(name)))
+            images.append(ImportedImage(name, path, *size, kept, split, roboflow_original(name)))
     return images
 
 
@@ -200,12 +201,6 @@ def _name(path: Path | None, given: str, file: Path, root: Path) -> str:
     if file.parent != root and file.parent.name != "annotations":
         return f"{file.parent.relative_to(root).as_posix()}/{name}"
     return name
-
-
-def _original(name: str) -> str | None:
-    """What the copies of an image have in common that Roboflow augmented: <original>.rf.<hash>."""
-    stem, mark, _ = name.rpartition(".rf.")
-    return Path(stem).name if mark else None
 
 
 def _split(file: Path, root: Path) -> str:

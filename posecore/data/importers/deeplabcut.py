@@ -1,8 +1,8 @@
 """Reads projects of DeepLabCut, of one animal and of several: :func:`read_deeplabcut`.
 
-The labels are the CSV files ``labeled-data/<video>/CollectedData_<scorer>.csv``, which DeepLabCut writes with
-the same content as its .h5 files; these are not read, because their format can hold code. Each labeled
-keypoint is visible, v = 2. The order of keypoints is that of config.yaml.
+The labels are the files ``labeled-data/<video>/CollectedData_<scorer>.csv``, or .h5 where there is no .csv,
+which DeepLabCut writes with the same content. Nothing in an .h5 file is unpickled. Each labeled keypoint is
+visible, v = 2. The order of keypoints is that of config.yaml.
 """
 
 import csv
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from posecore.config.extras import require_package
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.dataset import (
@@ -43,7 +44,7 @@ _CATEGORY = "animal"
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV file of labels.
+    """A file of labels.
 
     Attributes:
         columns: (individual, body part, coordinate) of each column of numbers; the individual is "" where the
@@ -56,19 +57,17 @@ class _Table:
 
 
 def is_deeplabcut(source: Path) -> bool:
-    """Whether a path is a project, its config.yaml, or a CSV file of labels."""
-    if source.suffix.lower() == ".csv":
+    """Whether a path is a project, its config.yaml, or a file of labels."""
+    if source.is_file() and source.suffix.lower() in (".csv", ".h5"):
         return _is_table(source)
     config = _config_file(source)
     if config is not None:
         return True
-    return source.is_dir() and any(
-        _is_table(file) for file in files_below(source) if file.suffix.lower() == ".csv"
-    )
+    return source.is_dir() and any(_is_table(file) for file in files_below(source))
 
 
 def read_deeplabcut(source: Path, options: ImportOptions) -> ImportedDataset:
-    """Reads a project by its folder or its config.yaml, or a CSV file of labels without a project.
+    """Reads a project by its folder or its config.yaml, or a file of labels without a project.
 
     Raises:
         FileNotFoundError, ValueError: a file is missing or wrong; the message names it and the row.
@@ -77,12 +76,11 @@ def read_deeplabcut(source: Path, options: ImportOptions) -> ImportedDataset:
     config_file = _config_file(source)
     config = read_yaml(config_file) if config_file else {}
     root = config_file.parent if config_file else source if source.is_dir() else source.parent
-    files = [source] if source.suffix.lower() == ".csv" else _label_files(root, config, notes)
+    files = [source] if source.suffix.lower() in (".csv", ".h5") else _label_files(root, config, notes)
     if not files:
         left_out = "".join(f"; left out: {len(items)} {reason}" for reason, items in notes.left_out.items())
         raise FileNotFoundError(
-            f"{root} has no CSV file of labels: it must be labeled-data/<video>/CollectedData_<scorer>.csv, "
-            f"which DeepLabCut writes beside the .h5 file{left_out}"
+            f"{root} has no file of labels, labeled-data/<video>/CollectedData_<scorer>.csv or .h5{left_out}"
         )
     tables = [(file, _read_table(file)) for file in files]
     names = options.keypoints or _body_parts(config, config_file or source, tables)
@@ -107,33 +105,92 @@ def _config_file(source: Path) -> Path | None:
 
 
 def _is_table(file: Path) -> bool:
+    if file.suffix.lower() == ".h5":
+        return file.name.startswith("CollectedData_")
+    if file.suffix.lower() != ".csv":
+        return False
     with file.open("rb") as opened:
         start = opened.read(4096)
     return start.lstrip(b"\xef\xbb\xbf").startswith(b"scorer,") and b"\nbodyparts," in start
 
 
 def _label_files(root: Path, config: dict[str, Any], notes: Notes) -> list[Path]:
-    """The CSV files of the labels of the project's scorer."""
+    """The files of the labels of the project's scorer; CSV before .h5 of the same name."""
     files = []
     for file in files_below(root):
-        if file.suffix.lower() != ".csv" or not _is_table(file):
+        if not _is_table(file) or (file.suffix.lower() == ".h5" and file.with_suffix(".csv").is_file()):
             continue
         if "DLC_" in file.name or file.name.startswith("machinelabels"):
             notes.leave_out("files of predictions", str(file))
-        elif config.get("scorer") and file.name != f"CollectedData_{config['scorer']}.csv":
-            notes.leave_out(
-                f"files of another scorer than {config['scorer']}, that of config.yaml", str(file)
-            )
+        elif config.get("scorer") and file.stem != f"CollectedData_{config['scorer']}":
+            reason = f"files of another scorer than {config['scorer']}, that of config.yaml"
+            notes.leave_out(reason, str(file))
         else:
             files.append(file)
-    for file in files_below(root / "labeled-data"):
-        labels = file.name.startswith("CollectedData_") and file.suffix == ".h5"
-        if labels and not file.with_suffix(".csv").is_file():
-            notes.leave_out("files .h5 without the CSV file of the same name", str(file))
     return files
 
 
 def _read_table(file: Path) -> _Table:
+    return _read_hdf5(file) if file.suffix.lower() == ".h5" else _read_csv(file)
+
+
+def _read_hdf5(file: Path) -> _Table:
+    """A table that pandas has written in its "fixed" format, of plain arrays."""
+    require_package("h5py", "import", "the import of DeepLabCut's .h5 files")
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as content:
+            group = (
+                content["df_with_missing"] if "df_with_missing" in content else next(iter(content.values()))
+            )
+            if "block0_values" not in group or "block1_values" in group:
+                raise ValueError(
+                    f"{file} is of another format than DeepLabCut's: give the CSV file beside it"
+                )
+            names, levels = _levels(group, "block0_items")
+            header = dict(zip(names, levels, strict=True))
+            _, index = _levels(group, "axis1")
+            values = group["block0_values"][()].astype(float)
+    # h5py raises errors of many kinds at files that are broken.
+    except Exception as error:
+        if isinstance(error, ValueError) and str(file) in str(error):
+            raise
+        raise ValueError(f"{file} cannot be read as DeepLabCut's labels: {error}") from error
+    if not {"bodyparts", "coords"} <= header.keys():
+        raise ValueError(f"{file} must have columns of bodyparts and coords, not {names}")
+    individuals = header.get("individuals", [""] * values.shape[1])
+    columns = list(zip(individuals, header["bodyparts"], header["coords"], strict=True))
+    if values.shape != (len(index[0]), len(columns)) or len(set(columns)) < len(columns):
+        raise ValueError(f"{file}: its numbers do not fit its rows and columns")
+    rows = [
+        (clean_parts("/".join(parts)), ["" if math.isnan(value) else repr(value) for value in row])
+        for parts, row in zip(zip(*index, strict=True), values.tolist(), strict=True)
+    ]
+    return _Table(columns, rows)
+
+
+def _levels(group: Any, axis: str) -> tuple[list[str], list[list[str]]]:
+    """The names of the levels of an index, and the texts of each."""
+    if axis in group:
+        return [""], [[_text(value) for value in group[axis][()]]]
+    names: list[str] = []
+    levels: list[list[str]] = []
+    while (level := f"{axis}_level{len(levels)}") in group:
+        texts = [_text(value) for value in group[level][()]]
+        labels = group[f"{axis}_label{len(levels)}"][()]
+        names.append(_text(group[level].attrs.get("name", "")))
+        levels.append([texts[label] if label >= 0 else "" for label in labels])
+    return names, levels
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (bytes, str)):
+        raise ValueError("its index is no text")
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _read_csv(file: Path) -> _Table:
     lines = [line for line in csv.reader(io.StringIO(read_text(file))) if line]
     header: dict[str, list[str]] = {}
     while lines and lines[0][0].strip() in _LEVELS:

@@ -1,7 +1,7 @@
 """Reads the files of other tools, which anybody may have made, and finds images: :class:`ImageFinder`.
 
 Nothing in a file is executed: YAML has plain values only, XML no entities, and archives are unpacked only
-    into the folder that is meant.
+into the folder that is meant.
 """
 
 import functools
@@ -25,6 +25,7 @@ from posecore.config.yaml_text import load_yaml
 from posecore.data.formats.document import MAX_COORDINATE, load_json, short
 from posecore.data.images import IMAGE_ENDINGS, image_size
 from posecore.data.importers.dataset import (
+    NUM_EXAMPLES,
     Box,
     EmbeddedImage,
     ImageSource,
@@ -246,6 +247,32 @@ def named_keypoints(options: ImportOptions, count: int, where: Path, notes: Note
             f"--keypoints has {len(options.keypoints)} names, but {where} has {count} keypoints per person"
         )
     return options.keypoints
+
+
+def only_file(files: list[Path], source: Path, what: str) -> Path:
+    """The only file of a kind in a source.
+
+    Raises:
+        ValueError: there is none, or there are several; ``what`` completes "must have one ...".
+    """
+    if len(files) != 1:
+        found = ", ".join(map(str, files[:NUM_EXAMPLES])) or "none"
+        raise ValueError(f"{source} must have one {what}, not {len(files)} ({found}): name one of them")
+    return files[0]
+
+
+def remark_order(names: Iterable[str], reason: str, notes: Notes) -> None:
+    """Notes that keypoints are in the order in which they first occur, because the source has none."""
+    notes.remark(
+        f"{reason}: the keypoints are in the order in which they first occur, {list(names)}; --keypoints "
+        "FILE gives another, one name per line"
+    )
+
+
+def roboflow_original(name: str) -> str | None:
+    """What the augmented copies of an image have in common; Roboflow names them <original>.rf.<hash>."""
+    stem, mark, _ = name.rpartition(".rf.")
+    return Path(stem).name if mark else None
 
 
 def clean_parts(name: str) -> list[str]:

@@ -38,10 +38,12 @@ from posecore.data.importers.files import (
     clean_parts,
     json_files,
     number,
+    only_file,
     pixels,
     read_json,
     read_text,
     read_xml,
+    remark_order,
 )
 from posecore.structures.boxes import AREA_OF_BOX
 
@@ -86,10 +88,7 @@ def read_label_studio(source: Path, options: ImportOptions) -> ImportedDataset:
             the file and the task.
     """
     files = _json_files(source)
-    if len(files) != 1:
-        which = ", ".join(str(file) for file in files[:3]) or "none"
-        raise ValueError(f"{source} must have one JSON export of Label Studio, not {len(files)} ({which})")
-    file, notes = files[0], Notes()
+    file, notes = only_file(files, source, "JSON export of Label Studio"), Notes()
     content = read_json(file)
     config = _config(file.parent)
     tasks = _tasks_of_min(content, file) if _is_min(content) else _tasks(content, file)
@@ -178,10 +177,7 @@ def _names_of_tasks(tasks: list[dict[str, Any]], file: Path, notes: Notes) -> tu
     if not names:
         raise ValueError(f"{file} has no keypoints (results of the type keypointlabels)")
     ordered = tuple(dict.fromkeys(names))
-    notes.remark(
-        f"there is no labeling configuration (XML) beside {file.name}: the keypoints are in the order in "
-        f"which they first occur, {list(ordered)}; --keypoints FILE gives another, one name per line"
-    )
+    remark_order(ordered, f"there is no labeling configuration (XML) beside {file.name}", notes)
     return ordered
 
 

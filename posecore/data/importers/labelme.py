@@ -3,8 +3,7 @@
 Keypoints are shapes of one point, whose label is the keypoint's name. The shapes of a person, a rectangle
 among them, have one ``group_id``. Where no shape of an image has any, the image shows one person. A keypoint
 is hidden if a flag of its shape says so (``occluded``), or if its label ends in ``_occluded`` or ``_hidden``.
-The
-format has no order of keypoints: ``--keypoints`` gives it, else they are sorted as they first occur.
+The format has no order of keypoints: ``--keypoints`` gives it, else they are sorted as they first occur.
 """
 
 import base64
@@ -41,6 +40,7 @@ from posecore.data.importers.files import (
     pixels,
     read_json,
     relative_name,
+    remark_order,
 )
 
 # Flags and endings of labels that mark a hidden keypoint.
@@ -89,10 +89,7 @@ def read_labelme(source: Path, options: ImportOptions) -> ImportedDataset:
         raise ValueError(f"{source} has no file of labelme, which is a JSON object with a list 'shapes'")
     names = options.keypoints or _names(documents)
     if options.keypoints is None:
-        notes.remark(
-            "labelme has no order of keypoints: they are in the order in which they first occur, "
-            f"{list(names)}; --keypoints FILE gives another, one name per line"
-        )
+        remark_order(names, "labelme has no order of keypoints", notes)
     finder = ImageFinder([options.images, root])
     people = [_persons(file, content, names, notes) for file, content in documents]
     posed = [

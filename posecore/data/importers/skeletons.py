@@ -50,7 +50,7 @@ def flipped_name(name: str, names: Sequence[str]) -> str | None:
     """The name among ``names`` that differs from a name in left and right alone; None where there is none.
 
     Words are compared: left and right in any case, and L and R as words of their own, as the first letters of
-        a name (LHip) or as its last one (wing L).
+    a name (LHip) or as its last one (wing L).
     """
     candidates = []
     words = _WORD.findall(name)

@@ -34,6 +34,7 @@ from posecore.data.importers.files import (
     clean_parts,
     files_below,
     json_files,
+    only_file,
     pixels,
     read_json,
 )
@@ -105,12 +106,7 @@ def read_sleap(source: Path, options: ImportOptions) -> ImportedDataset:
         UsageError: h5py is not installed.
     """
     files = _files(source)
-    if len(files) != 1:
-        which = ", ".join(str(file) for file in files[:3]) or "none"
-        raise ValueError(
-            f"{source} must have one project of SLEAP, not {len(files)} ({which}): name one of them"
-        )
-    file, notes = files[0], Notes()
+    file, notes = only_file(files, source, "project of SLEAP"), Notes()
     project = _read_json_project(file) if file.suffix == ".json" else _read_hdf5(file, notes)
     skeletons = [
         _skeleton(project.metadata, place, file) for place in range(len(_skeletons(project.metadata, file)))

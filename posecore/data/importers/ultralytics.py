@@ -36,6 +36,7 @@ from posecore.data.importers.files import (
     read_text,
     read_yaml,
     relative_name,
+    roboflow_original,
 )
 
 # Shares beyond the image by more than this are wrong, as in Ultralytics' reader.
@@ -112,7 +113,7 @@ def read_ultralytics(source: Path, options: ImportOptions) -> ImportedDataset:
             for row in rows[name]
             if names[row.category] == chosen
         )
-        result.append(ImportedImage(name, path, *size, persons, split, _original(name)))
+        result.append(ImportedImage(name, path, *size, persons, split, roboflow_original(name)))
     skeleton = _skeleton(content, chosen, names.index(chosen), count, kept, file, options, notes)
     return ImportedDataset("ultralytics", skeleton, tuple(result), notes)
 
@@ -234,12 +235,6 @@ def _label_file(image: Path) -> Path:
 def _name(path: Path, root: Path) -> str:
     """The name of an image, relative to the root where it lies below it."""
     return relative_name(path, root) or "/".join(clean_parts(os.path.abspath(path))[-3:])
-
-
-def _original(name: str) -> str | None:
-    """What the augmented copies of an image have in common; Roboflow names them <original>.rf.<hash>."""
-    stem, mark, _ = name.rpartition(".rf.")
-    return Path(stem).name if mark else None
 
 
 def _read_rows(

@@ -35,8 +35,10 @@ from posecore.data.importers.files import (
     files_below,
     json_files,
     number,
+    only_file,
     read_json,
     read_text,
+    remark_order,
 )
 
 NAME_KEYS = ("name", "keypoint", "label", "part")
@@ -72,11 +74,7 @@ def read_via(source: Path, options: ImportOptions) -> ImportedDataset:
     """
     files = _files(source)
     projects = [file for file in files if file.suffix.lower() == ".json" and _is_project(read_json(file))]
-    chosen = projects or files
-    if len(chosen) != 1:
-        which = ", ".join(str(file) for file in chosen[:3]) or "none"
-        raise ValueError(f"{source} must have one file of VIA, not {len(chosen)} ({which}): name one of them")
-    file, notes = chosen[0], Notes()
+    file, notes = only_file(projects or files, source, "file of VIA"), Notes()
     for other in files:
         if other != file:
             notes.leave_out("files of VIA beside the project", other.name)
@@ -216,10 +214,7 @@ def _names(entries: list[_Image], listed: dict[str, list[str]], file: Path, note
         (values for key in NAME_KEYS if (values := listed.get(key)) and used.keys() <= set(values)), None
     )
     if order is None:
-        notes.remark(
-            f"the keypoints are in the order in which they first occur, {list(used)}; --keypoints FILE gives "
-            "another, one name per line"
-        )
+        remark_order(used, "the project does not list the keypoints", notes)
         return tuple(used)
     return tuple(name for name in order if name in used)
 

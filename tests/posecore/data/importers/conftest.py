@@ -1,4 +1,4 @@
-"""A small dataset of Ultralytics' format, which tests change."""
+"""The samples of other tools' files, and a small dataset of Ultralytics' format, which tests change."""
 
 from pathlib import Path
 
@@ -19,4 +19,12 @@ def yolo(tmp_path: Path) -> Path:
         "train: images/train\nval: images/train\nkpt_shape: [3, 3]\nflip_idx: [0, 2, 1]\nnames: {0: dog}\n"
         "kpt_names: {0: [nose, left_ear, right_ear]}\n"
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def formats(shared: Path) -> Path:
+    folder = shared / "data" / "formats"
+    if not folder.is_dir():
+        pytest.skip(f"no samples of other tools' files in {folder}")
     return folder

@@ -1,6 +1,7 @@
 """Every importer against the samples of its tool's files and their expected content."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,14 +61,6 @@ SAMPLES = [
 ]
 
 
-@pytest.fixture(scope="session")
-def formats(shared: Path) -> Path:
-    folder = shared / "data" / "formats"
-    if not folder.is_dir():
-        pytest.skip(f"no samples of other tools' files in {folder}")
-    return folder
-
-
 def read(formats: Path, sample: Sample) -> ImportedDataset:
     source = formats / sample.source
     keypoints = sample.keypoints
@@ -111,6 +104,19 @@ def assert_equal_images(images: list[ImportedImage], expected: dict) -> None:
             np.testing.assert_allclose(person.keypoints, keypoints, atol=0.01)
             np.testing.assert_allclose(person.enclosing_box(), other["bbox"], atol=0.01)
             assert (person.box is not None) == (other["bbox_from"] == "file")
+
+
+@pytest.mark.parametrize("name", ["deeplabcut/single", "deeplabcut/multi"])
+def test_deeplabcut_without_csv(formats, tmp_path, name):
+    """All .h5 files; a video of one sample has a CSV file alone."""
+    source = tmp_path / "project"
+    shutil.copytree(formats / name, source)
+    for file in source.rglob("*.csv"):
+        if file.with_suffix(".h5").is_file():
+            file.unlink()
+    expected = json.loads((source / "expected.json").read_text())
+    dataset = IMPORTERS["deeplabcut"].read(source, ImportOptions())
+    assert_equal_images(list(dataset.images), expected)
 
 
 @pytest.mark.parametrize("name", ["ultralytics/dogs", "sleap/images_v1_2"])

@@ -152,7 +152,7 @@ def test_an_index_of_paths_and_of_windows(tmp_path):
         ("labeled-data/film/img1.png,1,x,3,4\n", "Ann", r"nose y must be a number, not 'x'"),
         ("labeled-data/film/img1.png,1,,3,4\n", "Ann", r"nose has one coordinate of two"),
         ("labeled-data/film/img1.png,1,2,3,4\n" * 2, "Ann", r"img1\.png occurs twice"),
-        ("labeled-data/film/img1.png,1,2,3,4\n", "Bob", r"has no CSV file .*another scorer than Ann"),
+        ("labeled-data/film/img1.png,1,2,3,4\n", "Bob", r"has no file of labels.*another scorer than Ann"),
     ],
 )
 def test_wrong_tables_of_deeplabcut(tmp_path, rows, scorer, message):
