@@ -129,6 +129,8 @@ def import_dataset(
             content, copy = unpack(source, Path(temporary)), True
         importer = IMPORTERS[format or recognize(content)]
         dataset = importer.read(content, options)
+        if options.keypoints is not None and dataset.skeleton.keypoints != options.keypoints:
+            dataset.notes.remark("--keypoints is not used, because the source names its keypoints itself")
         if skip_missing:
             dataset = without_missing(dataset)
         check_content(dataset, source)

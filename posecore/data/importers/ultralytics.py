@@ -337,7 +337,7 @@ def _skeleton(
     notes: Notes,
 ) -> SourceSkeleton:
     names = _keypoint_names(content.get("kpt_names"), index, count, file)
-    if names is None:
+    if names is None or options.keypoints is not None:
         names = named_keypoints(options, kept, file, notes)
     names = names[:kept]
     pairs = _flip_pairs(content.get("flip_idx"), count, file, notes)

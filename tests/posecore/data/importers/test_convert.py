@@ -63,6 +63,18 @@ def test_a_dataset_is_read_again(yolo, tmp_path):
     assert file.samefile(yolo / "images" / "train" / "a.png")
 
 
+def test_names_that_a_user_gives(yolo, tmp_path):
+    names = ("tip", "left_fin", "right_fin")
+    summary = import_dataset(yolo, tmp_path / "named", ImportOptions(keypoints=names))
+    assert summary.skeleton.keypoints == names
+    with pytest.raises(ValueError, match=r"--keypoints has 2 names, but .*data\.yaml has 3 keypoints"):
+        import_dataset(yolo, tmp_path / "wrong", ImportOptions(keypoints=names[1:]))
+    export_coco(tmp_path / "named", tmp_path / "coco")
+    again = import_dataset(tmp_path / "coco", tmp_path / "again", ImportOptions(keypoints=("a", "b", "c")))
+    assert again.skeleton.keypoints == names
+    assert any("--keypoints is not used" in remark for remark in again.dataset.notes.remarks)
+
+
 def test_copies_and_archives_stand_alone(yolo, tmp_path):
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for file in yolo.rglob("*"):
