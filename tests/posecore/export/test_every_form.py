@@ -63,7 +63,7 @@ def test_the_onnx_model_computes_the_graph(name, outputs, tmp_path):
                 largest = max(value.float().abs().max().item(), 1.0)
                 far = np.abs(found[key] - value.float().numpy()) > 1e-4 * largest
                 # The peak of a random heatmap may jump between two cells that are nearly equal.
-                assert far.mean() <= (0.02 if key == "keypoints" and outputs == "poses" else 0), (
+                assert far.mean() <= (0.05 if key == "keypoints" and outputs == "poses" else 0), (
                     backend,
                     key,
                 )
