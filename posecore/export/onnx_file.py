@@ -1,15 +1,16 @@
 """Writes the ONNX model of a graph: :func:`write_onnx`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from posecore.export.graph import ExportGraph
+from posecore.export.graph import ExportGraph, ImageGraph
 from posecore.export.quiet import quiet
 from posecore.export.suppression import onnx_nms_rows, onnx_operators, onnx_soft_nms_rows
+from posecore.layers.same_padding import fixed_same_padding
 
 # The version of the operators. ONNX Runtime and OpenVINO read it, and torch's exporter writes no older one.
 OPSET = 18
@@ -43,7 +44,9 @@ def write_onnx(graph: ExportGraph, file: Path) -> None:
     """
     example = graph.example()
     names = list(graph.compute(*example))
-    with _plain_attention(), quiet():
+    # The sides of images are multiples of the backbone's stride; those of crops are constants anyway.
+    padding = fixed_same_padding(graph) if isinstance(graph, ImageGraph) else nullcontext()
+    with _plain_attention(), padding, quiet():
         program = torch.export.export(
             graph,
             example,
