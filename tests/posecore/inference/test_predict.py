@@ -167,7 +167,7 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path, monkeypatch: pytest.M
 
     (tmp_path / "a.mp4").touch()
     monkeypatch.setattr("posecore.inference.video.Source.read", read)
-    monkeypatch.setattr("posecore.inference.predict._draw", lambda *arguments: None)
+    monkeypatch.setattr("posecore.inference.drawing_output._draw", lambda *arguments: None)
     tracemalloc.start()
     try:
         summary, records, _ = run(tmp_path / "a.mp4", tmp_path / "out", tracking=TrackingSettings())
