@@ -20,6 +20,7 @@ from posecore.data.synthetic.figures import figure_maker
 from posecore.engine.markdown import markdown_table
 from posecore.inference.predict import PredictionSettings, predict_sources
 from posecore.inference.predictor import Predictor
+from posecore.structures.skeleton import Skeleton, load_skeleton
 from posecore.visualization.poses import draw_poses
 
 # The loop without threads that predicts one image at a time.
@@ -62,11 +63,12 @@ def time_prediction(
     pairs = ["MODEL.WEIGHTS", "random", "TEST.DETECTIONS_PER_IMAGE", str(persons), *overrides]
     cfg = merge_config(get_cfg(), CONFIGS / config, [*pairs, "MODEL.DEVICE", device])
     predictor = Predictor.from_config(cfg)
+    skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     logging.getLogger("posecore").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        files = _draw_files(Path(folder) / "images", num_images, size, predictor)
+        files = _draw_files(Path(folder) / "images", num_images, size, skeleton)
         candidates = _loops(predictor, files, Path(folder), batch_size)
-        parts = _parts(predictor, files, Path(folder) / "image.jpg")
+        parts = _parts(predictor, skeleton, files, Path(folder) / "image.jpg")
         passes = take_turns(candidates | parts, rounds, device)
     times = {name: milliseconds / num_images for name, milliseconds in passes.items()}
     print(f"{describe_machine(device)}; {config}, {num_images} images of {size[0]} x {size[1]}")
@@ -81,10 +83,10 @@ def time_prediction(
     return times
 
 
-def _draw_files(folder: Path, count: int, size: tuple[int, int], predictor: Predictor) -> list[Path]:
+def _draw_files(folder: Path, count: int, size: tuple[int, int], skeleton: Skeleton) -> list[Path]:
     """JPEG files of drawn figures."""
     folder.mkdir()
-    maker = figure_maker(predictor.model.skeleton)
+    maker = figure_maker(skeleton)
     files = [folder / f"{index:04d}.jpg" for index in range(count)]
     for index, file in enumerate(files):
         write_image(file, make_image(np.random.default_rng(index), maker, size, Scene())[0])
@@ -107,9 +109,15 @@ def _loops(
     }
 
 
-def _parts(predictor: Predictor, files: Sequence[Path], target: Path) -> dict[str, Callable[[], object]]:
+def _parts(
+    predictor: Predictor, skeleton: Skeleton, files: Sequence[Path], target: Path
+) -> dict[str, Callable[[], object]]:
     """Each part of the loop on all images, by name."""
-    skeleton = predictor.model.skeleton
+
+    def write() -> None:
+        for drawing in drawings:
+            write_image(target, drawing)
+
     images = [read_image(file) for file in files]
     samples = [predictor.sample(image) for image in images]
     poses = [predictor.of_samples([sample])[0] for sample in samples]
@@ -119,5 +127,5 @@ def _parts(predictor: Predictor, files: Sequence[Path], target: Path) -> dict[st
         "prepare": lambda: [predictor.sample(image) for image in images],
         "network": lambda: [predictor.of_samples([sample]) for sample in samples],
         "draw": lambda: [draw_poses(*pair, skeleton) for pair in zip(images, poses, strict=True)],
-        "write": lambda: [write_image(target, drawing) for drawing in drawings],
+        "write": write,
     }

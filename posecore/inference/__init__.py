@@ -3,6 +3,7 @@
 predictor          a trained model with its samples and, where it needs one, its detector
 video              reads images from files, folders, videos, cameras and streams
 read_ahead         runs a reader in a thread
+image_reader       reads images and makes the model's inputs of them, ahead of the prediction
 plan               names of images, and which files a prediction writes
 image_boxes        boxes of persons from a file, for images by their names
 tracking           identities of persons through a video
@@ -11,6 +12,7 @@ records            the records of poses.json, as a stream
 film               writes drawn films
 interchange        formats of other tools
 prediction_writer  writes drawings, films and poses.json
+drawing_output     draws and writes in a thread, and shows drawings in a window
 predict            all of these together, as tools/predict.py runs them
 load_model         the trained model of a configuration, for analyses
 """

@@ -2,17 +2,11 @@
 
 import itertools
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.structures import Instances
@@ -22,22 +16,19 @@ from posecore.checkpoint.exported import exported_config
 from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.inference.drawing_output import DrawingOutput
 from posecore.inference.image_boxes import ImageBoxes
+from posecore.inference.image_reader import ImageReader, ReadFailure, ReadyImage
 from posecore.inference.interchange import COCO_RESULTS, POSECORE, open_export
 from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
 from posecore.inference.predictor import Predictor
-from posecore.inference.read_ahead import read_ahead
 from posecore.inference.smoothing import PoseSmoother, SmoothingSettings
 from posecore.inference.tracking import PoseTracker, TrackingSettings
 from posecore.inference.video import Source, SourceImage
 from posecore.structures.skeleton import Skeleton
-from posecore.visualization.poses import draw_poses
 
 logger = logging.getLogger(__name__)
-
-# Images whose drawings wait to be written, at most.
-_WAITING = 4
 
 
 @dataclass(frozen=True)
@@ -164,26 +155,6 @@ class PredictionSettings:
 DEFAULT = PredictionSettings()
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """An image that was read.
-
-    Attributes:
-        frame: the image.
-        sample: the model's input, if it needs no detector.
-    """
-
-    frame: SourceImage
-    sample: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A message of what cannot be read or prepared."""
-
-    message: str
-
-
 def predict_sources(
     predictor: Predictor,
     sources: Iterable[str],
@@ -214,7 +185,10 @@ def predict_sources(
     skeleton = predictor.model.skeleton
     assert isinstance(skeleton, Skeleton)
     plan = plan_prediction(
-        sources, folder, inputs=[find_boxes.file] if find_boxes else [], outputs=[COCO_RESULTS]
+        sources,
+        folder,
+        inputs=[find_boxes.file] if find_boxes else [],
+        outputs=[COCO_RESULTS] if settings.output_format == "coco" else [],
     )
     if find_boxes:
         find_boxes.check(plan.sources)
@@ -227,17 +201,18 @@ def predict_sources(
         failures.append(message)
         logger.warning(message)
 
-    reader = _Reader(predictor, find_boxes)
+    reader = ImageReader(predictor, find_boxes)
+    ahead = settings.read_ahead and settings.batch_size - 1 + settings.read_ahead
     number = len(plan.sources) if all(source.kind == "image" for source in plan.sources) else None
     with (
         PredictionWriter(folder, skeleton, plan.drawings, export) as writer,
-        _Output(writer, skeleton, fail, settings) as output,
+        DrawingOutput(writer, skeleton, fail, show=settings.show, threaded=settings.read_ahead > 0) as output,
         tqdm(unit="image", total=number) as progress,
     ):
         predict = _Prediction(predictor, settings, skeleton, output, progress, fail)
         for group in _groups(plan.sources):
             if group[0].kind != "live":
-                with reader.ahead(group, settings) as items:
+                with reader.ahead(group, ahead) as items:
                     predict.run(items, settings.batch_size)
             else:
                 with suppress(KeyboardInterrupt):  # the usual way to stop a camera
@@ -270,51 +245,6 @@ def _check_videos(sources: Sequence[Source]) -> None:
             )
 
 
-class _Reader:
-    """Reads sources, and makes the model's inputs where it needs no detector.
-
-    Args:
-        predictor: the model.
-        find_boxes: the persons' boxes of an image; None where the model or its detector finds them.
-    """
-
-    def __init__(self, predictor: Predictor, find_boxes: ImageBoxes | None) -> None:
-        self.predictor = predictor
-        self.find_boxes = find_boxes
-        self.prepares = find_boxes is not None or not predictor.samples.needs_boxes
-
-    @contextmanager
-    def ahead(
-        self, sources: Sequence[Source], settings: PredictionSettings
-    ) -> Iterator[Iterator[_Ready | _Failure]]:
-        """The items of :meth:`read`, read ahead."""
-        if not settings.read_ahead:
-            yield self.read(sources)
-            return
-        with read_ahead(self.read(sources), settings.batch_size - 1 + settings.read_ahead) as items:
-            yield items
-
-    def read(self, sources: Iterable[Source]) -> Iterator[_Ready | _Failure]:
-        """The images of sources, and what goes wrong with them, in order."""
-        for source in sources:
-            try:
-                for frame in source.read(self.predictor.max_pixels):
-                    yield self._ready(frame)
-            except UsageError:
-                raise
-            except (OSError, ValueError) as error:
-                yield _Failure(str(error))
-
-    def _ready(self, frame: SourceImage) -> _Ready | _Failure:
-        if not self.prepares:
-            return _Ready(frame, None)
-        boxes = self.find_boxes(frame) if self.find_boxes else None
-        try:
-            return _Ready(frame, self.predictor.sample(frame.image, boxes))
-        except ValueError as error:
-            return _Failure(f"image {_label(frame)}: {error}")
-
-
 @dataclass
 class _Prediction:
     """Predicts images in batches, follows and smooths persons, and hands everything on.
@@ -331,14 +261,14 @@ class _Prediction:
     predictor: Predictor
     settings: PredictionSettings
     skeleton: Skeleton
-    output: "_Output"
+    output: DrawingOutput
     progress: tqdm
     fail: Callable[[str], None]
 
     def __post_init__(self) -> None:
         self._video: str | None = None
 
-    def run(self, items: Iterator[_Ready | _Failure], batch_size: int) -> None:
+    def run(self, items: Iterator[ReadyImage | ReadFailure], batch_size: int) -> None:
         """Predicts all items, until the output is stopped."""
         for batch in self._batches(items, batch_size):
             for ready, poses in zip(batch, self._predict(batch), strict=True):
@@ -349,11 +279,13 @@ class _Prediction:
                 if self.output.stopped:
                     return
 
-    def _batches(self, items: Iterator[_Ready | _Failure], batch_size: int) -> Iterator[list[_Ready]]:
+    def _batches(
+        self, items: Iterator[ReadyImage | ReadFailure], batch_size: int
+    ) -> Iterator[list[ReadyImage]]:
         """Images that follow each other and have one size."""
-        batch: list[_Ready] = []
+        batch: list[ReadyImage] = []
         for item in items:
-            if isinstance(item, _Failure):
+            if isinstance(item, ReadFailure):
                 self.fail(item.message)
                 continue
             if batch and batch[0].frame.image.shape != item.frame.image.shape:
@@ -366,7 +298,7 @@ class _Prediction:
         if batch:
             yield batch
 
-    def _predict(self, batch: Sequence[_Ready]) -> list[Instances | None]:
+    def _predict(self, batch: Sequence[ReadyImage]) -> list[Instances | None]:
         """The poses of images; None for an image after an error, which is reported."""
         try:
             samples = [ready.sample for ready in batch if ready.sample is not None]
@@ -375,7 +307,7 @@ class _Prediction:
             return list(self.predictor.batch([ready.frame.image for ready in batch]))
         except (ValueError, torch.OutOfMemoryError) as error:
             if len(batch) == 1:
-                self.fail(f"image {_label(batch[0].frame)}: {error}")
+                self.fail(f"image {batch[0].frame.label}: {error}")
                 return [None]
         # One by one, so that the error is that of an image, and the others follow.
         return [poses for ready in batch for poses in self._predict([ready])]
@@ -392,105 +324,3 @@ class _Prediction:
         if self._smoother is not None:
             poses.smoothed_keypoints = self._smoother.update(poses, frame.time)
         return poses
-
-
-class _Output:
-    """Draws and writes images in a thread, in their order; where a window shows them too, without a thread.
-
-    Args:
-        writer: of the files.
-        skeleton: of the poses.
-        fail: reports an error.
-        settings: whether there are a window and threads.
-
-    Attributes:
-        stopped: whether q was pressed in the window.
-    """
-
-    def __init__(
-        self,
-        writer: PredictionWriter,
-        skeleton: Skeleton,
-        fail: Callable[[str], None],
-        settings: PredictionSettings,
-    ) -> None:
-        self.writer = writer
-        self.skeleton = skeleton
-        self.fail = fail
-        self.show = settings.show
-        self.stopped = False
-        self._thread = ThreadPoolExecutor(1) if settings.read_ahead and not settings.show else None
-        self._waiting: deque[Future] = deque()
-
-    def __enter__(self) -> "_Output":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # The few images that wait are written also after an error: they were predicted.
-        if self._thread is not None:
-            self._thread.shutdown()
-
-    def put(self, frame: SourceImage, poses: Instances) -> None:
-        """Takes an image and its poses.
-
-        Raises:
-            UsageError: an image before it could not be written, or this OpenCV has no windows.
-        """
-        if self._thread is None:
-            drawing = self._write(frame, poses)
-            self.stopped = self.show and drawing is not None and _stopped_in_window(drawing)
-            return
-        self._waiting.append(self._thread.submit(self._write, frame, poses))
-        while len(self._waiting) > _WAITING:
-            self._waiting.popleft().result()
-
-    def finish(self) -> None:
-        """Waits until everything is written; raises as :meth:`put`."""
-        while self._waiting:
-            self._waiting.popleft().result()
-
-    def _write(self, frame: SourceImage, poses: Instances) -> np.ndarray | None:
-        """The drawing, which was written; None after an error, which is reported."""
-        drawing = _draw(frame, poses, self.skeleton, self.fail)
-        try:
-            self.writer.write(frame, poses, drawing)
-        except UsageError:
-            raise
-        except (OSError, ValueError) as error:
-            self.fail(str(error))
-        return drawing
-
-
-def _draw(
-    frame: SourceImage, poses: Instances, skeleton: Skeleton, fail: Callable[[str], None]
-) -> np.ndarray | None:
-    """The drawing of an image; None after an error, which is reported, because poses matter more."""
-    try:
-        return draw_poses(frame.image, poses, skeleton)
-    except Exception as error:
-        fail(f"image {_label(frame)} cannot be drawn: {error}")
-        return None
-
-
-def _label(frame: SourceImage) -> str:
-    return frame.name if frame.number is None else f"{frame.number} of {frame.name}"
-
-
-def _stopped_in_window(drawing: np.ndarray) -> bool:
-    """Shows a drawing; whether q was pressed.
-
-    Raises:
-        UsageError: this OpenCV has no windows.
-    """
-    try:
-        cv2.imshow("posecore", cv2.cvtColor(drawing, cv2.COLOR_RGB2BGR))
-        return cv2.waitKey(1) == ord("q")
-    except cv2.error as error:
-        raise UsageError(
-            "--show needs a screen, and opencv-python instead of opencv-python-headless"
-        ) from error

@@ -5,11 +5,12 @@ file and gets its own name when the list is complete. An unfinished file that a 
 the end of the list and perhaps that of its last line; :func:`recover_records` makes a whole list of it.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from detectron2.structures import Instances
 
@@ -62,6 +63,9 @@ def pose_record(frame: SourceImage, poses: Instances, skeleton: Skeleton) -> dic
 class RecordFile:
     """Writes a JSON list as a stream: what :meth:`write` was given is in the file at once.
 
+    The file is locked until it is finished or the process ends, so that no other process takes it for one
+    that was left behind.
+
     Args:
         unfinished: the file while it is written; one that is there is replaced.
 
@@ -70,13 +74,16 @@ class RecordFile:
 
     Raises:
         OSError: the file cannot be made.
+        UsageError: another process writes it.
     """
 
     def __init__(self, unfinished: Path) -> None:
         self.unfinished = unfinished
         self.count = 0
         self._end = len(_OPENING)
-        self._file = unfinished.open("wb", buffering=0)
+        self._file = os.fdopen(os.open(unfinished, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        _lock(self._file, unfinished)
+        self._file.truncate(0)
         self._append(_OPENING)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -132,17 +139,18 @@ def recover_records(unfinished: Path, target: Path) -> int:
 
     Raises:
         OSError: a file cannot be read.
-        UsageError: a file cannot be written.
+        UsageError: a file cannot be written, or another process still writes the unfinished one.
     """
-    part = target.with_name(f"{target.name}.recovered")
-    records = RecordFile(part)
-    for record in unfinished_records(unfinished):
-        records.write(record)
-    if records.count:
-        records.finish(target)
-    else:
-        records.discard()
-    unfinished.unlink()
+    with unfinished.open("rb") as file:
+        _lock(file, unfinished)
+        records = RecordFile(target.with_name(f"{target.name}.recovered"))
+        for record in unfinished_records(unfinished):
+            records.write(record)
+        if records.count:
+            records.finish(target)
+        else:
+            records.discard()
+        unfinished.unlink()
     return records.count
 
 
@@ -181,6 +189,23 @@ def unfinished_records(file: Path) -> Iterator[dict[str, Any]]:
                 if (record := _record(line)) is None:
                     return
                 yield record
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Locks an open file; on a file system without locks it counts as free.
+
+    Raises:
+        UsageError: another process has locked it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise UsageError(
+            f"another prediction writes {path}: wait for its end, or choose another --output"
+        ) from error
+    except OSError:
+        pass
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

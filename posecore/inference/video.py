@@ -47,6 +47,11 @@ class SourceImage:
     rate: float | None = None
     time: float | None = None
 
+    @property
+    def label(self) -> str:
+        """The image's name for messages."""
+        return self.name if self.number is None else f"{self.number} of {self.name}"
+
 
 @dataclass(frozen=True)
 class Source:

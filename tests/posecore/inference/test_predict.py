@@ -167,7 +167,7 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path, monkeypatch: pytest.M
 
     (tmp_path / "a.mp4").touch()
     monkeypatch.setattr("posecore.inference.video.Source.read", read)
-    monkeypatch.setattr("posecore.inference.predict._draw", lambda *arguments: None)
+    monkeypatch.setattr("posecore.inference.drawing_output._draw", lambda *arguments: None)
     tracemalloc.start()
     try:
         summary, records, _ = run(tmp_path / "a.mp4", tmp_path / "out", tracking=TrackingSettings())
@@ -240,3 +240,18 @@ def test_an_interruption_keeps_what_was_found(tmp_path: Path, monkeypatch: pytes
         predict_sources(Interrupted(), [str(source)], tmp_path / "out")
     assert time.monotonic() - begin < 20
     assert len(json.loads((tmp_path / "out" / "poses.json").read_text())) == 9
+
+
+def test_q_in_the_window_stops(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter([-1, ord("q")])
+    monkeypatch.setattr(cv2, "imshow", lambda name, image: None)
+    monkeypatch.setattr(cv2, "waitKey", lambda delay: next(keys))
+    summary, records, _ = run(folder, tmp_path / "out", show=True)
+    assert [record["name"] for record in records] == ["0.png", "1.png"]
+    assert summary.failures == ()
+
+
+@pytest.mark.parametrize("values", [{"batch_size": 0}, {"read_ahead": -1}])
+def test_settings_out_of_range(values: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"must be [01] or more, not"):
+        PredictionSettings(**values)

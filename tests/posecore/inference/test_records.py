@@ -59,6 +59,15 @@ def test_what_no_prediction_wrote_is_not_recovered(tmp_path: Path) -> None:
     assert (tmp_path / "poses.partial.json").read_text() == "[]"
 
 
+def test_a_file_that_is_written_is_not_taken_for_one_left_behind(tmp_path: Path) -> None:
+    stream = written(tmp_path / "poses.json.part", RECORDS)
+    for take in (lambda: recover(tmp_path), lambda: RecordFile(tmp_path / "poses.json.part")):
+        with pytest.raises(UsageError, match=r"another prediction writes .*poses\.json\.part"):
+            take()
+    stream.finish(tmp_path / "poses.json")
+    assert list(read_records(tmp_path / "poses.json")) == RECORDS
+
+
 def test_a_full_disk_costs_the_last_record_only(tmp_path: Path) -> None:
     class FullDisk:
         """Takes a part of what is written, and refuses the next."""
