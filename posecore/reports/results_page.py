@@ -37,6 +37,9 @@ from posecore.structures.skeleton import Skeleton
 # The file that an evaluation writes into its folder.
 RESULTS = "coco_instances_results.json"
 
+# Above so many keypoints, their curves are drawn fainter.
+_MANY = 30
+
 # What the kinds of errors are called on the page, and what they mean.
 COSTS = {
     "jitter": ("jitter", "near its place, similarity 0.5 to 0.85"),
@@ -328,8 +331,9 @@ def _keypoint_rows(run: RunFigures, other: RunFigures | None, skeleton: Skeleton
 
 
 def _charts(run: RunFigures, other: RunFigures | None, skeleton: Skeleton) -> dict[str, Markup]:
+    style = "one faint" if skeleton.num_keypoints > _MANY else "one"
     lines = [
-        Line(name, run.curves.keypoints[:, k], "one", index=k) for k, name in enumerate(skeleton.keypoints)
+        Line(name, run.curves.keypoints[:, k], style, index=k) for k, name in enumerate(skeleton.keypoints)
     ]
     if other is not None:
         lines.append(Line(f"mean of {other.name}", other.curves.mean, "other"))
@@ -364,6 +368,15 @@ def _charts(run: RunFigures, other: RunFigures | None, skeleton: Skeleton) -> di
                 strict=True,
             )
         ]
+        charts["scores"] = column_chart(
+            [
+                Column(column.name, float(count), column.title)
+                for column, count in zip(columns, calibration.counts, strict=True)
+            ],
+            title="Poses by score",
+            x_label="score",
+            y_label="poses",
+        )
         second = other.calibration if other is not None else None
         points = (
             [
