@@ -51,6 +51,7 @@ def to_int8(
         batches: inputs by name, on which the ranges are measured.
         excluded: parts of names of convolutions that stay in float32.
     """
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -64,6 +65,7 @@ def to_int8(
             following = next(self.rest, None)
             return None if following is None else dict(following)
 
+    onnxruntime.set_default_logger_severity(3)  # errors alone
     prepared = target.with_name(f"{target.name}.prepared")
     with quiet():
         # Joins BatchNorms with their convolutions. Symbolic sizes are left alone.
