@@ -85,10 +85,19 @@ def to_int8(
 
 
 def excluded_nodes(file: Path, parts: Sequence[str]) -> list[str]:
-    """The names of the convolutions whose weights have a name with one of these parts."""
+    """The names of the convolutions that stay in float32.
+
+    These are the first one, those in groups, such as the depthwise ones of small backbones, whose few weights
+    of a channel bear rounding badly, and those whose weights have a name with one of these parts.
+    """
     import onnx
 
     nodes = onnx.load(str(file), load_external_data=False).graph.node
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
     return [
-        node.name for node in nodes if node.op_type == "Conv" and any(part in node.input[1] for part in parts)
+        node.name
+        for number, node in enumerate(convolutions)
+        if number == 0
+        or any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+        or any(part in node.input[1] for part in parts)
     ]
