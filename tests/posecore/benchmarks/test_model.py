@@ -38,6 +38,7 @@ def test_too_many_persons_are_an_error():
         peak_memory("directpose/demo/coco_tiny.yaml", 100, (64, 64), "cpu", 1)
 
 
+@pytest.mark.long
 def test_memory_is_that_of_a_process_and_grows_with_the_image():
     config = "directpose/demo/coco_tiny.yaml"
     small, large = (in_new_process(peak_memory, config, 3, (side, side), "cpu", 1) for side in (64, 512))

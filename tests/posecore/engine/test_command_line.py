@@ -98,8 +98,10 @@ def test_losses_that_are_not_finite_are_the_users():
     )
 
 
+# A shell that starts it in the background lets it ignore SIGINT.
 SCRIPT = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from posecore.engine.command_line import run_tool
 def work():
     {work}

@@ -62,6 +62,7 @@ def test_spawned(tmp_path, script, environment):
     assert reports(tmp_path) == WORLD_OF_TWO
 
 
+@pytest.mark.long
 def test_torchrun_forms_one_world(tmp_path, script, environment):
     """Also where --num-gpus repeats what torchrun was told."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -69,6 +70,7 @@ def test_torchrun_forms_one_world(tmp_path, script, environment):
     assert reports(tmp_path) == WORLD_OF_TWO
 
 
+@pytest.mark.long
 def test_slurm_forms_one_world(tmp_path, script, environment):
     step = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_JOB_ID": str(os.getpid())}
     tasks = [
