@@ -115,8 +115,13 @@ def _time_export(
             forms["OpenVINO int8"] = files["int8"], "openvino"
         np.savez(Path(folder) / "inputs.npz", **inputs)  # type: ignore[arg-type]
         for name, (file, backend) in forms.items():
+            try:
+                session = SESSIONS[backend](file, threads)
+            except ValueError as error:
+                print(f"{name} is left out: {' '.join(str(error).split())}")
+                continue
             memory[name] = _exported_peak(file, Path(folder) / "inputs.npz", backend, threads)
-            candidates[name] = partial(SESSIONS[backend](file, threads).run, inputs)
+            candidates[name] = partial(session.run, inputs)
         with torch.no_grad():
             times = take_turns(candidates, rounds, "cpu")
     what = f"an image of {size[0]} x {size[1]}" if isinstance(prepare, ImageInput) else f"{NUM_CROPS} crops"
@@ -148,7 +153,10 @@ def _eager_peak(config: str, overrides: Sequence[str], batch: list[dict[str, Any
 def _exported_peak(file: Path, inputs: Path, backend: str, threads: int) -> float:
     """MiB at the peak of a process that runs an exported model, without PyTorch."""
     command = [sys.executable, "-c", RUN_ALONE, str(file), str(inputs), backend, str(threads)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{backend} ended with status {done.returncode} at {file.name}: {done.stderr}")
+    return float(done.stdout)
 
 
 def _tensor(value: Any) -> Any:

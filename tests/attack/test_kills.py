@@ -68,5 +68,5 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, options):
             runs.kill_all(output)
         assert runs.equal(runs.final_weights(output), runs.final_weights(whole))
     print(
-        f"\nattack: killed and resumed {options}: {TRAININGS} trainings, {3 * TRAININGS} kills, equal weights"
+        f"\nattack: killed and resumed {options}: {TRAININGS} trainings, {2 * TRAININGS} kills, equal weights"
     )
