@@ -49,11 +49,15 @@ def imported(names: list[str], videos: list[str | None] | None = None) -> Import
 
 
 def test_a_dataset_is_read_again(yolo, tmp_path):
-    summary = import_dataset(yolo, tmp_path / "dogs", ImportOptions())
+    summary = import_dataset(yolo, tmp_path / "read_dogs", ImportOptions())
     assert [(split.name, split.images, split.persons) for split in summary.splits] == [("train", 2, 2)]
-    name = resolve_dataset(str(tmp_path / "dogs" / "train.yaml"))
+    name = resolve_dataset(str(tmp_path / "read_dogs" / "train.yaml"))
     skeleton = dataset_metadata(name).skeleton
-    assert (name, skeleton.name, skeleton.flip_pairs) == ("dogs_train", "dog", (("left_ear", "right_ear"),))
+    assert (name, skeleton.name, skeleton.flip_pairs) == (
+        "read_dogs_train",
+        "dog",
+        (("left_ear", "right_ear"),),
+    )
     first, _ = load_dataset(name, skeleton)
     (person,) = first["annotations"]
     assert person["keypoints"] == pytest.approx([12.5, 9.5, 2, 24.5, 18.5, 1, 0.5, 0.5, 0])
