@@ -1,13 +1,16 @@
 """How the build finds CUDA, in a process of its own, since it settles the environment when it is imported."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+from helpers.processes import run_python
 
+# Torch looks for CUDA when this module is imported.
+FORGET = """
+import os, sys, torch
+sys.modules.pop("torch.utils.cpp_extension", None)
+"""
 SHOW = """
-import os, torch
 torch.version.cuda, torch.cuda.is_available = {cuda!r}, lambda: {gpu}
 from csrc import build
 print(build.CUDA, os.environ.get("TORCH_CUDA_ARCH_LIST"), *build.operators("posecore._C").sources)
@@ -19,15 +22,10 @@ def build(root, cuda="13.0", gpu=False, **environment):
     kept = {
         name: value for name, value in os.environ.items() if name not in ("CUDA_HOME", "TORCH_CUDA_ARCH_LIST")
     }
-    output = subprocess.run(
-        [sys.executable, "-c", SHOW.format(cuda=cuda, gpu=gpu)],
-        cwd=root,
-        env=kept | environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    toolkit, architectures, *sources = output.split()
+    program = FORGET + SHOW.format(cuda=cuda, gpu=gpu)
+    done = run_python(["-c", program], cwd=root, env=kept | environment)
+    assert done.returncode == 0, done.stderr
+    toolkit, architectures, *sources = done.stdout.split()
     return toolkit, architectures, sources
 
 
@@ -80,7 +78,6 @@ def test_follows_the_compiler_to_its_toolkit(root, toolkit):
 
 
 COMPILE = """
-import sys, torch
 torch.version.cuda = "13.0"
 from setuptools import Distribution, Extension
 from csrc import build
@@ -112,13 +109,9 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(root, toolkit, tmp_path
     nvcc.chmod(0o755)
     source = tmp_path / "kernel.cu"
     source.touch()
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE, source, tmp_path / "temp", tmp_path / "lib"],
-        cwd=root,
-        env=os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"}
+    command = ["-c", FORGET + COMPILE, source, tmp_path / "temp", tmp_path / "lib"]
+    done = run_python(command, cwd=root, env=environment)
     assert done.returncode != 0
     assert says in done.stdout + done.stderr  # the compiler's own message
     last = done.stderr.strip().splitlines()[-1]
@@ -129,12 +122,8 @@ def test_a_compiler_that_fails_is_named_with_the_way_out(root, toolkit, tmp_path
 
 def test_a_compiler_that_does_not_start_is_named_too(root, toolkit, tmp_path):
     (toolkit / "bin" / "nvcc").write_text("no program")
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE, tmp_path / "kernel.cu", tmp_path / "temp", tmp_path / "lib"],
-        cwd=root,
-        env=os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"CUDA_HOME": str(toolkit), "TORCH_CUDA_ARCH_LIST": "9.0"}
+    command = ["-c", FORGET + COMPILE, tmp_path / "kernel.cu", tmp_path / "temp", tmp_path / "lib"]
+    done = run_python(command, cwd=root, env=environment)
     assert done.returncode != 0
     assert "CUDA_HOME=none builds them for the CPU alone" in done.stderr.strip().splitlines()[-1]

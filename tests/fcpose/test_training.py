@@ -18,7 +18,9 @@ def test_training_on_one_image_lowers_the_losses() -> None:
     assert ratios["loss_offset"] < 0.7
 
 
-@pytest.mark.parametrize("config", ["R_50_1x.yaml", "official/R_50_3x.yaml"])
+@pytest.mark.parametrize(
+    "config", ["R_50_1x.yaml", pytest.param("official/R_50_3x.yaml", marks=pytest.mark.long)]
+)
 def test_hard_images_train_in_half_precision(config: str) -> None:
     """The learning rate and the clipping are those of the configuration; `make hard` takes more steps."""
     clip = partial(torch.nn.utils.clip_grad_value_, clip_value=1.0)

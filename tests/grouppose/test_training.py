@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 
-@pytest.mark.parametrize("config", ["R_50.yaml", "official/R_50.yaml"])
+@pytest.mark.parametrize("config", ["R_50.yaml", pytest.param("official/R_50.yaml", marks=pytest.mark.long)])
 def test_hard_images_train_in_half_precision(config: str) -> None:
     """The optimizer and the clipping are those of the configuration; `make hard` takes more steps."""
     model = tiny(config=config)

@@ -87,7 +87,7 @@ def run_python(
     """Runs ``python ARGUMENTS`` and waits for its end, like ``subprocess.run`` with captured text.
 
     Args:
-        arguments: a script or ``-m MODULE``, and what follows it.
+        arguments: a script, ``-m MODULE`` or ``-c PROGRAM``, and what follows it.
         cwd: the folder to run in; None for that of the test.
         env: all environment variables; None for those of the test. Variables that are read when Python starts
             or a module is imported, such as DETECTRON2_DATASETS, have no effect.
@@ -126,6 +126,10 @@ def _run(command: list[str], cwd: str, env: dict[str, str], stdout: Path, stderr
         sys.argv = command[1:]
         sys.modules.pop(command[1], None)  # which the server has imported
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        sys.path[0] = cwd
+        sys.argv = ["-c", *command[2:]]
+        exec(command[1], {"__name__": "__main__"})
     else:
         sys.path[0] = str(Path(command[0]).resolve().parent)
         sys.argv = command

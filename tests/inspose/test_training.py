@@ -20,7 +20,9 @@ def test_training_on_one_image_lowers_the_losses() -> None:
         assert ratios[name] < 0.8, name
 
 
-@pytest.mark.parametrize(("config", "lr"), [("R_50_36ep.yaml", 0.01), (OFFICIAL, 0.02)])
+@pytest.mark.parametrize(
+    ("config", "lr"), [("R_50_36ep.yaml", 0.01), pytest.param(OFFICIAL, 0.02, marks=pytest.mark.long)]
+)
 def test_hard_images_train_in_half_precision(config: str, lr: float) -> None:
     """The learning rate and the clipping are those of the configuration; `make hard` takes more steps."""
     clip = partial(torch.nn.utils.clip_grad_norm_, max_norm=35.0)

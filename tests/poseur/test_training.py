@@ -50,7 +50,9 @@ def leave(parameters: list[torch.nn.Parameter]) -> None:
     """Clips nothing."""
 
 
-@pytest.mark.parametrize("config", ["R_50_256x192.yaml", "official/R_50_256x192.yaml"])
+@pytest.mark.parametrize(
+    "config", ["R_50_256x192.yaml", pytest.param("official/R_50_256x192.yaml", marks=pytest.mark.long)]
+)
 def test_hard_crops_train_in_half_precision(config: str) -> None:
     """At the paper's learning rate, without clipping."""
     model = tiny(config=config)
