@@ -92,7 +92,7 @@ def test_spaces_that_make_no_sense(arguments: list[list[str]], message: str) -> 
         parse_spaces(arguments)
 
 
-def test_a_search_finds_its_best_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_optuna_search_finds_its_best_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     settings = make_settings()
     assert run_search(settings, tmp_path, 4, jobs=2) == []
     trials = trials_of(tmp_path)
