@@ -13,11 +13,12 @@ from pathlib import Path
 from posecore.data import resolve_dataset
 from posecore.data.importers import IMPORTERS
 from posecore.data.importers.convert import import_dataset, read_keypoint_names
-from posecore.data.importers.dataset import ImportOptions
 from posecore.data.importers.export import EXPORTERS
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.splits import GROUPS
 from posecore.engine.command_line import check_output_folder, error_message, positive, run_tool
-from posecore.evaluation.dataset_check import Report, check_dataset
+from posecore.evaluation.dataset_check import check_dataset
+from posecore.evaluation.findings import Report
 
 
 def main() -> None:

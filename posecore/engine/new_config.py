@@ -5,18 +5,14 @@ a GPU. What depends on the data and on the machine is measured: sizes of images 
 images, memory and processors (tools/new_config.py).
 """
 
-import json
 import math
 import os
-import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
 from detectron2.config import CfgNode
 
 from posecore.checkpoint.exported import exported_config
@@ -24,12 +20,14 @@ from posecore.checkpoint.packages import PACKAGES
 from posecore.checkpoint.packages import SCHEME as PACKAGE
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config import get_cfg
-from posecore.config.device import check_device, find_device
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS, REPOSITORY
 from posecore.config.yaml_text import load_yaml
 from posecore.data.datasets import dataset_metadata, read_dataset, register_definitions
+from posecore.engine.data_statistics import DataStatistics, measure
+from posecore.engine.machine import Machine, find_machine
+from posecore.engine.proposed_config import ProposedConfig
 from posecore.models import SCHEME as MODEL
 from posecore.models import list_models
 from posecore.structures.skeleton import SHIPPED, Skeleton, load_skeleton
@@ -71,79 +69,6 @@ _LARGEST_CROP_BATCH = {"small": 32, "full": 64}
 _ITERATIONS = {"small": (300, 10_000), "full": (1_000, 90_000)}
 # A person should be this many pixels long in what the model sees, or more.
 _LEAST_PERSON = 48
-
-
-@dataclass(frozen=True)
-class DataStatistics:
-    """The numbers of a training dataset that its configuration depends on.
-
-    Attributes:
-        images: number of images.
-        persons: number of persons that are no crowds and have a labeled keypoint.
-        shorter: median of the shorter sides of the images, pixels.
-        aspect: the longer side by the shorter one, a quantile of 0.95.
-        lengths: quantiles 0.1, 1/3, 1/2 and 2/3 of the longer sides of persons' boxes, pixels.
-        height_by_width: median of the boxes' heights by their widths.
-        most_persons: the greatest number of persons of an image.
-        has_thin_boxes: whether boxes exist of which a side is below a pixel.
-        has_hidden: whether keypoints are labeled as hidden.
-    """
-
-    images: int
-    persons: int
-    shorter: float
-    aspect: float
-    lengths: tuple[float, float, float, float]
-    height_by_width: float
-    most_persons: int
-    has_thin_boxes: bool
-    has_hidden: bool
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where the training is to run.
-
-    Attributes:
-        device: for MODEL.DEVICE, "cpu" or "cuda".
-        memory: bytes of the GPU or, for a CPU, of the machine.
-        processors: that this process may use.
-    """
-
-    device: str
-    memory: int
-    processors: int
-
-
-@dataclass
-class ProposedConfig:
-    """A configuration with reasons.
-
-    Attributes:
-        base: the file that it extends.
-        head: what it is for, a comment of some lines.
-        values: key -> (value, reason), in the order in which they are written.
-    """
-
-    base: str
-    head: tuple[str, ...]
-    values: dict[str, tuple[Any, str]] = field(default_factory=dict)
-
-    def set(self, key: str, value: Any, reason: str) -> None:
-        """Sets a key, and says why it has this value."""
-        self.values[key] = value, reason
-
-    def text(self) -> str:
-        """The configuration as YAML with comments."""
-        lines = [*(f"# {line}" for line in self.head), f"_BASE_: {json.dumps(self.base)}", "VERSION: 2"]
-        tree: dict[str, Any] = {}
-        for key, value in self.values.items():
-            node = tree
-            *sections, last = key.split(".")
-            for section in sections:
-                node = node.setdefault(section, {})
-            node[last] = value
-        return "\n".join([*lines, *_yaml_lines(tree, "")]) + "\n"
 
 
 def propose_config(
@@ -213,59 +138,6 @@ def find_definitions(folder: Path) -> dict[str, Path]:
         )
     files = {name: (folder / f"{name}.yaml").absolute() for name in ("train", "val")}
     return {name: file for name, file in files.items() if file.is_file()}
-
-
-def find_machine(device: str) -> Machine:
-    """The device, its memory, and the processors.
-
-    Raises:
-        ValueError: torch knows no such device, or this machine has none.
-    """
-    name = find_device(device)
-    check_device(name, "--device")
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if torch.device(name).type == "cuda":
-        memory = torch.cuda.get_device_properties(torch.device(name)).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(name, memory, processors)
-
-
-def measure(content: Mapping[str, Any], name: str) -> DataStatistics:
-    """The statistics of a dataset.
-
-    Args:
-        content: what :func:`posecore.data.datasets.read_dataset` returns.
-        name: of the dataset, for messages.
-
-    Raises:
-        UsageError: it has no labeled person.
-    """
-    people = [
-        person
-        for person in content.get("annotations", [])
-        if not person["iscrowd"] and person["num_keypoints"] > 0
-    ]
-    if not people:
-        raise UsageError(
-            f"dataset {name} has no person with a labeled keypoint: there is nothing to train on"
-        )
-    sizes = np.array([(image["width"], image["height"]) for image in content["images"]], dtype=float)
-    boxes = np.array([person["bbox"][2:] for person in people], dtype=float)
-    keypoints = np.array([person["keypoints"] for person in people], dtype=float)
-    longer = np.maximum(boxes.max(axis=1), 1)
-    _, counts = np.unique([str(person["image_id"]) for person in people], return_counts=True)
-    return DataStatistics(
-        images=len(sizes),
-        persons=len(people),
-        shorter=float(np.median(sizes.min(axis=1))),
-        aspect=float(np.quantile(sizes.max(axis=1) / sizes.min(axis=1), 0.95)),
-        lengths=tuple(float(value) for value in np.quantile(longer, (0.1, 1 / 3, 0.5, 2 / 3))),  # type: ignore[arg-type]
-        height_by_width=float(np.median(np.maximum(boxes[:, 1], 1) / np.maximum(boxes[:, 0], 1))),
-        most_persons=int(counts.max()),
-        has_thin_boxes=bool((boxes < 1).any()),
-        has_hidden=bool((keypoints[:, 2::3] == 1).any()),
-    )
 
 
 def _set_model(
@@ -498,33 +370,3 @@ def _set_solver(
         ", which the model needs itself" if machine.device == "cpu" else ""
     )
     config.set("DATALOADER.NUM_WORKERS", workers, reason)
-
-
-def _yaml_lines(tree: Mapping[str, Any], indent: str) -> list[str]:
-    lines = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            lines += [f"{indent}{key}:", *_yaml_lines(value, f"{indent}  ")]
-        else:
-            number, reason = value
-            sentence = f"{reason[:1].upper()}{reason[1:]}."
-            lines += textwrap.wrap(
-                sentence,
-                110,
-                initial_indent=f"{indent}# ",
-                subsequent_indent=f"{indent}# ",
-                break_long_words=False,
-            )
-            lines.append(f"{indent}{key}: {_yaml_value(number)}")
-    return lines
-
-
-def _yaml_value(value: Any) -> str:
-    """A value as configuration files have it: tuples in brackets, text in quotes."""
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_yaml_value, value))}]"
-    if isinstance(value, float):
-        text = repr(value)
-        # YAML takes 1e-05 for text.
-        return text if "e" not in text else f"{value:.10f}".rstrip("0")
-    return json.dumps(value) if isinstance(value, str) else str(value)

@@ -4,130 +4,26 @@ The readers in :mod:`posecore.data.formats` refuse annotations that have no mean
 annotations that can be read, but were probably not meant as they are.
 """
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from posecore.data.datasets import dataset_metadata, load_dataset, read_annotated
 from posecore.data.formats.areas import fitting
-from posecore.data.formats.coco import dataset_dicts, image_path
+from posecore.data.formats.coco import dataset_dicts
 from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.data.near_duplicates import MAX_DIFFERENCE, SIDE
 from posecore.evaluation.coco import AREAS, score
+from posecore.evaluation.dataset_persons import Persons, gather_persons
+from posecore.evaluation.findings import Example, Report
 from posecore.evaluation.pose_checks import Suspects, long_limbs, swapped_pairs, turned_persons
 from posecore.evaluation.split_duplicates import shared_images
 from posecore.evaluation.submission import SCORED
 from posecore.evaluation.visible_size import MIN_CELLS, VisibleSize
 from posecore.structures.skeleton import Skeleton
-
-# The number of examples that a finding keeps.
-MAX_EXAMPLES = 24
-
-
-@dataclass(frozen=True)
-class Example:
-    """Where a finding is seen: in an image, or on one person in it.
-
-    Attributes:
-        file: path of the image.
-        annotation: id of the person's annotation; None for the whole image.
-        keypoints: indices of the keypoints that are meant.
-        beside: path of a second image that this one is compared with.
-        text: what is special about this one.
-    """
-
-    file: str
-    annotation: int | str | None = None
-    keypoints: tuple[int, ...] = ()
-    beside: str | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mistake of a dataset.
-
-    Attributes:
-        severity: "error" for what training would fail on or learn from, "warning" for a probable mistake.
-        message: one sentence.
-        rule: how it was found, where that needs a word.
-        examples: where it is seen, the clearest first; at most :data:`MAX_EXAMPLES`.
-    """
-
-    severity: Literal["warning", "error"]
-    message: str
-    rule: str = ""
-    examples: tuple[Example, ...] = ()
-
-
-@dataclass
-class Report:
-    """What is true of a dataset, and the findings about it.
-
-    Attributes:
-        facts: its numbers of images, persons and keypoints, one sentence each.
-        findings: mistakes, in the order in which they were found.
-    """
-
-    facts: list[str] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def warnings(self) -> list[str]:
-        """The messages of probable mistakes."""
-        return [finding.message for finding in self.findings if finding.severity == "warning"]
-
-    @property
-    def errors(self) -> list[str]:
-        """The messages of mistakes that training would fail on or learn from."""
-        return [finding.message for finding in self.findings if finding.severity == "error"]
-
-    def warn(self, message: str, *, rule: str = "", examples: Iterable[Example] = ()) -> None:
-        """Adds a probable mistake."""
-        self._add("warning", message, rule, examples)
-
-    def fail(self, message: str, *, rule: str = "", examples: Iterable[Example] = ()) -> None:
-        """Adds a mistake that training would fail on or learn from."""
-        self._add("error", message, rule, examples)
-
-    def _add(
-        self, severity: Literal["warning", "error"], message: str, rule: str, examples: Iterable[Example]
-    ) -> None:
-        self.findings.append(
-            Finding(severity, message, rule, tuple(itertools.islice(examples, MAX_EXAMPLES)))
-        )
-
-
-@dataclass(frozen=True)
-class Persons:
-    """The n persons of a dataset that are no crowds.
-
-    Attributes:
-        ids: (n,), of their annotations.
-        files: (n,), paths of their images.
-        keypoints: (n, K, 3), x and y in COCO's pixels and v.
-        boxes: (n, 4), x, y, width, height.
-        areas: (n,), square pixels.
-        image_sizes: (n, 2), width and height of their images.
-    """
-
-    ids: np.ndarray
-    files: np.ndarray
-    keypoints: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    image_sizes: np.ndarray
-
-    @property
-    def labeled(self) -> np.ndarray:
-        """(n, K) bool."""
-        return self.keypoints[..., 2] > 0
 
 
 def check_dataset(
@@ -168,38 +64,6 @@ def check_dataset(
     else:
         report.fail("no person has a labeled keypoint")
     return report
-
-
-def gather_persons(content: dict, skeleton: Skeleton, image_root: str | Path) -> Persons:
-    """The persons of a dataset's content that are no crowds, as arrays.
-
-    Args:
-        content: as :func:`posecore.data.read_coco` returns it, with annotations.
-        skeleton: of K keypoints.
-        image_root: the folder of the images.
-    """
-    people = [person for person in content["annotations"] if not person["iscrowd"]]
-    sizes = {image["id"]: (image["width"], image["height"]) for image in content["images"]}
-    files = {image["id"]: _path(image_root, image) for image in content["images"]}
-    count = len(people)
-    return Persons(
-        ids=np.array([person["id"] for person in people]),
-        files=np.array([files[person["image_id"]] for person in people], dtype=object),
-        keypoints=np.array([person["keypoints"] for person in people], dtype=float).reshape(
-            count, skeleton.num_keypoints, 3
-        ),
-        boxes=np.array([person["bbox"] for person in people], dtype=float).reshape(count, 4),
-        areas=np.array([person["area"] for person in people], dtype=float),
-        image_sizes=np.array([sizes[person["image_id"]] for person in people], dtype=float).reshape(count, 2),
-    )
-
-
-def _path(image_root: str | Path, image: dict) -> str:
-    """The path of an image, also where there is no such file."""
-    try:
-        return str(image_path(image_root, image))
-    except FileNotFoundError:
-        return str(Path(image_root, image["file_name"]))
 
 
 def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from markupsafe import Markup
 
 from posecore.data.datasets import dataset_metadata, read_annotated
-from posecore.evaluation.dataset_check import Example, Persons, Report, gather_persons
+from posecore.evaluation.dataset_persons import Persons, gather_persons
+from posecore.evaluation.findings import Example, Report
 from posecore.reports.charts import Column, column_chart, histogram, pose_chart
 from posecore.reports.page import json_beside, write_json, write_page
 from posecore.reports.thumbnails import Thumbnails, encode

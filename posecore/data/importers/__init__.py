@@ -13,13 +13,14 @@ from pathlib import Path
 from posecore.config.errors import UsageError
 from posecore.data.importers.coco import is_coco, read_coco_export
 from posecore.data.importers.cvat import is_cvat, read_cvat
-from posecore.data.importers.dataset import ImportedDataset, ImportOptions
+from posecore.data.importers.dataset import ImportedDataset
 from posecore.data.importers.deeplabcut import is_deeplabcut, read_deeplabcut
 from posecore.data.importers.files import check_readable
 from posecore.data.importers.label_studio import is_label_studio, read_label_studio
 from posecore.data.importers.labelme import is_labelme, read_labelme
 from posecore.data.importers.lsp_mat import is_lsp_mat, read_lsp_mat
 from posecore.data.importers.mpii_mat import is_mpii_mat, read_mpii_mat
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.sleap import is_sleap, read_sleap
 from posecore.data.importers.ultralytics import is_ultralytics, read_ultralytics
 from posecore.data.importers.via import is_via, read_via

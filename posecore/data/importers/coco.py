@@ -14,24 +14,13 @@ import numpy as np
 from posecore.data.formats.areas import is_area
 from posecore.data.formats.coco import AnnotationEntry, CategoryEntry, ImageEntry, PersonEntry
 from posecore.data.formats.document import short, validated
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import (
-    ImageFinder,
-    JsonShape,
-    checked_size,
-    choose_category,
-    clean_parts,
-    json_files,
-    read_json,
-    roboflow_original,
-)
+from posecore.data.importers.choices import choose_category
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.files import read_json
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts, roboflow_original
+from posecore.data.importers.json_shapes import JsonShape, json_files
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
 
 # Names of splits in the names of files and folders.
 _SPLIT = re.compile(r"(?:^|[_\W])(train|valid|validation|val|test)(?=[_\W\d]|$)", re.IGNORECASE)

@@ -8,14 +8,11 @@ from pathlib import Path
 
 from posecore.config.errors import UsageError
 from posecore.data.importers import IMPORTERS, recognize
-from posecore.data.importers.dataset import (
-    NUM_EXAMPLES,
-    WARNING,
-    ImportedDataset,
-    ImportedImage,
-    ImportOptions,
-)
-from posecore.data.importers.files import read_text, unpack
+from posecore.data.importers.archives import unpack
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage
+from posecore.data.importers.files import read_text
+from posecore.data.importers.notes import NUM_EXAMPLES, WARNING
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import complete_skeleton
 from posecore.data.importers.splits import split_images
 from posecore.data.importers.writer import SKELETON_FILE, WrittenSplit, check_free, write_dataset

@@ -14,28 +14,19 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from posecore.data.formats.document import short
+from posecore.data.importers.choices import choose_category
 from posecore.data.importers.dataset import (
-    Box,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
-    ImportOptions,
-    Notes,
     SourceSkeleton,
     VideoFrame,
 )
-from posecore.data.importers.files import (
-    ImageFinder,
-    box_of_corners,
-    checked_size,
-    choose_category,
-    clean_parts,
-    files_below,
-    number,
-    parse_xml,
-    pixels,
-    read_xml,
-)
+from posecore.data.importers.files import files_below, parse_xml, read_xml
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, box_of_corners, number, pixels
 
 
 @dataclass

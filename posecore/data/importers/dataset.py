@@ -3,17 +3,13 @@
 Coordinates are those of COCO's files: pixels, x to the right and y down. K is the number of keypoints.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-Box = tuple[float, float, float, float]
-# The number of examples that a note names.
-NUM_EXAMPLES = 3
-# The first word of remarks that a user should act on.
-WARNING = "WARNING"
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.values import Box
 
 
 @dataclass(frozen=True)
@@ -129,30 +125,6 @@ class RepeatedLabels:
     area: float
 
 
-@dataclass
-class Notes:
-    """What an import left out or decided, for its summary.
-
-    Attributes:
-        left_out: reason -> what was left out for it, each by a name that helps to find it.
-        missing: the names of images whose files were not found.
-        remarks: decisions, one sentence each.
-    """
-
-    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    missing: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    def leave_out(self, reason: str, example: str) -> None:
-        """Notes that something was left out; the reason completes "<count> left out: ..."."""
-        self.left_out[reason].append(example)
-
-    def remark(self, sentence: str) -> None:
-        """Notes a decision once."""
-        if sentence not in self.remarks:
-            self.remarks.append(sentence)
-
-
 @dataclass(frozen=True)
 class ImportedDataset:
     """The content of another tool's files.
@@ -170,18 +142,3 @@ class ImportedDataset:
     images: tuple[ImportedImage, ...]
     notes: Notes
     repeated: tuple[RepeatedLabels, ...] = ()
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What the user says about a source.
-
-    Attributes:
-        category: the category, class or skeleton to take where the source has several.
-        keypoints: names of the keypoints, in their order, where the source does not have them.
-        images: a folder in which images and videos are looked for before all others.
-    """
-
-    category: str | None = None
-    keypoints: tuple[str, ...] | None = None
-    images: Path | None = None

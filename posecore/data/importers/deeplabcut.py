@@ -18,23 +18,12 @@ import numpy as np
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import (
-    ImageFinder,
-    checked_size,
-    clean_parts,
-    files_below,
-    number,
-    read_text,
-    read_yaml,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.files import files_below, read_text, read_yaml
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import number
 
 # Of the keypoints of a project that belong to no animal ("unique body parts").
 _UNIQUE = "single"

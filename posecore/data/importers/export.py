@@ -10,7 +10,8 @@ import yaml
 
 from posecore.config.errors import UsageError
 from posecore.data.datasets import dataset_metadata, read_dataset, register_definitions
-from posecore.data.importers.files import clean_parts, read_yaml
+from posecore.data.importers.files import read_yaml
+from posecore.data.importers.images import clean_parts
 from posecore.data.importers.writer import check_free, dump_json, made_whole, place_image
 from posecore.structures.skeleton import Skeleton
 

@@ -20,31 +20,20 @@ from scipy.optimize import linear_sum_assignment
 
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
+from posecore.data.importers.choices import choose_category, only_file, remark_order
 from posecore.data.importers.dataset import (
-    Box,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
-    ImportOptions,
-    Notes,
     RepeatedLabels,
     SourceSkeleton,
 )
-from posecore.data.importers.files import (
-    ImageFinder,
-    JsonShape,
-    checked_size,
-    choose_category,
-    clean_parts,
-    json_files,
-    number,
-    only_file,
-    pixels,
-    read_json,
-    read_text,
-    read_xml,
-    remark_order,
-)
+from posecore.data.importers.files import read_json, read_text, read_xml
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.json_shapes import JsonShape, json_files
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, number, pixels
 from posecore.structures.boxes import AREA_OF_BOX
 
 # Choices of a region that mark a hidden keypoint.

@@ -16,32 +16,21 @@ import numpy as np
 
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
+from posecore.data.importers.choices import choose_category, remark_order
 from posecore.data.importers.dataset import (
-    Box,
     EmbeddedImage,
     ImageSource,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
-    ImportOptions,
-    Notes,
     SourceSkeleton,
 )
-from posecore.data.importers.files import (
-    ImageFinder,
-    JsonShape,
-    box_of_corners,
-    checked_size,
-    choose_category,
-    clean_parts,
-    files_below,
-    json_files,
-    number,
-    pixels,
-    read_json,
-    relative_name,
-    remark_order,
-)
+from posecore.data.importers.files import files_below, read_json
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts, relative_name
+from posecore.data.importers.json_shapes import JsonShape, json_files
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, box_of_corners, number, pixels
 
 # Flags and endings of labels that mark a hidden keypoint.
 HIDDEN = ("occluded", "hidden", "invisible")

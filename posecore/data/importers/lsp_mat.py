@@ -10,15 +10,10 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import ImageFinder, checked_size
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.images import ImageFinder, checked_size
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
 from posecore.data.lspet import SKELETON, load_joints, lspet_joints
 from posecore.structures.skeleton import load_skeleton
 

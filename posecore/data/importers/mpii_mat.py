@@ -10,15 +10,11 @@ from typing import Any
 import numpy as np
 import scipy.io
 
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import ImageFinder, checked_size, clean_parts, number
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import number
 from posecore.structures.skeleton import load_skeleton
 
 SKELETON = "mpii_16"

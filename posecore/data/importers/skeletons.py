@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from posecore.data.importers.dataset import WARNING, ImportedDataset, Notes, RepeatedLabels, SourceSkeleton
+from posecore.data.importers.dataset import ImportedDataset, RepeatedLabels, SourceSkeleton
+from posecore.data.importers.notes import WARNING, Notes
 from posecore.structures.skeleton import SHIPPED, Skeleton, load_skeleton
 
 # A keypoint's sigma is estimated from so many pairs of labels or more; from fewer it says too little.

@@ -15,29 +15,22 @@ import numpy as np
 
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
+from posecore.data.importers.choices import choose_category, only_file
 from posecore.data.importers.dataset import (
     EmbeddedImage,
     ImageSource,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
-    ImportOptions,
-    Notes,
     SourceSkeleton,
     VideoFrame,
 )
-from posecore.data.importers.files import (
-    ImageFinder,
-    JsonShape,
-    checked_size,
-    choose_category,
-    clean_parts,
-    files_below,
-    json_files,
-    only_file,
-    pixels,
-    read_json,
-)
+from posecore.data.importers.files import files_below, read_json
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.json_shapes import JsonShape, json_files
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import pixels
 
 # The format in which coordinates first count from the center of the first pixel, and the newest that is
 # known.

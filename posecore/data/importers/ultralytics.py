@@ -16,28 +16,19 @@ import numpy as np
 
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
-from posecore.data.importers.dataset import (
-    Box,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import (
+from posecore.data.importers.choices import choose_category, named_keypoints
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.files import files_below, read_text, read_yaml
+from posecore.data.importers.images import (
     ImageFinder,
     checked_size,
-    choose_category,
     clean_parts,
-    files_below,
-    named_keypoints,
-    number,
-    read_text,
-    read_yaml,
     relative_name,
     roboflow_original,
 )
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, number
 
 # Shares beyond the image by more than this are wrong, as in Ultralytics' reader.
 SLACK = 0.01

@@ -17,29 +17,14 @@ from typing import Any
 import numpy as np
 
 from posecore.data.formats.document import short
-from posecore.data.importers.dataset import (
-    Box,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    ImportOptions,
-    Notes,
-    SourceSkeleton,
-)
-from posecore.data.importers.files import (
-    ImageFinder,
-    JsonShape,
-    checked_size,
-    choose_category,
-    clean_parts,
-    files_below,
-    json_files,
-    number,
-    only_file,
-    read_json,
-    read_text,
-    remark_order,
-)
+from posecore.data.importers.choices import choose_category, only_file, remark_order
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
+from posecore.data.importers.files import files_below, read_json, read_text
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.json_shapes import JsonShape, json_files
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, number
 
 NAME_KEYS = ("name", "keypoint", "label", "part")
 PERSON_KEYS = ("person", "id", "instance", "animal")

@@ -30,7 +30,7 @@ from posecore.data.importers.dataset import (
     ImportedPerson,
     VideoFrame,
 )
-from posecore.data.importers.files import read_frames
+from posecore.data.importers.images import read_frames
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 

@@ -13,7 +13,9 @@ from posecore.config.merge import UsageError, merge_config
 from posecore.data.synthetic import make_dataset
 from posecore.engine import new_config
 from posecore.engine.dry_run import dry_run
-from posecore.engine.new_config import METHODS, Machine, crop_size, propose_config
+from posecore.engine.machine import Machine
+from posecore.engine.new_config import METHODS, crop_size, propose_config
+from posecore.engine.proposed_config import ProposedConfig
 
 FISH = {
     "name": "fish",
@@ -42,7 +44,7 @@ def fish(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dataset(folder, folder / "fish.yaml")
 
 
-def written(config: new_config.ProposedConfig, folder: Path) -> Path:
+def written(config: ProposedConfig, folder: Path) -> Path:
     file = folder / "config.yaml"
     file.write_text(config.text())
     return file

@@ -9,7 +9,8 @@ from helpers.report_data import HOSTILE, make_faults
 from posecore.config import get_cfg
 from posecore.data.datasets import register_definitions
 from posecore.data.synthetic import make_dataset
-from posecore.evaluation.dataset_check import Report, check_dataset
+from posecore.evaluation.dataset_check import check_dataset
+from posecore.evaluation.findings import Report
 from posecore.evaluation.split_duplicates import shared_images
 from posecore.evaluation.visible_size import VisibleSize, visible_size
 

@@ -22,9 +22,8 @@ from posecore.inference.onnx import (
     Poses,
     description_file,
     oks_nms,
-    resize_bilinear,
-    resized_size,
 )
+from posecore.inference.resize import resize_bilinear, resized_size
 from posecore.structures import oks
 
 SIDES = st.integers(1, 60)

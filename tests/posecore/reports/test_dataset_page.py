@@ -13,7 +13,9 @@ from helpers.report_data import make_faults, make_figures
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError
 from posecore.data.datasets import dataset_metadata, read_annotated, register_definitions
-from posecore.evaluation.dataset_check import Report, check_dataset, gather_persons
+from posecore.evaluation.dataset_check import check_dataset
+from posecore.evaluation.dataset_persons import gather_persons
+from posecore.evaluation.findings import Report
 from posecore.reports.charts import histogram
 from posecore.reports.dataset_page import label_counts, positions_in_boxes, write_dataset_page
 from posecore.reports.samples_page import write_samples_page

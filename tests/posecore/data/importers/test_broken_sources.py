@@ -9,7 +9,7 @@ from helpers.label_sources import point, write_image, write_labelme
 
 from posecore.config.errors import UsageError
 from posecore.data.importers.convert import import_dataset, read_keypoint_names
-from posecore.data.importers.dataset import ImportOptions
+from posecore.data.importers.options import ImportOptions
 
 ROW = "0 0.5 0.5 0.5 0.5 0.3 0.3 2 0.6 0.6 1 0 0 0"
 

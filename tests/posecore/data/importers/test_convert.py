@@ -17,16 +17,15 @@ from posecore.data.datasets import dataset_metadata, load_dataset, resolve_datas
 from posecore.data.importers import IMPORTERS
 from posecore.data.importers.convert import import_dataset
 from posecore.data.importers.dataset import (
-    WARNING,
     ImportedDataset,
     ImportedImage,
     ImportedPerson,
-    ImportOptions,
-    Notes,
     RepeatedLabels,
     SourceSkeleton,
 )
 from posecore.data.importers.export import export_coco, export_yolo
+from posecore.data.importers.notes import WARNING, Notes
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import (
     MIN_PAIRS,
     complete_skeleton,

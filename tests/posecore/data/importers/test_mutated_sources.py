@@ -11,7 +11,7 @@ import pytest
 
 from posecore.data.importers import IMPORTERS
 from posecore.data.importers.convert import check_content
-from posecore.data.importers.dataset import ImportOptions
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import complete_skeleton
 from posecore.data.importers.splits import split_images
 from posecore.data.importers.writer import coco_document

@@ -10,7 +10,8 @@ import pytest
 
 from posecore.data.importers import IMPORTERS, recognize
 from posecore.data.importers.convert import read_keypoint_names
-from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportOptions
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import complete_skeleton
 
 pytest.importorskip("h5py", reason="h5py is not installed (requirements/import.txt)")

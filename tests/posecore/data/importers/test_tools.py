@@ -11,10 +11,10 @@ from posecore.data.importers import recognize
 from posecore.data.importers.coco import read_coco_export
 from posecore.data.importers.convert import import_dataset
 from posecore.data.importers.cvat import read_cvat
-from posecore.data.importers.dataset import ImportOptions
 from posecore.data.importers.deeplabcut import read_deeplabcut
 from posecore.data.importers.label_studio import read_label_studio
 from posecore.data.importers.labelme import read_labelme
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import MIN_PAIRS
 from posecore.data.importers.ultralytics import read_ultralytics
 
