@@ -6,7 +6,8 @@
 
 Without --config-file the configuration is the one in MODEL.WEIGHTS, an exported model: a file, or a model
 that comes with the project (model://NAME, listed by python -m posecore.models). Without MODEL.WEIGHTS as
-well, the default one of these models is taken, and the tool says which it is.
+well, the default one of these models is taken, and the tool says which it is. A model that tools/export.py
+wrote (NAME.onnx) runs in ONNX Runtime or, with --backend openvino, in OpenVINO.
 
 The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
 a list with, per image, its name, its number and time (seconds) in the video, its height and width, and per
@@ -36,8 +37,10 @@ import sys
 from pathlib import Path
 
 from posecore.engine.command_line import positive, run_tool
+from posecore.inference.exported_predictor import RuntimeSettings
 from posecore.inference.image_boxes import ImageBoxes
 from posecore.inference.interchange import FORMATS, POSECORE, read_image_ids
+from posecore.inference.onnx import SESSIONS
 from posecore.inference.predict import (
     DetectorFiles,
     PredictionSettings,
@@ -72,6 +75,12 @@ def main() -> int | None:
         default=1,
         metavar="N",
         help="images of one size that are predicted at once (default 1); more is faster on a GPU",
+    )
+    parser.add_argument(
+        "--backend", choices=SESSIONS, help="the runtime of an exported NAME.onnx (default: onnxruntime)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, help="of the runtime of an exported NAME.onnx (default: its choice)"
     )
     parser.add_argument(
         "--format",
@@ -125,8 +134,11 @@ def main() -> int | None:
         image_ids=read_image_ids(options.image_ids) if options.image_ids else None,
         show=options.show,
     )
+    runtime = None
+    if options.backend or options.threads:
+        runtime = RuntimeSettings(options.backend or RuntimeSettings.backend, options.threads)
     predictor = build_predictor(
-        options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes)
+        options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes), runtime=runtime
     )
     summary = predict_sources(
         predictor,

@@ -17,12 +17,13 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.inference.drawing_output import DrawingOutput
+from posecore.inference.exported_predictor import ExportedPredictor, RuntimeSettings, is_exported
 from posecore.inference.image_boxes import ImageBoxes
 from posecore.inference.image_reader import ImageReader, ReadFailure, ReadyImage
 from posecore.inference.interchange import COCO_RESULTS, POSECORE, open_export
 from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
-from posecore.inference.predictor import Predictor
+from posecore.inference.predictor import PosePredictor, Predictor
 from posecore.inference.smoothing import PoseSmoother, SmoothingSettings
 from posecore.inference.tracking import PoseTracker, TrackingSettings
 from posecore.inference.video import Source, SourceImage
@@ -50,36 +51,82 @@ def build_predictor(
     *,
     detector: DetectorFiles | None = None,
     boxes_given: bool = False,
-) -> Predictor:
-    """The trained model of a configuration, with a detector if one is given.
+    runtime: RuntimeSettings | None = None,
+) -> PosePredictor:
+    """The trained model of a configuration, or an exported ONNX model; with a detector if one is given.
 
     Args:
-        config_file: the model's configuration; None where MODEL.WEIGHTS is an exported model, which has its
-            configuration in it.
+        config_file: the model's configuration; None where MODEL.WEIGHTS has it in it, as an exported model.
         overrides: KEY VALUE pairs, flat, MODEL.WEIGHTS among them.
         detector: finds the persons for a model that looks at one at a time; runs on the model's device.
         boxes_given: whether boxes will be given with the images.
+        runtime: where ONNX models run; None for the default.
 
     Raises:
-        UsageError: the model needs boxes and there are none, or it takes none and there are some.
+        UsageError: the model needs boxes and there are none, or it takes none and there are some; or there is
+            a runtime or a configuration and it is no model for it.
         CheckpointError: there are no weights, or they cannot be read or do not fit.
+        FileNotFoundError, ValueError: of an ONNX model, a file is missing or cannot be used.
     """
-    with _configuration(config_file, overrides) as cfg:
-        require_weights(cfg.MODEL.WEIGHTS)
-        finder = None
+    weights = named_weights(overrides)
+    if runtime is not None and not any(map(is_exported, (weights, detector.weights if detector else ""))):
+        raise UsageError(
+            "--backend and --threads are for exported ONNX models: MODEL.WEIGHTS or --detector-weights must "
+            "be a file NAME.onnx"
+        )
+    runtime = runtime or RuntimeSettings()
+    finder: PosePredictor | None = None
+    predictor: PosePredictor
+    if is_exported(weights):
+        _refuse_config(config_file, weights, "--config-file")
         if detector is not None:
-            settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
-            with _configuration(detector.config_file, settings) as detector_cfg:
-                finder = Predictor.from_config(detector_cfg)
-        predictor = Predictor.from_config(cfg, finder)
-    if predictor.samples.needs_boxes and not (boxes_given or detector):
+            finder = _detector(detector, "cpu", runtime)
+        predictor = ExportedPredictor.from_overrides(overrides, runtime, finder)
+    else:
+        with _configuration(config_file, overrides) as cfg:
+            require_weights(cfg.MODEL.WEIGHTS)
+            if detector is not None:
+                finder = _detector(detector, cfg.MODEL.DEVICE, runtime)
+            predictor = Predictor.from_config(cfg, finder)
+    if predictor.needs_boxes and not (boxes_given or detector):
         raise UsageError(
             "this model looks at one person at a time: give --boxes, or --detector-config and "
             "--detector-weights"
         )
-    if not predictor.samples.needs_boxes and (boxes_given or detector):
+    if not predictor.needs_boxes and (boxes_given or detector):
         raise UsageError("this model finds persons by itself: it takes no boxes and no detector")
     return predictor
+
+
+def _detector(files: DetectorFiles, device: str, runtime: RuntimeSettings) -> PosePredictor:
+    """The detector of persons.
+
+    Raises:
+        UsageError: it looks at one person at a time itself.
+    """
+    finder: PosePredictor
+    if is_exported(files.weights):
+        _refuse_config(files.config_file, files.weights, "--detector-config")
+        finder = ExportedPredictor.from_overrides(["MODEL.WEIGHTS", files.weights], runtime)
+    else:
+        settings = ["MODEL.WEIGHTS", files.weights, "MODEL.DEVICE", device]
+        with _configuration(files.config_file, settings) as cfg:
+            finder = Predictor.from_config(cfg)
+    if finder.needs_boxes:
+        raise UsageError(
+            f"--detector-weights {files.weights}: a detector must find persons in whole images, and this "
+            "model looks at one person at a time"
+        )
+    return finder
+
+
+def _refuse_config(config_file: str | None, weights: str, option: str) -> None:
+    """
+    Raises:
+        UsageError: there is a configuration beside an exported model.
+    """
+    if config_file is not None:
+        raise UsageError(f"{option} must be left out: {weights} has its settings in {weights}.json")
 
 
 def named_weights(overrides: Sequence[str]) -> str:
@@ -156,7 +203,7 @@ DEFAULT = PredictionSettings()
 
 
 def predict_sources(
-    predictor: Predictor,
+    predictor: PosePredictor,
     sources: Iterable[str],
     folder: Path,
     *,
@@ -182,8 +229,7 @@ def predict_sources(
             is written.
         UsageError: poses.json cannot be written.
     """
-    skeleton = predictor.model.skeleton
-    assert isinstance(skeleton, Skeleton)
+    skeleton = predictor.skeleton
     plan = plan_prediction(
         sources,
         folder,
@@ -258,7 +304,7 @@ class _Prediction:
         fail: reports an error.
     """
 
-    predictor: Predictor
+    predictor: PosePredictor
     settings: PredictionSettings
     skeleton: Skeleton
     output: DrawingOutput

@@ -8,7 +8,6 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -31,8 +30,8 @@ class BrightPredictor:
     """
 
     max_pixels = 10**6
-    model = SimpleNamespace(skeleton=DOG)
-    samples = SimpleNamespace(needs_boxes=False)
+    skeleton = DOG
+    needs_boxes = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
