@@ -18,8 +18,9 @@ in it is no input.
 
 --format writes another format beside poses.json: coco_results.json, openpose/ or labelme/.
 
---track gives each person of a video an id that stays the same from image to image, --smooth smooths the
-keypoints of these persons over time. docs/prediction.md says how both work.
+--track gives each person of a video, or of a folder of images in the order of their names, an id that stays
+the same from image to image. --smooth smooths the keypoints of these persons over time. docs/prediction.md
+says how both work.
 
 An image that cannot be read is reported and the others follow; the exit status is then 1. What was found
 before an interruption is kept; after a kill, --recover or the next prediction into the same folder writes it
@@ -51,6 +52,7 @@ from posecore.inference.predict import (
 from posecore.inference.prediction_writer import recover
 from posecore.inference.smoothing import SmoothingSettings
 from posecore.inference.tracking import TrackingSettings
+from posecore.inference.video import DEFAULT_RATE
 from posecore.models import SCHEME, default_model
 
 
@@ -129,6 +131,7 @@ def main() -> int | None:
         threshold=options.threshold,
         batch_size=options.batch_size,
         tracking=tracking_settings(options),
+        image_rate=options.image_rate,
         smoothing=smoothing_settings(options),
         output_format=options.format,
         image_ids=read_image_ids(options.image_ids) if options.image_ids else None,
@@ -158,7 +161,7 @@ def main() -> int | None:
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of tracking and smoothing."""
-    parser.add_argument("--track", action="store_true", help="give the persons of videos ids")
+    parser.add_argument("--track", action="store_true", help="give the persons of videos and folders ids")
     parser.add_argument(
         "--track-similarity",
         type=float,
@@ -179,6 +182,14 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         default=TrackingSettings.patience,
         metavar="SECONDS",
         help="how long a lost person is waited for; later it is a new one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-rate",
+        type=float,
+        default=DEFAULT_RATE,
+        metavar="HZ",
+        help="images per second of image files, which are followed as the images of a video in the order of "
+        "their names, folder by folder (default: %(default)s)",
     )
     parser.add_argument(
         "--smooth", action="store_true", help="smooth the keypoints of persons over time; implies --track"

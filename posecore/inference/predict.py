@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from posecore.inference.interchange import COCO_RESULTS, POSECORE, open_export
 from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
 from posecore.inference.predictor import PosePredictor, Predictor
+from posecore.inference.sequences import image_sequences
 from posecore.inference.smoothing import PoseSmoother, SmoothingSettings
 from posecore.inference.tracking import PoseTracker, TrackingSettings
-from posecore.inference.video import Source, SourceImage
+from posecore.inference.video import DEFAULT_RATE, Source, SourceImage
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -170,7 +172,9 @@ class PredictionSettings:
             those of the images one by one, up to rounding.
         read_ahead: images of files that are read and prepared in a thread meanwhile, beyond a batch; 0 reads
             and writes without threads. Cameras and streams are read one image at a time.
-        tracking: how the persons of videos are followed; None to give them no identities.
+        tracking: how the persons of videos are followed; None to give them no identities. Image files are
+            then sequences (:func:`posecore.inference.sequences.image_sequences`).
+        image_rate: images per second of these sequences.
         smoothing: how their keypoints are smoothed, which needs ``tracking``; None not to.
         output_format: poses.json alone, or another format beside it
             (:data:`posecore.inference.interchange.FORMATS`).
@@ -185,6 +189,7 @@ class PredictionSettings:
     batch_size: int = 1
     read_ahead: int = 4
     tracking: TrackingSettings | None = None
+    image_rate: float = DEFAULT_RATE
     smoothing: SmoothingSettings | None = None
     output_format: str = POSECORE
     image_ids: Mapping[str, int | str] | None = None
@@ -195,6 +200,10 @@ class PredictionSettings:
             raise ValueError(f"the images of a batch must be 1 or more, not {self.batch_size}")
         if self.read_ahead < 0:
             raise ValueError(f"the images that are read ahead must be 0 or more, not {self.read_ahead}")
+        if not 0 < self.image_rate < math.inf:
+            raise ValueError(
+                f"the images per second (--image-rate) must be above 0 and finite, not {self.image_rate}"
+            )
         if self.smoothing and not self.tracking:
             raise ValueError("smoothing needs tracking: it must know who is who from image to image")
 
@@ -238,8 +247,7 @@ def predict_sources(
     )
     if find_boxes:
         find_boxes.check(plan.sources)
-    if settings.tracking:
-        _check_videos(plan.sources)
+    files = image_sequences(plan.sources, settings.image_rate) if settings.tracking else list(plan.sources)
     export = open_export(settings.output_format, folder, plan.sources, skeleton, settings.image_ids)
     failures: list[str] = []
 
@@ -249,14 +257,14 @@ def predict_sources(
 
     reader = ImageReader(predictor, find_boxes)
     ahead = settings.read_ahead and settings.batch_size - 1 + settings.read_ahead
-    number = len(plan.sources) if all(source.kind == "image" for source in plan.sources) else None
+    number = len(files) if all(source.kind == "image" for source in files) else None
     with (
         PredictionWriter(folder, skeleton, plan.drawings, export) as writer,
         DrawingOutput(writer, skeleton, fail, show=settings.show, threaded=settings.read_ahead > 0) as output,
         tqdm(unit="image", total=number) as progress,
     ):
         predict = _Prediction(predictor, settings, skeleton, output, progress, fail)
-        for group in _groups(plan.sources):
+        for group in _groups(files):
             if group[0].kind != "live":
                 with reader.ahead(group, ahead) as items:
                     predict.run(items, settings.batch_size)
@@ -275,20 +283,6 @@ def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
     for live, group in itertools.groupby(sources, key=lambda source: source.kind == "live"):
         files = list(group)
         yield from [[source] for source in files] if live else [files]
-
-
-def _check_videos(sources: Sequence[Source]) -> None:
-    """Checks that the persons of all sources can be followed.
-
-    Raises:
-        UsageError: a source is an image.
-    """
-    for source in sources:
-        if source.kind == "image":
-            raise UsageError(
-                f"--track and --smooth need videos, cameras or streams, and {source} is an image: make a "
-                "video of the images"
-            )
 
 
 @dataclass
@@ -312,7 +306,7 @@ class _Prediction:
     fail: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self._video: str | None = None
+        self._sequence: str | None = None
 
     def run(self, items: Iterator[ReadyImage | ReadFailure], batch_size: int) -> None:
         """Predicts all items, until the output is stopped."""
@@ -362,8 +356,8 @@ class _Prediction:
         """The poses with identities and smoothed keypoints, where these are wanted."""
         if self.settings.tracking is None or frame.time is None:
             return poses
-        if frame.name != self._video:
-            self._video = frame.name
+        if frame.sequence != self._sequence:
+            self._sequence = frame.sequence
             self._tracker = PoseTracker(self.skeleton, self.settings.tracking)
             self._smoother = PoseSmoother(self.settings.smoothing) if self.settings.smoothing else None
         poses.track_ids = self._tracker.update(poses, frame.time)
