@@ -188,7 +188,7 @@ def main() -> None:
     )
     command.add_argument("--threads", type=positive, default=2, help="(default: %(default)s)")
     command.add_argument(
-        "--rounds", type=positive, default=9, help="runs of each form (default: %(default)s)"
+        "--rounds", type=positive, default=5, help="runs of each form (default: %(default)s)"
     )
     _add_overrides(command)
 

@@ -41,7 +41,7 @@ from posecore.export.onnx_export import (
     export_onnx,
 )
 from posecore.export.precision import PRECISIONS
-from posecore.inference.onnx import SESSIONS, description_file
+from posecore.inference.onnx import OPENVINO_PRECISIONS, SESSIONS, description_file
 from posecore.inference.predict import named_weights
 from posecore.structures.skeleton import load_skeleton
 
@@ -75,7 +75,7 @@ def main() -> None:
         type=float,
         metavar="PIXELS",
         help="deviation that is allowed: the largest one of a keypoint for float32 (0.5), the mean for "
-        "float16 (0.5) and int8 (3)",
+        "float16 and half-precision runtimes (0.5) and int8 (3)",
     )
     parser.add_argument(
         "--dataset", metavar="NAME", help="evaluates both models on this dataset, and compares the results"
@@ -90,6 +90,12 @@ def main() -> None:
         "--max-persons", type=positive, help="detections of an image (default: TEST.DETECTIONS_PER_IMAGE)"
     )
     parser.add_argument("--backend", choices=SESSIONS, default="onnxruntime", help="the runtime of the check")
+    parser.add_argument(
+        "--runtime-precision",
+        choices=OPENVINO_PRECISIONS,
+        default="float32",
+        help="that the check's runtime computes float32 parts in; OpenVINO has others (default: float32)",
+    )
     parser.add_argument("--threads", type=positive, help="of the runtime (default: its choice)")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs, MODEL.WEIGHTS among them")
     options = parser.parse_args()
@@ -128,7 +134,17 @@ def _settings(options: argparse.Namespace) -> ExportSettings:
     Raises:
         UsageError: options do not fit each other.
     """
-    tolerance = TOLERANCES[options.precision]
+    settings = ExportSettings(
+        outputs=options.outputs,
+        precision=options.precision,
+        tolerance=TOLERANCES[options.precision],
+        least_score=options.threshold,
+        evaluate=bool(options.dataset),
+        backend=options.backend,
+        threads=options.threads,
+        runtime_precision=options.runtime_precision,
+    )
+    tolerance = TOLERANCES[settings.computed_precision]
     for name, value in (("pixels", options.tolerance), ("metric", options.metric_tolerance)):
         if value is None:
             continue
@@ -140,15 +156,7 @@ def _settings(options: argparse.Namespace) -> ExportSettings:
             raise UsageError(f"--precision {options.precision} is for --outputs poses")
         if options.dataset:
             raise UsageError("--dataset needs poses: --outputs must be poses")
-    return ExportSettings(
-        outputs=options.outputs,
-        precision=options.precision,
-        tolerance=tolerance,
-        least_score=options.threshold,
-        evaluate=bool(options.dataset),
-        backend=options.backend,
-        threads=options.threads,
-    )
+    return dataclasses.replace(settings, tolerance=tolerance)
 
 
 def _print(report: ExportReport, options: argparse.Namespace) -> None:

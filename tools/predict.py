@@ -6,7 +6,8 @@
 
 Without --config-file the configuration is the one in MODEL.WEIGHTS, an exported model: a file, or a model
 that comes with the project (model://NAME, listed by python -m posecore.models). Without MODEL.WEIGHTS as
-well, the default one of these models is taken, and the tool says which it is.
+well, the default one of these models is taken, and the tool says which it is. A model that tools/export.py
+wrote (NAME.onnx) runs in ONNX Runtime or, with --backend openvino, in OpenVINO.
 
 The output folder gets a drawing of every image under its name, a film of every video, and poses.json:
 a list with, per image, its name, its number and time (seconds) in the video, its height and width, and per
@@ -17,8 +18,9 @@ in it is no input.
 
 --format writes another format beside poses.json: coco_results.json, openpose/ or labelme/.
 
---track gives each person of a video an id that stays the same from image to image, --smooth smooths the
-keypoints of these persons over time. docs/prediction.md says how both work.
+--track gives each person of a video, or of a folder of images in the order of their names, an id that stays
+the same from image to image. --smooth smooths the keypoints of these persons over time. docs/prediction.md
+says how both work.
 
 An image that cannot be read is reported and the others follow; the exit status is then 1. What was found
 before an interruption is kept; after a kill, --recover or the next prediction into the same folder writes it
@@ -36,8 +38,10 @@ import sys
 from pathlib import Path
 
 from posecore.engine.command_line import positive, run_tool
+from posecore.inference.exported_predictor import RuntimeSettings
 from posecore.inference.image_boxes import ImageBoxes
 from posecore.inference.interchange import FORMATS, POSECORE, read_image_ids
+from posecore.inference.onnx import SESSIONS
 from posecore.inference.predict import (
     DetectorFiles,
     PredictionSettings,
@@ -48,6 +52,7 @@ from posecore.inference.predict import (
 from posecore.inference.prediction_writer import recover
 from posecore.inference.smoothing import SmoothingSettings
 from posecore.inference.tracking import TrackingSettings
+from posecore.inference.video import DEFAULT_RATE
 from posecore.models import SCHEME, default_model
 
 
@@ -72,6 +77,12 @@ def main() -> int | None:
         default=1,
         metavar="N",
         help="images of one size that are predicted at once (default 1); more is faster on a GPU",
+    )
+    parser.add_argument(
+        "--backend", choices=SESSIONS, help="the runtime of an exported NAME.onnx (default: onnxruntime)"
+    )
+    parser.add_argument(
+        "--threads", type=positive, help="of the runtime of an exported NAME.onnx (default: its choice)"
     )
     parser.add_argument(
         "--format",
@@ -120,13 +131,17 @@ def main() -> int | None:
         threshold=options.threshold,
         batch_size=options.batch_size,
         tracking=tracking_settings(options),
+        image_rate=options.image_rate,
         smoothing=smoothing_settings(options),
         output_format=options.format,
         image_ids=read_image_ids(options.image_ids) if options.image_ids else None,
         show=options.show,
     )
+    runtime = None
+    if options.backend or options.threads:
+        runtime = RuntimeSettings(options.backend or RuntimeSettings.backend, options.threads)
     predictor = build_predictor(
-        options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes)
+        options.config_file, overrides, detector=detector, boxes_given=bool(options.boxes), runtime=runtime
     )
     summary = predict_sources(
         predictor,
@@ -146,7 +161,7 @@ def main() -> int | None:
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of tracking and smoothing."""
-    parser.add_argument("--track", action="store_true", help="give the persons of videos ids")
+    parser.add_argument("--track", action="store_true", help="give the persons of videos and folders ids")
     parser.add_argument(
         "--track-similarity",
         type=float,
@@ -167,6 +182,14 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
         default=TrackingSettings.patience,
         metavar="SECONDS",
         help="how long a lost person is waited for; later it is a new one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--image-rate",
+        type=float,
+        default=DEFAULT_RATE,
+        metavar="HZ",
+        help="images per second of image files, which are followed as the images of a video in the order of "
+        "their names, folder by folder (default: %(default)s)",
     )
     parser.add_argument(
         "--smooth", action="store_true", help="smooth the keypoints of persons over time; implies --track"

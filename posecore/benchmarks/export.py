@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,39 @@ from posecore.export.graph import graph_class
 from posecore.export.images import CheckImage, drawn_images
 from posecore.export.onnx_file import write_onnx
 from posecore.export.precision import to_int8
-from posecore.inference.onnx import SESSIONS, Backend, Description, ImageInput
+from posecore.inference.onnx import SESSIONS, Backend, Description, ImageInput, RuntimePrecision
 from posecore.modeling.build import build_model, compile_dense_modules
 
 NUM_CROPS = 16
 CALIBRATION_IMAGES = 4
 EAGER = "PyTorch eager"
+
+COMPILED = "torch.compile"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """An exported form of a model.
+
+    Attributes:
+        weights: of its convolutions, "float32" or "int8".
+        backend: the runtime.
+        precision: that the runtime computes float32 parts in.
+    """
+
+    weights: str
+    backend: Backend
+    precision: RuntimePrecision = "float32"
+
+
+FORMS = {
+    "ONNX Runtime float32": _Form("float32", "onnxruntime"),
+    "ONNX Runtime int8": _Form("int8", "onnxruntime"),
+    "OpenVINO float32": _Form("float32", "openvino"),
+    "OpenVINO float16": _Form("float32", "openvino", "float16"),
+    "OpenVINO bfloat16": _Form("float32", "openvino", "bfloat16"),
+    "OpenVINO int8": _Form("int8", "openvino"),
+}
 
 # Prints the MiB at the peak of a process that only runs an exported model.
 RUN_ALONE = """
@@ -43,8 +71,8 @@ import numpy as np
 from posecore.inference.onnx import SESSIONS
 from pathlib import Path
 
-file, inputs, backend, threads = sys.argv[1:]
-SESSIONS[backend](Path(file), int(threads)).run(dict(np.load(inputs)))
+file, inputs, backend, threads, precision = sys.argv[1:]
+SESSIONS[backend](Path(file), int(threads), precision).run(dict(np.load(inputs)))
 (line,) = (line for line in open("/proc/self/status") if "VmHWM" in line)
 print(int(line.split()[1]) / 1024)
 """
@@ -96,39 +124,36 @@ def _time_export(
     inputs = prepare.inputs(samples[:1])
     batch = [{name: _tensor(value) for name, value in samples[0].items()}]
     candidates: dict[str, Callable[[], object]] = {EAGER: partial(model, batch)}
-    memory = {EAGER: in_new_process(_eager_peak, config, tuple(overrides), batch, threads)}
+    peak = partial(in_new_process, _torch_peak, config, tuple(overrides), batch, threads)
+    memory = {EAGER: peak(False)}
     if compiled:
         fast = copy.deepcopy(model)
         compile_dense_modules(fast, "inductor")
-        candidates["torch.compile"] = partial(fast, batch)
+        candidates[COMPILED] = partial(fast, batch)
+        memory[COMPILED] = peak(True)
     with tempfile.TemporaryDirectory() as folder:
         files = {"float32": Path(folder) / "float32.onnx", "int8": Path(folder) / "int8.onnx"}
         write_onnx(graph, files["float32"])
         batches = [prepare.inputs([sample]) for sample in samples]
         to_int8(files["float32"], files["int8"], batches, graph.float_parts)
-        forms: dict[str, tuple[Path, Backend]] = {
-            "ONNX Runtime float32": (files["float32"], "onnxruntime"),
-            "ONNX Runtime int8": (files["int8"], "onnxruntime"),
-        }
-        if importlib.util.find_spec("openvino") is not None:
-            forms["OpenVINO float32"] = files["float32"], "openvino"
-            forms["OpenVINO int8"] = files["int8"], "openvino"
         np.savez(Path(folder) / "inputs.npz", **inputs)  # type: ignore[arg-type]
-        for name, (file, backend) in forms.items():
+        for name, form in FORMS.items():
+            if importlib.util.find_spec(form.backend) is None:
+                continue
+            file = files[form.weights]
             try:
-                session = SESSIONS[backend](file, threads)
+                session = SESSIONS[form.backend](file, threads, form.precision)
             except ValueError as error:
                 print(f"{name} is left out: {' '.join(str(error).split())}")
                 continue
-            memory[name] = _exported_peak(file, Path(folder) / "inputs.npz", backend, threads)
+            memory[name] = _exported_peak(file, Path(folder) / "inputs.npz", form, threads)
             candidates[name] = partial(session.run, inputs)
         with torch.no_grad():
             times = take_turns(candidates, rounds, "cpu")
     what = f"an image of {size[0]} x {size[1]}" if isinstance(prepare, ImageInput) else f"{NUM_CROPS} crops"
     print(f"\n{config}, {what}\n{'form':24}{'ms':>10}{'ratio':>8}{'MiB':>8}")
     for name, milliseconds in times.items():
-        peak = f"{memory[name]:8.0f}" if name in memory else f"{'-':>8}"
-        print(f"{name:24}{milliseconds:10.1f}{times[EAGER] / milliseconds:8.2f}{peak}")
+        print(f"{name:24}{milliseconds:10.1f}{times[EAGER] / milliseconds:8.2f}{memory[name]:8.0f}")
 
 
 def _build(config: str, overrides: Sequence[str]) -> tuple[Any, nn.Module]:
@@ -141,21 +166,27 @@ def _build(config: str, overrides: Sequence[str]) -> tuple[Any, nn.Module]:
     return cfg, model.eval()
 
 
-def _eager_peak(config: str, overrides: Sequence[str], batch: list[dict[str, Any]], threads: int) -> float:
-    """MiB at the peak of a process that builds the PyTorch model and runs it."""
+def _torch_peak(
+    config: str, overrides: Sequence[str], batch: list[dict[str, Any]], threads: int, compiled: bool
+) -> float:
+    """MiB at the peak of a process that builds the PyTorch model, compiles it if wanted, and runs it."""
     torch.set_num_threads(threads)
     _, model = _build(config, overrides)
+    if compiled:
+        compile_dense_modules(model, "inductor")
     with torch.no_grad():
         model(batch)
     return peak_of_process("cpu")
 
 
-def _exported_peak(file: Path, inputs: Path, backend: str, threads: int) -> float:
+def _exported_peak(file: Path, inputs: Path, form: _Form, threads: int) -> float:
     """MiB at the peak of a process that runs an exported model, without PyTorch."""
-    command = [sys.executable, "-c", RUN_ALONE, str(file), str(inputs), backend, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    arguments = [str(file), str(inputs), form.backend, str(threads), form.precision]
+    done = subprocess.run([sys.executable, "-c", RUN_ALONE, *arguments], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{backend} ended with status {done.returncode} at {file.name}: {done.stderr}")
+        raise RuntimeError(
+            f"{form.backend} ended with status {done.returncode} at {file.name}: {done.stderr}"
+        )
     return float(done.stdout)
 
 

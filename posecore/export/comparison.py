@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import nn
 
 from posecore.engine.evaluate import evaluate
 from posecore.export.images import CheckImage
+from posecore.inference.exported_predictor import to_instances
 from posecore.inference.onnx import OnnxPredictor, Poses
 from posecore.inference.predictor import Predictor
 
@@ -198,17 +199,6 @@ class ExportedModel(nn.Module):
             for inputs in batched_inputs
         ]
         return [{"instances": to_instances(poses)} for poses in self.exported.run(samples)]
-
-
-def to_instances(poses: Poses) -> Instances:
-    """The same detections as Detectron2 has them."""
-    return Instances(
-        poses.image_size,
-        pred_boxes=Boxes(torch.from_numpy(poses.pred_boxes)),
-        scores=torch.from_numpy(poses.scores),
-        pred_classes=torch.from_numpy(poses.pred_classes),
-        pred_keypoints=torch.from_numpy(poses.pred_keypoints),
-    )
 
 
 @dataclass(frozen=True)

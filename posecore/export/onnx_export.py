@@ -37,6 +37,7 @@ from posecore.inference.onnx import (
     Description,
     ImageInput,
     OnnxPredictor,
+    RuntimePrecision,
     description_file,
 )
 from posecore.inference.predictor import Predictor
@@ -62,6 +63,7 @@ class ExportSettings:
         evaluate: whether both models are evaluated on the first dataset of DATASETS.TEST.
         backend: the runtime that the exported model is checked in.
         threads: of the runtime; None for its choice.
+        runtime_precision: that the runtime computes the float32 parts of the exported model in.
     """
 
     outputs: Outputs
@@ -71,6 +73,14 @@ class ExportSettings:
     evaluate: bool = False
     backend: Backend = "onnxruntime"
     threads: int | None = None
+    runtime_precision: RuntimePrecision = "float32"
+
+    @property
+    def computed_precision(self) -> Precision:
+        """The precision whose tolerances hold: that of the model, or the lower one of the runtime."""
+        if self.precision == "float32" and self.runtime_precision != "float32":
+            return "float16"
+        return self.precision
 
 
 @dataclass(frozen=True)
@@ -140,7 +150,8 @@ def export_onnx(
             to_int8(plain, unfinished, [_inputs(prepare, [check]) for check in images], graph.float_parts)
         evaluation = _with_output(cfg, Path(folder))
         report = _check(evaluation, graph, prepare, unfinished, images, settings)
-        content = describe(cfg, graph, settings.precision, report.as_dict())
+        measured = {"backend": settings.backend, "runtime_precision": settings.runtime_precision}
+        content = describe(cfg, graph, settings.precision, measured | report.as_dict())
         text = json.dumps(content, indent=1, allow_nan=False)
         unfinished_text = description_file(unfinished)
         unfinished_text.write_text(text + "\n", encoding="utf-8")
@@ -165,6 +176,11 @@ def check_packages(settings: ExportSettings) -> None:
         )
     if settings.backend == "openvino" and importlib.util.find_spec("openvino") is None:
         raise UsageError("openvino is not installed: pip install -r requirements/openvino.txt")
+    if settings.runtime_precision != "float32" and settings.backend != "openvino":
+        raise UsageError(
+            f"--runtime-precision {settings.runtime_precision} needs --backend openvino: ONNX Runtime "
+            "computes a model as the file has it"
+        )
 
 
 def _check(
@@ -180,17 +196,17 @@ def _check(
     Raises:
         DeviationError: the deviation is beyond the tolerance.
     """
-    session = SESSIONS[settings.backend](file, settings.threads)
+    session = SESSIONS[settings.backend](file, settings.threads, settings.runtime_precision)
     if settings.outputs == "raw":
         differences: dict[str, float] = {}
         for check in images:
             found = raw_deviation(graph, session.run, _inputs(prepare, [check]))
             differences = {name: max(value, differences.get(name, 0.0)) for name, value in found.items()}
         name, worst = max(differences.items(), key=lambda item: item[1])
-        if not worst <= RAW_TOLERANCES[settings.precision]:
+        if not worst <= (tolerance := RAW_TOLERANCES[settings.computed_precision]):
             raise DeviationError(
                 f"the exported model deviates from PyTorch: output {name} by {worst:.3g} of its largest "
-                f"value, more than {RAW_TOLERANCES[settings.precision]:g}; nothing was written"
+                f"value, more than {tolerance:g}; nothing was written"
             )
         return ExportReport(None, differences, None)
     description = Description.parse(_readable(describe(cfg, graph, settings.precision, {})))

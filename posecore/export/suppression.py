@@ -52,7 +52,8 @@ def onnx_nms_rows(boxes: Any, scores: Any, threshold: float, count: int) -> Any:
     """The nodes of :func:`nms_rows`: NonMaxSuppression, and a scatter of its rows into a fixed size."""
     op = onnx_operators()
     kept = op.NonMaxSuppression(
-        boxes,
+        # OpenVINO takes no boxes whose last dimension is not known, as it is not behind int8 convolutions.
+        op.Reshape(boxes, op.Constant(value_ints=[0, -1, 4])),
         op.Unsqueeze(scores, op.Constant(value_ints=[1])),
         op.Constant(value_ints=[count]),
         op.Constant(value_floats=[threshold]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from posecore.config.merge import UsageError
 from posecore.inference.image_boxes import ImageBoxes
-from posecore.inference.predictor import Predictor
+from posecore.inference.predictor import PosePredictor
 from posecore.inference.read_ahead import read_ahead
 from posecore.inference.video import Source, SourceImage
 
@@ -40,10 +40,10 @@ class ImageReader:
         find_boxes: the persons' boxes of an image; None where the model or its detector finds them.
     """
 
-    def __init__(self, predictor: Predictor, find_boxes: ImageBoxes | None) -> None:
+    def __init__(self, predictor: PosePredictor, find_boxes: ImageBoxes | None) -> None:
         self.predictor = predictor
         self.find_boxes = find_boxes
-        self.prepares = find_boxes is not None or not predictor.samples.needs_boxes
+        self.prepares = find_boxes is not None or not predictor.needs_boxes
 
     @contextmanager
     def ahead(self, sources: Iterable[Source], limit: int) -> Iterator[Iterator[ReadyImage | ReadFailure]]:

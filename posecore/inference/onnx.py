@@ -16,10 +16,19 @@ import numpy as np
 from posecore.inference.onnx_description import DESCRIPTION_VERSION, Description, description_file
 from posecore.inference.onnx_inputs import CropInput, ImageInput, channels_first
 from posecore.inference.onnx_poses import DetectedBoxes, Poses, ScoredBoxes, oks_nms
-from posecore.inference.onnx_sessions import SESSIONS, Backend, OnnxRuntimeSession, OpenVINOSession, Session
+from posecore.inference.onnx_sessions import (
+    OPENVINO_PRECISIONS,
+    SESSIONS,
+    Backend,
+    OnnxRuntimeSession,
+    OpenVINOSession,
+    RuntimePrecision,
+    Session,
+)
 
 __all__ = [
     "DESCRIPTION_VERSION",
+    "OPENVINO_PRECISIONS",
     "SESSIONS",
     "Backend",
     "CropInput",
@@ -30,6 +39,7 @@ __all__ = [
     "OnnxRuntimeSession",
     "OpenVINOSession",
     "Poses",
+    "RuntimePrecision",
     "ScoredBoxes",
     "Session",
     "channels_first",
@@ -68,6 +78,7 @@ class OnnxPredictor:
         *,
         backend: Backend = "onnxruntime",
         threads: int | None = None,
+        precision: RuntimePrecision = "float32",
         detector: "OnnxPredictor | None" = None,
     ) -> "OnnxPredictor":
         """The model of a file that tools/export.py wrote.
@@ -76,19 +87,26 @@ class OnnxPredictor:
             file: the ONNX model; its description lies beside it.
             backend: the runtime that computes it.
             threads: on the CPU; None for the runtime's choice.
+            precision: that the runtime computes the float32 parts of the model in.
             detector: as for the class.
 
         Raises:
-            FileNotFoundError, ValueError: a file is missing or cannot be used, or the backend is unknown.
+            FileNotFoundError, ValueError: a file is missing or cannot be used, the backend or the precision
+                is unknown, or the two do not go together.
             ImportError: the runtime is not installed.
         """
         file = Path(file)
         if backend not in SESSIONS:
             raise ValueError(f"the backend must be one of {', '.join(SESSIONS)}, not {backend!r}")
+        if precision not in OPENVINO_PRECISIONS:
+            raise ValueError(
+                f"the precision of the runtime must be one of {', '.join(OPENVINO_PRECISIONS)}, "
+                f"not {precision!r}"
+            )
         if not file.is_file():
             raise FileNotFoundError(f"{file} is missing: it must be a model that tools/export.py wrote")
         description = Description.read(description_file(file))
-        return cls(description, SESSIONS[backend](file, threads), detector)
+        return cls(description, SESSIONS[backend](file, threads, precision), detector)
 
     @property
     def needs_boxes(self) -> bool:

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,15 +18,17 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.inference.drawing_output import DrawingOutput
+from posecore.inference.exported_predictor import ExportedPredictor, RuntimeSettings, is_exported
 from posecore.inference.image_boxes import ImageBoxes
 from posecore.inference.image_reader import ImageReader, ReadFailure, ReadyImage
 from posecore.inference.interchange import COCO_RESULTS, POSECORE, open_export
 from posecore.inference.plan import plan_prediction
 from posecore.inference.prediction_writer import PredictionWriter
-from posecore.inference.predictor import Predictor
+from posecore.inference.predictor import PosePredictor, Predictor
+from posecore.inference.sequences import image_sequences
 from posecore.inference.smoothing import PoseSmoother, SmoothingSettings
 from posecore.inference.tracking import PoseTracker, TrackingSettings
-from posecore.inference.video import Source, SourceImage
+from posecore.inference.video import DEFAULT_RATE, Source, SourceImage
 from posecore.structures.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
@@ -50,36 +53,82 @@ def build_predictor(
     *,
     detector: DetectorFiles | None = None,
     boxes_given: bool = False,
-) -> Predictor:
-    """The trained model of a configuration, with a detector if one is given.
+    runtime: RuntimeSettings | None = None,
+) -> PosePredictor:
+    """The trained model of a configuration, or an exported ONNX model; with a detector if one is given.
 
     Args:
-        config_file: the model's configuration; None where MODEL.WEIGHTS is an exported model, which has its
-            configuration in it.
+        config_file: the model's configuration; None where MODEL.WEIGHTS has it in it, as an exported model.
         overrides: KEY VALUE pairs, flat, MODEL.WEIGHTS among them.
         detector: finds the persons for a model that looks at one at a time; runs on the model's device.
         boxes_given: whether boxes will be given with the images.
+        runtime: where ONNX models run; None for the default.
 
     Raises:
-        UsageError: the model needs boxes and there are none, or it takes none and there are some.
+        UsageError: the model needs boxes and there are none, or it takes none and there are some; or there is
+            a runtime or a configuration and it is no model for it.
         CheckpointError: there are no weights, or they cannot be read or do not fit.
+        FileNotFoundError, ValueError: of an ONNX model, a file is missing or cannot be used.
     """
-    with _configuration(config_file, overrides) as cfg:
-        require_weights(cfg.MODEL.WEIGHTS)
-        finder = None
+    weights = named_weights(overrides)
+    if runtime is not None and not any(map(is_exported, (weights, detector.weights if detector else ""))):
+        raise UsageError(
+            "--backend and --threads are for exported ONNX models: MODEL.WEIGHTS or --detector-weights must "
+            "be a file NAME.onnx"
+        )
+    runtime = runtime or RuntimeSettings()
+    finder: PosePredictor | None = None
+    predictor: PosePredictor
+    if is_exported(weights):
+        _refuse_config(config_file, weights, "--config-file")
         if detector is not None:
-            settings = ["MODEL.WEIGHTS", detector.weights, "MODEL.DEVICE", cfg.MODEL.DEVICE]
-            with _configuration(detector.config_file, settings) as detector_cfg:
-                finder = Predictor.from_config(detector_cfg)
-        predictor = Predictor.from_config(cfg, finder)
-    if predictor.samples.needs_boxes and not (boxes_given or detector):
+            finder = _detector(detector, "cpu", runtime)
+        predictor = ExportedPredictor.from_overrides(overrides, runtime, finder)
+    else:
+        with _configuration(config_file, overrides) as cfg:
+            require_weights(cfg.MODEL.WEIGHTS)
+            if detector is not None:
+                finder = _detector(detector, cfg.MODEL.DEVICE, runtime)
+            predictor = Predictor.from_config(cfg, finder)
+    if predictor.needs_boxes and not (boxes_given or detector):
         raise UsageError(
             "this model looks at one person at a time: give --boxes, or --detector-config and "
             "--detector-weights"
         )
-    if not predictor.samples.needs_boxes and (boxes_given or detector):
+    if not predictor.needs_boxes and (boxes_given or detector):
         raise UsageError("this model finds persons by itself: it takes no boxes and no detector")
     return predictor
+
+
+def _detector(files: DetectorFiles, device: str, runtime: RuntimeSettings) -> PosePredictor:
+    """The detector of persons.
+
+    Raises:
+        UsageError: it looks at one person at a time itself.
+    """
+    finder: PosePredictor
+    if is_exported(files.weights):
+        _refuse_config(files.config_file, files.weights, "--detector-config")
+        finder = ExportedPredictor.from_overrides(["MODEL.WEIGHTS", files.weights], runtime)
+    else:
+        settings = ["MODEL.WEIGHTS", files.weights, "MODEL.DEVICE", device]
+        with _configuration(files.config_file, settings) as cfg:
+            finder = Predictor.from_config(cfg)
+    if finder.needs_boxes:
+        raise UsageError(
+            f"--detector-weights {files.weights}: a detector must find persons in whole images, and this "
+            "model looks at one person at a time"
+        )
+    return finder
+
+
+def _refuse_config(config_file: str | None, weights: str, option: str) -> None:
+    """
+    Raises:
+        UsageError: there is a configuration beside an exported model.
+    """
+    if config_file is not None:
+        raise UsageError(f"{option} must be left out: {weights} has its settings in {weights}.json")
 
 
 def named_weights(overrides: Sequence[str]) -> str:
@@ -123,7 +172,9 @@ class PredictionSettings:
             those of the images one by one, up to rounding.
         read_ahead: images of files that are read and prepared in a thread meanwhile, beyond a batch; 0 reads
             and writes without threads. Cameras and streams are read one image at a time.
-        tracking: how the persons of videos are followed; None to give them no identities.
+        tracking: how the persons of videos are followed; None to give them no identities. Image files are
+            then sequences (:func:`posecore.inference.sequences.image_sequences`).
+        image_rate: images per second of these sequences.
         smoothing: how their keypoints are smoothed, which needs ``tracking``; None not to.
         output_format: poses.json alone, or another format beside it
             (:data:`posecore.inference.interchange.FORMATS`).
@@ -138,6 +189,7 @@ class PredictionSettings:
     batch_size: int = 1
     read_ahead: int = 4
     tracking: TrackingSettings | None = None
+    image_rate: float = DEFAULT_RATE
     smoothing: SmoothingSettings | None = None
     output_format: str = POSECORE
     image_ids: Mapping[str, int | str] | None = None
@@ -148,6 +200,10 @@ class PredictionSettings:
             raise ValueError(f"the images of a batch must be 1 or more, not {self.batch_size}")
         if self.read_ahead < 0:
             raise ValueError(f"the images that are read ahead must be 0 or more, not {self.read_ahead}")
+        if not 0 < self.image_rate < math.inf:
+            raise ValueError(
+                f"the images per second (--image-rate) must be above 0 and finite, not {self.image_rate}"
+            )
         if self.smoothing and not self.tracking:
             raise ValueError("smoothing needs tracking: it must know who is who from image to image")
 
@@ -156,7 +212,7 @@ DEFAULT = PredictionSettings()
 
 
 def predict_sources(
-    predictor: Predictor,
+    predictor: PosePredictor,
     sources: Iterable[str],
     folder: Path,
     *,
@@ -182,8 +238,7 @@ def predict_sources(
             is written.
         UsageError: poses.json cannot be written.
     """
-    skeleton = predictor.model.skeleton
-    assert isinstance(skeleton, Skeleton)
+    skeleton = predictor.skeleton
     plan = plan_prediction(
         sources,
         folder,
@@ -192,8 +247,7 @@ def predict_sources(
     )
     if find_boxes:
         find_boxes.check(plan.sources)
-    if settings.tracking:
-        _check_videos(plan.sources)
+    files = image_sequences(plan.sources, settings.image_rate) if settings.tracking else list(plan.sources)
     export = open_export(settings.output_format, folder, plan.sources, skeleton, settings.image_ids)
     failures: list[str] = []
 
@@ -203,14 +257,14 @@ def predict_sources(
 
     reader = ImageReader(predictor, find_boxes)
     ahead = settings.read_ahead and settings.batch_size - 1 + settings.read_ahead
-    number = len(plan.sources) if all(source.kind == "image" for source in plan.sources) else None
+    number = len(files) if all(source.kind == "image" for source in files) else None
     with (
         PredictionWriter(folder, skeleton, plan.drawings, export) as writer,
         DrawingOutput(writer, skeleton, fail, show=settings.show, threaded=settings.read_ahead > 0) as output,
         tqdm(unit="image", total=number) as progress,
     ):
         predict = _Prediction(predictor, settings, skeleton, output, progress, fail)
-        for group in _groups(plan.sources):
+        for group in _groups(files):
             if group[0].kind != "live":
                 with reader.ahead(group, ahead) as items:
                     predict.run(items, settings.batch_size)
@@ -231,20 +285,6 @@ def _groups(sources: Iterable[Source]) -> Iterator[list[Source]]:
         yield from [[source] for source in files] if live else [files]
 
 
-def _check_videos(sources: Sequence[Source]) -> None:
-    """Checks that the persons of all sources can be followed.
-
-    Raises:
-        UsageError: a source is an image.
-    """
-    for source in sources:
-        if source.kind == "image":
-            raise UsageError(
-                f"--track and --smooth need videos, cameras or streams, and {source} is an image: make a "
-                "video of the images"
-            )
-
-
 @dataclass
 class _Prediction:
     """Predicts images in batches, follows and smooths persons, and hands everything on.
@@ -258,7 +298,7 @@ class _Prediction:
         fail: reports an error.
     """
 
-    predictor: Predictor
+    predictor: PosePredictor
     settings: PredictionSettings
     skeleton: Skeleton
     output: DrawingOutput
@@ -266,7 +306,7 @@ class _Prediction:
     fail: Callable[[str], None]
 
     def __post_init__(self) -> None:
-        self._video: str | None = None
+        self._sequence: str | None = None
 
     def run(self, items: Iterator[ReadyImage | ReadFailure], batch_size: int) -> None:
         """Predicts all items, until the output is stopped."""
@@ -316,8 +356,8 @@ class _Prediction:
         """The poses with identities and smoothed keypoints, where these are wanted."""
         if self.settings.tracking is None or frame.time is None:
             return poses
-        if frame.name != self._video:
-            self._video = frame.name
+        if frame.sequence != self._sequence:
+            self._sequence = frame.sequence
             self._tracker = PoseTracker(self.skeleton, self.settings.tracking)
             self._smoother = PoseSmoother(self.settings.smoothing) if self.settings.smoothing else None
         poses.track_ids = self._tracker.update(poses, frame.time)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,30 @@ from posecore.data.samples import Samples, build_samples
 from posecore.layers.precision import autocast_to
 from posecore.modeling.build import build_inference_model, inference_precision
 from posecore.modeling.tta import with_tta
+from posecore.structures.skeleton import Skeleton
+
+
+class PosePredictor(Protocol):
+    """What predictions on files and videos need of a model, be it one of PyTorch or an exported one."""
+
+    max_pixels: int
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the poses."""
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether the model looks at one person at a time."""
+
+    def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
+        """The model's input of an image (H, W, 3) uint8 RGB, with the boxes of its persons where needed."""
+
+    def of_samples(self, samples: Sequence[dict[str, Any]]) -> list[Instances]:
+        """The poses of images whose inputs were made by :meth:`sample`; on the CPU."""
+
+    def batch(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        """The poses of images, whose persons the predictor detects where the model needs them."""
 
 
 class Predictor:
@@ -71,6 +95,18 @@ class Predictor:
         cfg, model = with_tta(cfg, model)
         return cls(model, build_samples(cfg), detector, pixel_limit(cfg), precision)
 
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the poses; a detector of Detectron2 has none."""
+        skeleton = self.model.skeleton
+        assert isinstance(skeleton, Skeleton)
+        return skeleton
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether the model looks at one person at a time, so that boxes or a detector must be given."""
+        return self.samples.needs_boxes
+
     def __call__(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> Instances:
         """The poses of one image, in its pixels; on the CPU.
 
@@ -87,7 +123,7 @@ class Predictor:
         self, images: Sequence[np.ndarray], boxes: Sequence[PersonBoxes] | None = None
     ) -> list[Instances]:
         """The poses of several images, which may differ in size; otherwise as for one image."""
-        if boxes is None and self.samples.needs_boxes:
+        if boxes is None and self.needs_boxes:
             boxes = self._detect(images)
         people = [None] * len(images) if boxes is None else boxes
         return self.of_samples([self.sample(*pair) for pair in zip(images, people, strict=True)])

@@ -38,7 +38,9 @@ class SourceImage:
         number: position in a video or camera stream, from 0; None for an image file.
         rate: mean images per second of the video; None where it is unknown or there is no video.
         time: seconds from the first image of the video, by its time stamps, so that a rate that varies is
-            respected; of a camera or stream by the clock. None for an image file.
+            respected; of a camera or stream by the clock. None for an image file outside a sequence.
+        sequence: what persons are followed through: the video, camera or stream, or the folder whose images
+            are a sequence (:func:`posecore.inference.sequences.image_sequences`). None for a single image.
     """
 
     image: np.ndarray
@@ -46,6 +48,7 @@ class SourceImage:
     number: int | None = None
     rate: float | None = None
     time: float | None = None
+    sequence: str | None = None
 
     @property
     def label(self) -> str:
@@ -61,11 +64,15 @@ class Source:
         address: path of the file, number of the camera, or address of the stream.
         kind: of the source; a "live" one is a camera or a stream.
         name: of its images (:class:`SourceImage`).
+        sequence: of an image file, the sequence that it belongs to; None for none.
+        time: of an image file, seconds from the first image of its sequence.
     """
 
     address: str
     kind: Literal["image", "video", "live"]
     name: str
+    sequence: str | None = None
+    time: float | None = None
 
     def __str__(self) -> str:
         """For messages: without what is secret in a stream's address, its login and query."""
@@ -83,7 +90,8 @@ class Source:
                 says which others could not be read, or how many are lacking.
         """
         if self.kind == "image":
-            yield SourceImage(read_image(self.address, max_pixels), self.name)
+            image = read_image(self.address, max_pixels)
+            yield SourceImage(image, self.name, time=self.time, sequence=self.sequence)
             return
         capture = self._open()
         try:
@@ -99,7 +107,7 @@ class Source:
                     broken += range(end, number)
                     end = number + 1
                     pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                    yield SourceImage(pixels, self.name, number, rate, clock.time(number))
+                    yield SourceImage(pixels, self.name, number, rate, clock.time(number), self.name)
                 elif number >= stated:
                     break
                 number += 1

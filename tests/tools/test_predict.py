@@ -234,7 +234,7 @@ def test_half_precision(predict, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--track",), r"--track and --smooth need videos.*1\.png is an image"),
+        (("--track",), r"--track and --smooth need videos.*1\.png is an image without"),
         (("--format", "openpose"), r"needs the keypoints of coco_17; the skeleton hands lacks"),
         (("--track", "--track-hits", "0"), r"must be 1 or more, not 0"),
         (("--smooth", "--smooth-cutoff", "0"), r"min_cutoff of the smoothing must be above 0"),

@@ -1,5 +1,8 @@
 """Selection and suppression with fixed sizes are those of the detector, also as ONNX operators."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch.testing import assert_close
 
 from posecore.export.fcos import clipped, fixed_candidates, take_rows
 from posecore.export.suppression import nms_rows, soft_nms_rows
+from posecore.inference.onnx import OpenVINOSession
 from posecore.modeling.fcos.decode import clip_boxes, select_candidates, soft_suppress, suppress
 from posecore.modeling.fcos.detector import InferenceSettings
 from posecore.modeling.fcos.locations import make_locations
@@ -59,26 +63,33 @@ def test_suppression_is_that_of_the_detector():
     torch.library.opcheck(nms_rows, (boxes, scores, 0.4, 6))
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # of the exporter, about names of sizes
-def test_suppression_as_onnx_operators(tmp_path):
+@pytest.fixture(scope="module")
+def suppression_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX model of :class:`Suppression`."""
     pytest.importorskip("onnxscript", reason="exports need requirements/export.txt")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="exports need requirements/export.txt")
     from posecore.export.onnx_file import ONNX_FORMS, OPSET
 
     count, rows = torch.export.Dim("count", max=64), torch.export.Dim("rows", max=4096)
-    file = tmp_path / "nms.onnx"
-    program = torch.onnx.export(
-        Suppression(),
-        (boxes_of(3, 20), torch.rand(3, 20)),
-        dynamic_shapes={"boxes": {0: count, 1: rows}, "scores": {0: count, 1: rows}},
-        opset_version=OPSET,
-        custom_translation_table=ONNX_FORMS,
-        dynamo=True,
-        verbose=False,
-        optimize=False,
-    )
+    file = tmp_path_factory.mktemp("suppression") / "nms.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of the exporter, about names of sizes
+        program = torch.onnx.export(
+            Suppression(),
+            (boxes_of(3, 20), torch.rand(3, 20)),
+            dynamic_shapes={"boxes": {0: count, 1: rows}, "scores": {0: count, 1: rows}},
+            opset_version=OPSET,
+            custom_translation_table=ONNX_FORMS,
+            dynamo=True,
+            verbose=False,
+            optimize=False,
+        )
     program.save(str(file))
-    session = onnxruntime.InferenceSession(str(file))
+    return file
+
+
+def test_suppression_as_onnx_operators(suppression_file):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="exports need requirements/export.txt")
+    session = onnxruntime.InferenceSession(str(suppression_file))
     for images, candidates in ((1, 1), (3, 20), (5, 60)):
         boxes, scores = boxes_of(images, candidates), torch.rand(images, candidates) - 0.2
         scores[images // 2 :] -= 0.5 * (images > 1)
@@ -90,6 +101,23 @@ def test_suppression_as_onnx_operators(tmp_path):
     nobody = session.run(None, {"boxes": boxes.numpy(), "scores": np.full((5, 60), -1, np.float32)})
     assert (nobody[0] == -1).all()
     assert (nobody[1] == -1).all()
+
+
+def test_openvino_suppresses_boxes_of_unknown_shape(suppression_file, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="exports need requirements/export.txt")
+    pytest.importorskip("openvino", reason="this runtime needs requirements/openvino.txt")
+    model = onnx.load(str(suppression_file))
+    # As behind int8 convolutions, whose quantization forgets shapes.
+    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+    for place in (1, 2):
+        dimensions[place].Clear()
+        dimensions[place].dim_param = f"unknown{place}"
+    del model.graph.value_info[:]
+    onnx.save(model, str(tmp_path / "unknown.onnx"))
+    session = OpenVINOSession(tmp_path / "unknown.onnx", threads=1)
+    boxes, scores = boxes_of(3, 20), torch.rand(3, 20) - 0.2
+    kept = next(iter(session.run({"boxes": boxes.numpy(), "scores": scores.numpy()}).values()))
+    assert np.array_equal(kept, expected_rows(boxes, scores).numpy())
 
 
 def test_soft_suppression_is_that_of_the_decoder():

@@ -8,7 +8,6 @@ import sys
 import time
 import tracemalloc
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -31,8 +30,8 @@ class BrightPredictor:
     """
 
     max_pixels = 10**6
-    model = SimpleNamespace(skeleton=DOG)
-    samples = SimpleNamespace(needs_boxes=False)
+    skeleton = DOG
+    needs_boxes = False
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -133,9 +132,31 @@ def test_a_tracked_video(tmp_path: Path) -> None:
     assert "id" not in plain[0]["people"][0]
 
 
+def test_images_of_a_folder_are_followed_in_the_order_of_their_names(tmp_path: Path) -> None:
+    # Ten steps of 2 pixels: in the order of text, image 10 would come behind image 1.
+    for scene in "ab":
+        (tmp_path / "frames" / scene).mkdir(parents=True)
+        for number in range(1, 12):
+            cv2.imwrite(str(tmp_path / "frames" / scene / f"{number}.png"), image_at(5 + 3 * number, 20))
+    settings = {"tracking": TrackingSettings(), "smoothing": SmoothingSettings(), "image_rate": 10.0}
+    _, records, _ = run(tmp_path / "frames", tmp_path / "out", batch_size=4, **settings)
+    names = [f"{scene}/{number}.png" for scene in "ab" for number in range(1, 12)]
+    assert [record["name"] for record in records] == names
+    assert [record["time"] for record in records] == pytest.approx([number / 10 for number in range(11)] * 2)
+    assert {record["number"] for record in records} == {None}
+    ids = [record["people"][0]["id"] for record in records]
+    assert ids == [None, *[1] * 10] * 2  # each folder is a sequence of its own
+    assert (tmp_path / "out" / "b" / "11.png").is_file()
+    _, plain, _ = run(tmp_path / "frames", tmp_path / "plain")
+    assert plain[0]["time"] is None
+    assert plain[1]["name"] == "a/10.png"
+
+
 def test_what_tracking_cannot_do_is_said_before(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--track and --smooth need videos, .*0\.png is an image"):
-        run(folder, tmp_path / "out", tracking=TrackingSettings())
+    with pytest.raises(UsageError, match=r"--track and --smooth need videos, .*0\.png is an image without"):
+        run(folder / "0.png", tmp_path / "out", tracking=TrackingSettings())
+    with pytest.raises(ValueError, match=r"\(--image-rate\) must be above 0 and finite, not 0"):
+        PredictionSettings(image_rate=0)
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="smoothing needs tracking"):
         PredictionSettings(smoothing=SmoothingSettings())
