@@ -45,9 +45,24 @@ def main() -> None:
         "--split-by",
         choices=["auto", *GROUPS],
         default="auto",
-        help="what stays on one side of the split (auto: videos where there are any, else images)",
+        help="what stays on one side of the split (auto: videos where there are any, else images); similar "
+        "reads all images and keeps those together that resemble each other",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=ImportOptions.min_score,
+        metavar="SCORE",
+        help="of --format predictions: persons with a lower score are left out (%(default)s)",
+    )
+    parser.add_argument(
+        "--min-keypoint-score",
+        type=float,
+        default=ImportOptions.min_keypoint_score,
+        metavar="SCORE",
+        help="of --format predictions: keypoints with a lower confidence are not labeled (%(default)s)",
+    )
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out images whose files are not found"
@@ -65,10 +80,15 @@ def main() -> None:
         return
     if options.seed < 0:
         parser.error(f"--seed must be 0 or more, not {options.seed}")
+    for name in ("min_score", "min_keypoint_score"):
+        if not 0 <= getattr(options, name) <= 1:
+            parser.error(f"--{name.replace('_', '-')} must be from 0 to 1, not {getattr(options, name):g}")
     said = ImportOptions(
         category=options.category,
         keypoints=read_keypoint_names(options.keypoints) if options.keypoints else None,
         images=options.images,
+        min_score=options.min_score,
+        min_keypoint_score=options.min_keypoint_score,
     )
     summary = import_dataset(
         options.source,
