@@ -104,17 +104,22 @@ def main() -> None:
     )
     for line in summary.lines():
         print(line)
+    errors = 0
     for split in summary.splits:
         try:
             report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
         except (OSError, ValueError) as error:  # the dataset is written all the same
             report = Report(errors=[error_message(error)])
+        errors += len(report.errors)
         print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
         for line in [
             *(f"  error: {line}" for line in report.errors),
             *(f"  warning: {line}" for line in report.warnings),
         ]:
             print(line)
+    if errors:
+        print(f"next: correct the {errors} errors above, and import again with --overwrite")
+        return
     print(
         f"next: python tools/new_config.py --dataset {options.output} --method fcpose --output my_config.yaml"
     )

@@ -81,6 +81,10 @@ def recognize(source: Path) -> str:
         raise UsageError(
             f"SOURCE {source} has files of several formats: name one with --format {' | '.join(found)}"
         )
+    if source.is_dir() and not any(source.iterdir()):
+        raise UsageError(
+            f"SOURCE {source} is an empty folder: give the one with the files of the labeling tool"
+        )
     check_readable(source)
     titles = "; ".join(f"{name} ({importer.title})" for name, importer in IMPORTERS.items())
     raise UsageError(

@@ -9,7 +9,7 @@ dropped image, and that ``0 0`` without v is not labeled.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -233,9 +233,17 @@ def _images(content: dict[str, Any], root: Path, file: Path, notes: Notes) -> It
 
 
 def _place(place: str, root: Path) -> Path | None:
-    """A path of the YAML file; Roboflow writes ``../train`` for what lies beside the file."""
-    for path in (root / place, root / place.removeprefix("../"), root.joinpath(*clean_parts(place))):
+    """A path of the YAML file; Roboflow writes ``../train`` for what lies beside the file.
+
+    Of an absolute path of another machine the longest end that exists below the root is taken.
+    """
+    for path in (root / place, root / place.removeprefix("../")):
         if path.exists():
+            return path
+    parts = clean_parts(place)
+    is_absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).is_absolute()
+    for start in range(len(parts) if is_absolute else min(1, len(parts))):
+        if (path := root.joinpath(*parts[start:])).exists():
             return path
     return None
 
@@ -354,10 +362,11 @@ def _keypoints(points: np.ndarray, scale: np.ndarray, where: str) -> np.ndarray:
                 "which have confidences there, are no labels"
             )
     labeled = visible > 0
-    if (shares[labeled] < -SLACK).any() or (shares[labeled] > 1 + SLACK).any():
+    outside = shares[labeled][(shares[labeled] < -SLACK) | (shares[labeled] > 1 + SLACK)]
+    if len(outside):
         raise ValueError(
             f"{where}: labeled keypoints must be given in shares of the image, from 0 to 1, not as "
-            f"{shares[labeled].max():g}"
+            f"{outside[0]:g}"
         )
     return np.where(labeled[:, None], np.column_stack([shares * scale, visible]), 0.0)
 

@@ -91,6 +91,39 @@ def test_copies_and_archives_stand_alone(yolo, tmp_path):
         assert not any(file.is_symlink() for file in images)
 
 
+def test_errors_and_notes_of_an_archive_name_it(yolo, tmp_path):
+    archive = tmp_path / "in.zip"
+    for row in ("0 0.5", "0 0.5 0.5 0.5 0.5 0.3 0.3 2 0.6 0.6 1 0 0 0\n" * 2):
+        (yolo / "labels" / "train" / "a.txt").write_text(row)
+        with zipfile.ZipFile(archive, "w") as content:
+            for file in yolo.rglob("*"):
+                content.write(file, file.relative_to(tmp_path))
+        if row == "0 0.5":
+            with pytest.raises(
+                ValueError, match=r"in\.zip/yolo/labels/train/a\.txt, line 1 must have 14"
+            ) as error:
+                import_dataset(archive, tmp_path / "out", ImportOptions())
+            assert "posecore-import-" not in str(error.value)
+    lines = "\n".join(import_dataset(archive, tmp_path / "out", ImportOptions()).lines())
+    assert "in.zip/yolo/labels/train/a.txt:2" in lines
+    assert "posecore-import-" not in lines
+
+
+def test_a_folder_with_nothing_but_a_folder(yolo, tmp_path):
+    yolo.rename(yolo.parent / "inner")
+    outer = tmp_path / "outer"
+    (outer / "middle").mkdir(parents=True)
+    (yolo.parent / "inner").rename(outer / "middle" / "inner")
+    (outer / ".DS_Store").touch()
+    summary = import_dataset(outer, tmp_path / "out", ImportOptions())
+    assert summary.splits[0].images == 2
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "in.tar.gz").touch()
+    for name, message in (("empty", "is an empty folder"), ("in.tar.gz", r"unpack it, or make a \.zip")):
+        with pytest.raises(UsageError, match=message):
+            import_dataset(tmp_path / name, tmp_path / "none", ImportOptions())
+
+
 def test_an_image_is_upright(tmp_path):
     write_labelme(
         tmp_path / "in", "a", [point("nose", 1, 2)], imageWidth=30, imageHeight=40, imagePath="a.jpg"
