@@ -31,6 +31,8 @@ BATCHES = [
     ("poet", ("MODEL.POET.DROPOUT", 0.0), [2, 1, 3, 2]),
     ("poet", ("MODEL.POET.DROPOUT", 0.0), [0, 0, 0, 2]),
     ("poseur", POSEUR, [1, 1, 0, 1]),
+    ("grouppose", (), [2, 1, 3, 2]),
+    ("grouppose", (), [0, 0, 0, 2]),
 ]
 
 

@@ -1,15 +1,19 @@
 """The contract of all models: processes, inputs, losses outside of training, unknown values of keys."""
 
 import importlib
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from detectron2.data.transforms import ResizeShortestEdge
 from helpers import model_contract
 from helpers.image_samples import sample
 from helpers.person_crops import crop
 from helpers.processes import in_processes
 from torch import nn
+
+from posecore.modeling.tta import PoseEstimatorWithTTA, merge_by_oks
 
 # The methods that read whole images, and the configurations of their two models.
 IMAGE_METHODS = {
@@ -121,6 +125,21 @@ def test_inputs_are_not_modified(method: str, config: str) -> None:
 @pytest.mark.parametrize(("method", "config"), [(method, both[0]) for method, both in IMAGE_METHODS.items()])
 def test_validation_losses_change_nothing(method: str, config: str) -> None:
     model_contract.losses_are_looked_at(tiny(method, config=config), [sample(0, 2), sample(1, 0)])
+
+
+@pytest.mark.parametrize(("method", "config"), [(method, both[0]) for method, both in IMAGE_METHODS.items()])
+def test_test_time_augmentation_by_the_identity_changes_nothing(method: str, config: str) -> None:
+    model, image = tiny(method, config=config).eval(), sample(0, 0)
+    merge = partial(merge_by_oks, skeleton=model.skeleton, threshold=0.5)
+    resizes = [ResizeShortestEdge(min(image["image"].shape[1:]), 1000)]
+    same = PoseEstimatorWithTTA(model, resizes=resizes, flip=False, merge=merge, limit=1000)
+    both = PoseEstimatorWithTTA(model, resizes=resizes, flip=True, merge=merge, limit=5)
+    with torch.no_grad():
+        (expected,), (own,), (flipped,) = model([image]), same([image]), both([image])
+    for name in ("scores", "pred_keypoints"):
+        torch.testing.assert_close(own["instances"].get(name), expected["instances"].get(name))
+    assert len(flipped["instances"]) <= 5
+    assert flipped["instances"].pred_keypoints.isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from posecore.modeling.fcos.detector import FCOSDetector
 
 pytestmark = pytest.mark.long
 
-METHODS = ("directpose", "fcpose", "inspose", "poet", "poseur")
+METHODS = ("directpose", "fcpose", "grouppose", "inspose", "poet", "poseur")
 NOT_RANDOM = {
     "poet": ("MODEL.POET.DROPOUT", 0.0),
     "poseur": ("MODEL.POSEUR.NOISE.KIND", "none", "MODEL.POSEUR.DROPOUT", 0.0),
@@ -95,7 +95,7 @@ class Backend:
         return self.counter(graph, inputs)
 
 
-@pytest.mark.parametrize("method", ["directpose", "poet", "poseur"])
+@pytest.mark.parametrize("method", ["directpose", "grouppose", "poet", "poseur"])
 def test_compile_changes_nothing_and_holds_for_other_sizes(method: str) -> None:
     torch._dynamo.reset()
     # Sides that are one cell, or as long as there are channels, are compiled apart, and so are small maps of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
-from posecore.data import resolve_dataset
+from posecore.data import resolve_datasets
 from posecore.engine.command_line import PAGES, check_output_file, error_message, positive, run_tool
 from posecore.evaluation.dataset_check import check_dataset
 from posecore.evaluation.visible_size import visible_size
@@ -45,8 +45,7 @@ def main() -> int:
         else None
     )
     try:
-        name = resolve_dataset(options.dataset)
-        others = [resolve_dataset(other) for other in options.against]
+        name, *others = resolve_datasets([options.dataset, *options.against])
         report = check_dataset(name, options.images, others=others, visible=visible)
         if options.html:
             write_dataset_page(name, report, options.html)

@@ -46,9 +46,24 @@ def main() -> None:
         "--split-by",
         choices=["auto", *GROUPS],
         default="auto",
-        help="what stays on one side of the split (auto: videos where there are any, else images)",
+        help="what stays on one side of the split (auto: videos where there are any, else images); similar "
+        "reads all images and keeps those together that resemble each other",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split (0)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=ImportOptions.min_score,
+        metavar="SCORE",
+        help="of --format predictions: persons with a lower score are left out (%(default)s)",
+    )
+    parser.add_argument(
+        "--min-keypoint-score",
+        type=float,
+        default=ImportOptions.min_keypoint_score,
+        metavar="SCORE",
+        help="of --format predictions: keypoints with a lower confidence are not labeled (%(default)s)",
+    )
     parser.add_argument("--copy", action="store_true", help="copy images instead of linking them")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out images whose files are not found"
@@ -66,10 +81,15 @@ def main() -> None:
         return
     if options.seed < 0:
         parser.error(f"--seed must be 0 or more, not {options.seed}")
+    for name in ("min_score", "min_keypoint_score"):
+        if not 0 <= getattr(options, name) <= 1:
+            parser.error(f"--{name.replace('_', '-')} must be from 0 to 1, not {getattr(options, name):g}")
     said = ImportOptions(
         category=options.category,
         keypoints=read_keypoint_names(options.keypoints) if options.keypoints else None,
         images=options.images,
+        min_score=options.min_score,
+        min_keypoint_score=options.min_keypoint_score,
     )
     summary = import_dataset(
         options.source,
@@ -85,17 +105,22 @@ def main() -> None:
     )
     for line in summary.lines():
         print(line)
+    errors = 0
     for split in summary.splits:
         try:
             report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
         except (OSError, ValueError) as error:  # the dataset is written all the same
             report = Report(errors=[error_message(error)])
+        errors += len(report.errors)
         print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
         for line in [
             *(f"  error: {line}" for line in report.errors),
             *(f"  warning: {line}" for line in report.warnings),
         ]:
             print(line)
+    if errors:
+        print(f"next: correct the {errors} errors above, and import again with --overwrite")
+        return
     print(
         f"next: python tools/new_config.py --dataset {options.output} --method fcpose --output my_config.yaml"
     )

@@ -15,7 +15,8 @@ pretrained backbone by its name:
                                                      weights in a Python package, without a network
                                                      (posecore/checkpoint/packages.py)
     backbone://res50_coco_512x512.pth                the backbone in a checkpoint of another model, such as
-                                                     one of MMPose or of another method here
+                                                     one of MMPose or of another method here, or of a model
+                                                     of this project (backbone://model://NAME)
 
 "" and "random" are no weights: the model starts from its random initialization. A training accepts both; what
 uses a trained model accepts "random" only (:func:`require_weights`), so that random weights never pass for
@@ -50,6 +51,8 @@ from posecore.modeling.backbones.timm import HEAD_CONV
 
 # The value of MODEL.WEIGHTS that asks for random weights on purpose.
 RANDOM = "random"
+# Begins the values that take the backbone alone.
+BACKBONE = "backbone://"
 
 
 def require_weights(source: str) -> None:
@@ -103,8 +106,8 @@ def _fetch(source: str) -> Any:
         return _from_timm(source.removeprefix("timm://"))
     if source.startswith(packages.SCHEME):
         return packages.read_package(source.removeprefix(packages.SCHEME))
-    if source.startswith("backbone://"):
-        return _backbone_of(source.removeprefix("backbone://"))
+    if source.startswith(BACKBONE):
+        return _backbone_of(source.removeprefix(BACKBONE))
     path = local_file(source)
     if path.suffix == ENDING:
         try:
@@ -196,7 +199,7 @@ def _backbone_of(file: str) -> dict[str, Tensor]:
         if name.startswith("backbone.")
     }
     if not backbone:
-        raise CheckpointError(f"MODEL.WEIGHTS backbone://{file}: no name in it begins with 'backbone.'")
+        raise CheckpointError(f"MODEL.WEIGHTS {BACKBONE}{file}: no name in it begins with 'backbone.'")
     # The layers of the pyramid itself are left out.
     return {name: w for name, w in backbone.items() if not name.startswith(("fpn_", "top_block."))}
 

@@ -25,6 +25,7 @@ from posecore.data.datasets import (
     register,
     register_definitions,
     resolve_dataset,
+    resolve_datasets,
 )
 from posecore.data.formats.coco import read_coco
 from posecore.data.images import image_size, read_image
@@ -62,5 +63,6 @@ __all__ = [
     "register_definitions",
     "register_samples",
     "resolve_dataset",
+    "resolve_datasets",
     "train_dataset_dicts",
 ]

@@ -87,7 +87,9 @@ def register_definitions(paths: Iterable[str | Path]) -> list[str]:
             definition = _parse_definition(path.read_text(encoding="utf-8"), path.parent)
             name = definition["name"]
             if name in names or name in _RESERVED:
-                raise ValueError(f"another dataset is called '{name}'")
+                raise ValueError(
+                    f"another dataset is called '{name}': change `name` in one of the definitions"
+                )
             register(**definition)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path}: {error}") from error
@@ -107,6 +109,28 @@ def resolve_dataset(name_or_definition: str) -> str:
         (name,) = register_definitions([name_or_definition])
         return name
     return name_or_definition
+
+
+def resolve_datasets(names_or_definitions: Iterable[str]) -> list[str]:
+    """The names of several datasets, as :func:`resolve_dataset` has them; one may be given twice.
+
+    Raises:
+        FileNotFoundError, ValueError: as there, or two different definitions have one name.
+    """
+    names: list[str] = []
+    given: dict[str, str] = {}
+    for item in names_or_definitions:
+        name = resolve_dataset(item)
+        other = given.setdefault(name, item)
+        if item != other and Path(item).resolve() != Path(other).resolve():
+            raise ValueError(f"{item} and {other} have the same name, '{name}': change `name` in one of them")
+        names.append(name)
+    return names
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a name is that of a built-in dataset, which no definition can have."""
+    return name in _RESERVED
 
 
 def _parse_definition(text: str, folder: Path) -> dict:

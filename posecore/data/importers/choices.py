@@ -62,8 +62,10 @@ def only_file(files: list[Path], source: Path, what: str) -> Path:
     Raises:
         ValueError: there is none, or there are several; ``what`` completes "must have one ...".
     """
-    if len(files) != 1:
-        found = ", ".join(map(str, files[:NUM_EXAMPLES])) or "none"
+    if not files:
+        raise ValueError(f"{source} has no {what}")
+    if len(files) > 1:
+        found = ", ".join(map(str, files[:NUM_EXAMPLES]))
         raise ValueError(f"{source} must have one {what}, not {len(files)} ({found}): name one of them")
     return files[0]
 

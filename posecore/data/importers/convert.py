@@ -1,7 +1,8 @@
 """Makes a dataset of another tool's files: :func:`import_dataset` (tools/import_dataset.py)."""
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from posecore.data.importers.skeletons import complete_skeleton
 from posecore.data.importers.splits import split_images
 from posecore.data.importers.writer import SKELETON_FILE, WrittenSplit, check_free, write_dataset
 from posecore.structures.skeleton import Skeleton
+
+_OTHER_ARCHIVES = frozenset({".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,20 @@ def import_dataset(
     check_free(folder, overwrite)
     with ExitStack() as stack:
         content = source
+        temporary: str | None = None
         if source.suffix.lower() == ".zip":
             temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="posecore-import-"))
+            stack.enter_context(named_as(temporary, source))
             content, copy = unpack(source, Path(temporary)), True
-        importer = IMPORTERS[format or recognize(content)]
-        dataset = importer.read(content, options)
+        elif source.suffix.lower() in _OTHER_ARCHIVES:
+            raise UsageError(
+                f"SOURCE {source} is an archive that is not read: unpack it, or make a .zip of it"
+            )
+        if format is None:
+            content, format = find_content(content)
+        dataset = IMPORTERS[format].read(content, options)
+        if temporary is not None:
+            dataset.notes.rename(temporary, str(source))
         if options.keypoints is not None and dataset.skeleton.keypoints != options.keypoints:
             dataset.notes.remark("--keypoints is not used, because the source names its keypoints itself")
         if skip_missing:
@@ -135,6 +147,36 @@ def import_dataset(
         splits = split_images(dataset, shares, split_by, seed)
         written = write_dataset(dataset, splits, skeleton, folder, copy=copy, overwrite=overwrite)
     return ImportSummary(source, folder, dataset, skeleton, tuple(written), copy)
+
+
+@contextlib.contextmanager
+def named_as(folder: str, archive: Path) -> Iterator[None]:
+    """Lets errors within name an archive in place of the temporary folder of its files."""
+    try:
+        yield
+    except (UsageError, FileNotFoundError, ValueError) as error:
+        if type(error) in (UsageError, FileNotFoundError, ValueError) and folder in str(error):
+            raise type(error)(str(error).replace(folder, str(archive))) from error
+        raise
+
+
+def find_content(source: Path) -> tuple[Path, str]:
+    """The folder or file of a format that is known, and the format, a key of :data:`IMPORTERS`.
+
+    A folder that has nothing but one folder stands for that one, as archives often have it.
+
+    Raises:
+        UsageError, FileNotFoundError: as :func:`posecore.data.importers.recognize`.
+    """
+    try:
+        return source, recognize(source)
+    except UsageError:
+        inner = (
+            [path for path in source.iterdir() if not path.name.startswith(".")] if source.is_dir() else []
+        )
+        if len(inner) != 1 or not inner[0].is_dir():
+            raise
+    return find_content(inner[0])
 
 
 def without_missing(dataset: ImportedDataset) -> ImportedDataset:

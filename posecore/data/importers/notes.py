@@ -27,6 +27,13 @@ class Notes:
         """Notes that something was left out; the reason completes "<count> left out: ..."."""
         self.left_out[reason].append(example)
 
+    def rename(self, path: str, name: str) -> None:
+        """Writes a name in place of a path, such as that of a temporary folder."""
+        self.left_out = defaultdict(
+            list, {key: [text.replace(path, name) for text in texts] for key, texts in self.left_out.items()}
+        )
+        self.remarks = [text.replace(path, name) for text in self.remarks]
+
     def remark(self, sentence: str) -> None:
         """Notes a decision once."""
         if sentence not in self.remarks:

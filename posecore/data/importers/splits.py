@@ -1,16 +1,24 @@
 """Divides the images of an import into train, val and test: :func:`split_images`.
 
 Images that show nearly the same belong on one side of a split, because an image that resembles a training
-image measures memory. So whole groups are divided: the frames of a video, the images of a folder, or single
-images.
+image measures memory. So whole groups are divided: the frames of a video, the images of a folder, images that
+resemble each other, or single images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from posecore.config.errors import UsageError
-from posecore.data.importers.dataset import ImportedDataset, ImportedImage
+from posecore.data.images import read_image
+from posecore.data.importers.dataset import EmbeddedImage, ImportedDataset, ImportedImage, VideoFrame
+from posecore.data.importers.images import (
+    decode_embedded,
+    read_frames,
+)
+from posecore.data.near_duplicates import image_bits, near_duplicates
 
 NAMES = ("train", "val", "test")
 # The names that other tools give their splits.
@@ -39,8 +47,8 @@ def split_images(
     if by == "auto":
         by = "video" if has_videos else "image"
     groups: dict[str, list[ImportedImage]] = {}
-    for image in dataset.images:
-        groups.setdefault(GROUPS[by](image), []).append(image)
+    for image, group in zip(dataset.images, GROUPS[by](dataset.images), strict=True):
+        groups.setdefault(group, []).append(image)
     if len(groups) >= len(shares):
         parts = _divide(list(groups.values()), shares, seed)
         dataset.notes.remark(f"split by {by}: {len(groups)} groups, each wholly in one split")
@@ -59,15 +67,66 @@ def split_images(
     return splits
 
 
-def _folder(image: ImportedImage) -> str:
-    return image.name.rpartition("/")[0]
+def _names(images: Sequence[ImportedImage]) -> list[str]:
+    return [image.name for image in images]
 
 
-# What stays together -> the group of an image.
-GROUPS: dict[str, Callable[[ImportedImage], str]] = {
-    "image": lambda image: image.name,
-    "video": lambda image: image.video or image.name,
-    "folder": _folder,
+def _videos(images: Sequence[ImportedImage]) -> list[str]:
+    return [image.video or image.name for image in images]
+
+
+def _folders(images: Sequence[ImportedImage]) -> list[str]:
+    return [image.name.rpartition("/")[0] for image in images]
+
+
+def _similar(images: Sequence[ImportedImage]) -> list[str]:
+    """Groups of near duplicates (:mod:`posecore.data.near_duplicates`), and of the images of one video.
+
+    Images of one single color, and those that are not found or cannot be read, are like no other.
+    """
+    kept, bits = [], []
+    for place, pixels in _read_all(images):
+        if (pixels != pixels[:1, :1]).any():
+            kept.append(place)
+            bits.append(image_bits(pixels))
+    # The group of an image is the number of its first image.
+    groups = np.arange(len(images))
+    if kept:
+        same = near_duplicates(np.array(bits))
+        groups[kept] = np.array(kept)[np.unique(same, return_index=True)[1][same]]
+    videos: dict[str, list[int]] = {}
+    for place, image in enumerate(images):
+        if image.video is not None:
+            videos.setdefault(image.video, []).append(place)
+    for places in videos.values():
+        joined = np.unique(groups[places])
+        groups[np.isin(groups, joined)] = joined[0]
+    return [str(group) for group in groups]
+
+
+def _read_all(images: Sequence[ImportedImage]) -> Iterator[tuple[int, np.ndarray]]:
+    """The pixels of the images that can be read, with their places; of a video the first of its frames."""
+    videos: set[Path] = set()
+    for place, image in enumerate(tqdm(images, "comparing images", unit="image", leave=False, disable=None)):
+        try:
+            if isinstance(image.source, Path):
+                yield place, read_image(image.source)
+            elif isinstance(image.source, EmbeddedImage):
+                yield place, decode_embedded(image.source)
+            elif isinstance(image.source, VideoFrame) and image.source.video not in videos:
+                videos.add(image.source.video)
+                for _, pixels in read_frames(image.source.video, [image.source.index]):
+                    yield place, pixels
+        except (OSError, ValueError):
+            continue
+
+
+# What stays together -> the group of each image.
+GROUPS: dict[str, Callable[[Sequence[ImportedImage]], list[str]]] = {
+    "image": _names,
+    "video": _videos,
+    "folder": _folders,
+    "similar": _similar,
 }
 
 

@@ -7,9 +7,9 @@ dropped image, and that ``0 0`` without v is not labeled.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A person: its class, its box in pixels, and its keypoints (K, 3) in pixels."""
+class Row:
+    """The row of a person: its class, its box in pixels, and its keypoints (K, 3) in pixels."""
 
     category: int
     box: Box
@@ -61,12 +61,13 @@ def read_ultralytics(source: Path, options: ImportOptions) -> ImportedDataset:
             f"{source} has no YAML file with the key kpt_shape, as Ultralytics' pose datasets have"
         )
     content, notes = read_yaml(file), Notes()
-    count, values = _shape(content.get("kpt_shape"), file)
-    names = _class_names(content, file)
+    count, values = keypoint_shape(content.get("kpt_shape"), file)
+    names = class_names(content, file)
     root = _root(content, file, options)
-    rows: dict[str, list[_Row]] = {}
+    rows: dict[str, list[Row]] = {}
     seen: set[str] = set()
-    images: list[tuple[str, Path, tuple[int, int], str]] = []
+    images: list[tuple[str, Path | None, tuple[int, int], str]] = []
+    paths: list[Path] = []
     for split, path in _images(content, root, file, notes):
         name = _name(path, root)
         if name in seen:
@@ -76,12 +77,39 @@ def read_ultralytics(source: Path, options: ImportOptions) -> ImportedDataset:
         size = checked_size(name, path, None, notes)
         if size is not None:
             images.append((name, path, size, split))
+            paths.append(path)
             rows[name] = _read_rows(_label_file(path), size, len(names), count, values, notes)
-    if images and not any(_label_file(path).is_file() for _, path, _, _ in images):
+    if paths and not any(_label_file(path).is_file() for path in paths):
         raise FileNotFoundError(
-            f"{file}: none of the {len(images)} images has a file of labels; that of {images[0][1]} would be "
-            f"{_label_file(images[0][1])}"
+            f"{file}: none of the {len(paths)} images has a file of labels; that of {paths[0]} would be "
+            f"{_label_file(paths[0])}"
         )
+    return gather_dataset(content, names, count, images, rows, file, options, notes, "ultralytics")
+
+
+def gather_dataset(
+    content: Mapping[str, Any],
+    names: Sequence[str],
+    count: int,
+    images: Sequence[tuple[str, Path | None, tuple[int, int], str]],
+    rows: Mapping[str, list[Row]],
+    file: Path,
+    options: ImportOptions,
+    notes: Notes,
+    format: str,
+) -> ImportedDataset:
+    """The dataset of the images and rows that were read.
+
+    Args:
+        content: the description of the dataset: kpt_names, flip_idx and kpt_oks_sigmas where it has them.
+        names: of the classes.
+        count: number of keypoints.
+        images: name, file, size (width, height) and split of each.
+        rows: of each image by its name.
+        file: the description, for messages.
+        options, notes: as :func:`read_ultralytics` has them.
+        format: a key of :data:`posecore.data.importers.IMPORTERS`.
+    """
     used = sorted({row.category for found in rows.values() for row in found})
     chosen = choose_category([names[index] for index in used] or names[:1], options.category, file)
     kept = count
@@ -106,7 +134,7 @@ def read_ultralytics(source: Path, options: ImportOptions) -> ImportedDataset:
         )
         result.append(ImportedImage(name, path, *size, persons, split, roboflow_original(name)))
     skeleton = _skeleton(content, chosen, names.index(chosen), count, kept, file, options, notes)
-    return ImportedDataset("ultralytics", skeleton, tuple(result), notes)
+    return ImportedDataset(format, skeleton, tuple(result), notes)
 
 
 def _yaml_file(source: Path) -> Path | None:
@@ -128,7 +156,12 @@ def _has_shape(file: Path) -> bool:
     )
 
 
-def _shape(shape: Any, file: Path) -> tuple[int, int]:
+def keypoint_shape(shape: Any, file: Path) -> tuple[int, int]:
+    """The number of keypoints and of values of each, 2 or 3.
+
+    Raises:
+        ValueError: kpt_shape is something else; the message names the file.
+    """
     valid = isinstance(shape, list) and len(shape) == 2 and all(type(value) is int for value in shape)
     if not valid or shape[0] < 1 or shape[1] not in (2, 3):
         raise ValueError(
@@ -137,7 +170,7 @@ def _shape(shape: Any, file: Path) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _class_names(content: dict[str, Any], file: Path) -> list[str]:
+def class_names(content: Mapping[str, Any], file: Path) -> list[str]:
     """The names of the classes by their numbers."""
     names = content.get("names")
     if names is None and type(content.get("nc")) is int and content["nc"] > 0:
@@ -191,9 +224,17 @@ def _images(content: dict[str, Any], root: Path, file: Path, notes: Notes) -> It
 
 
 def _place(place: str, root: Path) -> Path | None:
-    """A path of the YAML file; Roboflow writes ``../train`` for what lies beside the file."""
-    for path in (root / place, root / place.removeprefix("../"), root.joinpath(*clean_parts(place))):
+    """A path of the YAML file; Roboflow writes ``../train`` for what lies beside the file.
+
+    Of an absolute path of another machine the longest end that exists below the root is taken.
+    """
+    for path in (root / place, root / place.removeprefix("../")):
         if path.exists():
+            return path
+    parts = clean_parts(place)
+    is_absolute = PurePosixPath(place).is_absolute() or PureWindowsPath(place).is_absolute()
+    for start in range(len(parts) if is_absolute else min(1, len(parts))):
+        if (path := root.joinpath(*parts[start:])).exists():
             return path
     return None
 
@@ -230,7 +271,7 @@ def _name(path: Path, root: Path) -> str:
 
 def _read_rows(
     file: Path, size: tuple[int, int], num_classes: int, count: int, values: int, notes: Notes
-) -> list[_Row]:
+) -> list[Row]:
     """The persons of a label file; none where it does not exist."""
     if not file.is_file():
         return []
@@ -246,19 +287,32 @@ def _read_rows(
             notes.leave_out("rows that repeat another one of their file", f"{file}:{place}")
             continue
         lines.add(tuple(numbers))
-        rows.append(_read_row(numbers, where, size, num_classes, count, values, notes))
+        rows.append(read_row(numbers, where, size, num_classes, count, values, notes))
     return rows
 
 
-def _read_row(
-    numbers: list[float],
+def read_row(
+    numbers: Sequence[float],
     where: str,
     size: tuple[int, int],
     num_classes: int,
     count: int,
     values: int,
     notes: Notes,
-) -> _Row:
+) -> Row:
+    """The person of a row.
+
+    Args:
+        numbers: the row.
+        where: names it in messages.
+        size: width and height of the image.
+        num_classes: of the dataset.
+        count, values: kpt_shape.
+        notes: gets what is left out.
+
+    Raises:
+        ValueError: a number is wrong; the message begins with ``where``.
+    """
     columns = 5 + count * values
     if len(numbers) == columns + 1 and numbers[-1].is_integer():
         notes.remark("rows end with a number more, a track, which is left out")
@@ -281,7 +335,7 @@ def _read_row(
     points = np.array(numbers[5:columns]).reshape(count, values)
     low = center - extent / 2
     keypoints = _keypoints(points, scale, where)
-    return _Row(int(category), (float(low[0]), float(low[1]), float(extent[0]), float(extent[1])), keypoints)
+    return Row(int(category), (float(low[0]), float(low[1]), float(extent[0]), float(extent[1])), keypoints)
 
 
 def _keypoints(points: np.ndarray, scale: np.ndarray, where: str) -> np.ndarray:
@@ -299,15 +353,16 @@ def _keypoints(points: np.ndarray, scale: np.ndarray, where: str) -> np.ndarray:
                 "which have confidences there, are no labels"
             )
     labeled = visible > 0
-    if (shares[labeled] < -SLACK).any() or (shares[labeled] > 1 + SLACK).any():
+    outside = shares[labeled][(shares[labeled] < -SLACK) | (shares[labeled] > 1 + SLACK)]
+    if len(outside):
         raise ValueError(
             f"{where}: labeled keypoints must be given in shares of the image, from 0 to 1, not as "
-            f"{shares[labeled].max():g}"
+            f"{outside[0]:g}"
         )
     return np.where(labeled[:, None], np.column_stack([shares * scale, visible]), 0.0)
 
 
-def _labeled_count(rows: dict[str, list[_Row]], category: int, count: int) -> int:
+def _labeled_count(rows: Mapping[str, list[Row]], category: int, count: int) -> int:
     """The number of keypoints up to the last one that is labeled in any row of a class."""
     labeled = np.zeros(count, dtype=bool)
     for found in rows.values():
@@ -318,7 +373,7 @@ def _labeled_count(rows: dict[str, list[_Row]], category: int, count: int) -> in
 
 
 def _skeleton(
-    content: dict[str, Any],
+    content: Mapping[str, Any],
     category: str,
     index: int,
     count: int,

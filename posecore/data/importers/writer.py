@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import yaml
-from detectron2.data import DatasetCatalog
 
 from posecore.config.errors import UsageError
+from posecore.data.datasets import is_built_in
 from posecore.data.image_writer import write_image
 from posecore.data.importers.dataset import (
     EmbeddedImage,
@@ -154,7 +154,8 @@ def _write_split(
     dump_json(made / "annotations" / f"{name}.json", content)
     plain = re.sub(r"\W+", "_", folder.absolute().name).strip("_") or "imported"
     unique = f"{plain}_{name}"
-    while unique in DatasetCatalog:
+    if is_built_in(unique):
+        dataset.notes.remark(f"{unique} is a built-in dataset; this one is called my_{unique}")
         unique = f"my_{unique}"
     definition = {
         "name": unique,

@@ -8,14 +8,26 @@ import pytest
 import yaml
 from helpers.loggers import own_loggers
 
+from posecore.checkpoint.checkpointer import PoseCheckpointer
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
+from posecore.config.repository import CONFIGS
 from posecore.data.synthetic import make_dataset
 from posecore.engine import new_config
+from posecore.engine.data_statistics import (
+    DataStatistics,
+)
 from posecore.engine.dry_run import dry_run
 from posecore.engine.machine import Machine
-from posecore.engine.new_config import METHODS, crop_size, propose_config
+from posecore.engine.new_config import (
+    METHODS,
+    crop_size,
+    find_weights,
+    propose_config,
+)
 from posecore.engine.proposed_config import ProposedConfig
+from posecore.modeling.build import build_model
+from posecore.structures.skeleton import load_skeleton
 
 FISH = {
     "name": "fish",
@@ -114,6 +126,43 @@ def test_boxes_without_a_size_are_not_used(fish, tmp_path):
     (tmp_path / "fish.yaml").write_text(yaml.safe_dump(FISH))
     config = propose_config(tmp_path, "fcpose", size="small", device="cpu")
     assert config.values["INPUT.BOXES"][0] == "keypoints"
+
+
+def statistics(lengths: tuple[float, float, float, float], shorter: float = 200) -> DataStatistics:
+    return DataStatistics(100, 100, shorter, 1.5, lengths, 1.0, 1, False, False)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "ranges"),
+    [
+        # Thirds of persons of many sizes; persons of one size are on P4, its borders a factor 2 apart.
+        ((50, 100, 200, 400), (64, 240)),
+        ((100, 118, 120, 122), (48, 104)),
+        ((1, 1, 1, 1), (16, 32)),
+    ],
+)
+def test_size_ranges_are_never_nearly_equal(lengths, ranges):
+    assert new_config._size_ranges(1.0, statistics(lengths)) == ranges
+
+
+def test_large_persons_make_images_smaller_for_a_cpu():
+    # Nine of ten persons are longer than 128 pixels: half of that is enough.
+    assert new_config._scale(statistics((128, 150, 160, 170)), "small") == (0.64, 128)
+    assert new_config._scale(statistics((128, 150, 160, 170)), "full")[1] == 224
+    assert new_config._scale(statistics((24, 30, 40, 50)), "small")[1] == 320
+
+
+def test_trainings_start_from_the_models_of_the_project(monkeypatch):
+    base = merge_config(get_cfg(), CONFIGS / METHODS["fcpose"].small, ["MODEL.DEVICE", "cpu"])
+    whole = find_weights(base, load_skeleton("lsp_14"))
+    assert (whole.source, whole.size_ranges) == ("model://fcpose_lite0_lsp", (32, 64))
+    for method in ("fcpose", "poet"):
+        base = merge_config(get_cfg(), CONFIGS / METHODS[method].small, ["MODEL.DEVICE", "cpu"])
+        backbone = find_weights(base, load_skeleton("coco_17"))
+        assert (backbone.source, backbone.is_whole) == ("backbone://model://fcpose_lite0_lsp", False)
+        PoseCheckpointer(build_model(base)).load(backbone.source, strict=False)
+    monkeypatch.setattr(new_config, "list_models", list)
+    assert find_weights(base, load_skeleton("lsp_14")).source in ("package://efficientnet_lite0", "")
 
 
 @pytest.mark.parametrize(

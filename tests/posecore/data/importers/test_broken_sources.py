@@ -30,6 +30,7 @@ def refused(source: Path, folder: Path, message: str, options: ImportOptions | N
         ),
         (ROW.rsplit(" ", 2)[0], r"a\.txt, line 2 must have 14 numbers .* not 12"),
         (ROW.replace("0.3 0.3", "1.3 0.3"), r"line 2: labeled keypoints must be given in shares"),
+        (ROW.replace("0.3 0.3", "-0.3 0.3"), r"line 2: labeled keypoints .* from 0 to 1, not as -0\.3"),
         (ROW.replace("0.3 0.3 2", "0.3 0.3 0.9"), r"must be 0, 1 or 2, not 0\.9; predictions"),
         (ROW.replace("0.3 0.3", "nan 0.3"), r"line 2: column 6 must be a finite number"),
         (ROW.replace("0.3 0.3", "x 0.3"), r"line 2: column 6 must be a number, not 'x'"),
@@ -136,6 +137,8 @@ def test_several_categories(tmp_path):
 def test_nothing_that_is_known(tmp_path):
     refused(tmp_path / "gone", tmp_path / "out", r"SOURCE .*gone does not exist")
     (tmp_path / "in").mkdir()
+    refused(tmp_path / "in", tmp_path / "out", r"is an empty folder")
+    (tmp_path / "in" / "notes.txt").touch()
     refused(tmp_path / "in", tmp_path / "out", r"is of no format that is known")
     write_labelme(tmp_path / "in", "a", [point("nose", 1, 2)])
     (tmp_path / "in" / "data.yaml").write_text("kpt_shape: [1, 3]")

@@ -13,7 +13,7 @@ from helpers.label_sources import point, write_image, write_labelme
 from PIL import Image
 
 from posecore.config.errors import UsageError
-from posecore.data.datasets import dataset_metadata, load_dataset, resolve_dataset
+from posecore.data.datasets import dataset_metadata, load_dataset, resolve_dataset, resolve_datasets
 from posecore.data.importers import IMPORTERS
 from posecore.data.importers.convert import import_dataset
 from posecore.data.importers.dataset import (
@@ -88,6 +88,39 @@ def test_copies_and_archives_stand_alone(yolo, tmp_path):
         images = list((tmp_path / folder / "images").rglob("*.png"))
         assert len(images) == 2
         assert not any(file.is_symlink() for file in images)
+
+
+def test_errors_and_notes_of_an_archive_name_it(yolo, tmp_path):
+    archive = tmp_path / "in.zip"
+    for row in ("0 0.5", "0 0.5 0.5 0.5 0.5 0.3 0.3 2 0.6 0.6 1 0 0 0\n" * 2):
+        (yolo / "labels" / "train" / "a.txt").write_text(row)
+        with zipfile.ZipFile(archive, "w") as content:
+            for file in yolo.rglob("*"):
+                content.write(file, file.relative_to(tmp_path))
+        if row == "0 0.5":
+            with pytest.raises(
+                ValueError, match=r"in\.zip/yolo/labels/train/a\.txt, line 1 must have 14"
+            ) as error:
+                import_dataset(archive, tmp_path / "out", ImportOptions())
+            assert "posecore-import-" not in str(error.value)
+    lines = "\n".join(import_dataset(archive, tmp_path / "out", ImportOptions()).lines())
+    assert "in.zip/yolo/labels/train/a.txt:2" in lines
+    assert "posecore-import-" not in lines
+
+
+def test_a_folder_with_nothing_but_a_folder(yolo, tmp_path):
+    yolo.rename(yolo.parent / "inner")
+    outer = tmp_path / "outer"
+    (outer / "middle").mkdir(parents=True)
+    (yolo.parent / "inner").rename(outer / "middle" / "inner")
+    (outer / ".DS_Store").touch()
+    summary = import_dataset(outer, tmp_path / "out", ImportOptions())
+    assert summary.splits[0].images == 2
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "in.tar.gz").touch()
+    for name, message in (("empty", "is an empty folder"), ("in.tar.gz", r"unpack it, or make a \.zip")):
+        with pytest.raises(UsageError, match=message):
+            import_dataset(tmp_path / name, tmp_path / "none", ImportOptions())
 
 
 def test_an_image_is_upright(tmp_path):
@@ -212,6 +245,43 @@ def test_one_video_is_cut_into_stretches():
     splits = split_images(dataset, (0.8, 0.2), "auto", 0)
     assert [image.name for image in splits["val"]] == ["8.png", "9.png"]
     assert any("stretches" in remark for remark in dataset.notes.remarks)
+
+
+def test_similar_images_stay_together(tmp_path):
+    rng = np.random.default_rng(0)
+    sources = []
+    for place in range(4):
+        first = cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (80, 60))
+        # The second image is the first one, brighter and saved again.
+        for copy, pixels in enumerate((first, cv2.convertScaleAbs(first, alpha=0.9, beta=20))):
+            sources.append(tmp_path / f"{copy}_{place}.jpg")
+            assert cv2.imwrite(str(sources[-1]), pixels)
+    person = ImportedPerson(np.array([[1.0, 2.0, 2.0]]))
+    # Images of one color are alike, but they are no duplicates.
+    plain = [tmp_path / f"plain_{place}.png" for place in range(2)]
+    for file in plain:
+        Image.new("RGB", (80, 60)).save(file)
+    images = tuple(
+        ImportedImage(file.name, file, 80, 60, (person,), None, None) for file in [*sources, *plain]
+    )
+    dataset = ImportedDataset("coco", SourceSkeleton("dog", ("nose",)), images, Notes())
+    splits = split_images(dataset, (0.5, 0.5), "similar", 0)
+    for split in splits.values():
+        places = [image.name[2:] for image in split if not image.name.startswith("plain")]
+        assert all(places.count(place) == 2 for place in places)
+    assert "split by similar: 6 groups, each wholly in one split" in dataset.notes.remarks
+
+
+def test_a_second_import_has_the_same_name(yolo, tmp_path):
+    for _ in range(2):
+        (split,) = import_dataset(yolo, tmp_path / "dogs", ImportOptions(), overwrite=True).splits
+        assert resolve_dataset(str(split.definition)) == "dogs_train"
+    (built_in,) = import_dataset(yolo, tmp_path / "lspet", ImportOptions()).splits
+    assert built_in.dataset == "my_lspet_train"
+    (other,) = import_dataset(yolo, tmp_path / "other" / "dogs", ImportOptions()).splits
+    with pytest.raises(ValueError, match="have the same name, 'dogs_train': change `name` in one of them"):
+        resolve_datasets([str(split.definition), str(other.definition)])
+    assert resolve_datasets([str(split.definition)] * 2) == ["dogs_train"] * 2
 
 
 @pytest.mark.parametrize("shares", [(0.8,), (0.8, 0.3), (1.0, 0.0), (0.5, float("nan")), (0.2,) * 5])

@@ -191,6 +191,14 @@ def test_what_people_write_into_labels_of_ultralytics(yolo):
     assert sum(map(len, dataset.notes.left_out.values())) == 3  # the row twice, and both images once more
 
 
+@pytest.mark.parametrize("root", ["C:\\data\\dogs\\images\\train", "/home/me/dogs/images/train"])
+def test_absolute_paths_of_another_machine(yolo, root):
+    file = yolo / "data.yaml"
+    file.write_text(file.read_text().replace("images/train", root))
+    dataset = read_ultralytics(yolo, ImportOptions())
+    assert [image.name for image in dataset.images] == ["images/train/a.png", "images/train/b.png"]
+
+
 def test_files_of_boxes_beside_those_of_keypoints(tmp_path):
     image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
     person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 8, 8]}
