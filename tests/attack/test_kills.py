@@ -78,7 +78,7 @@ def test_the_workers_end_where_the_training_alone_is_killed(tmp_path):
     output = tmp_path / "killed"
     process = runs.start(definition, output, iterations=5000)
     try:
-        runs.wait_for(output, "  iter: 19  ", process)
+        runs.wait_for(output, "  iter: 19  ", process, seconds=300)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not runs.left_over(output, seconds=15)

@@ -17,6 +17,7 @@ import numpy as np
 
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
+from posecore.data.guarded_reading import read_guarded
 from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.dataset import (
     ImportedDataset,
@@ -137,6 +138,10 @@ def _read_table(file: Path) -> _Table:
 def _read_hdf5(file: Path) -> _Table:
     """A table that pandas has written in its "fixed" format, of plain arrays."""
     require_package("h5py", "import", "the import of DeepLabCut's .h5 files")
+    return read_guarded(_read_arrays, file)
+
+
+def _read_arrays(file: Path) -> _Table:
     import h5py
 
     try:
