@@ -42,8 +42,11 @@ def read_guarded(read: Callable[[Path], Content], file: Path, *, seconds: float 
 
     Raises:
         CrashError: the process crashed, took too long or needed more memory than there is.
+        FileNotFoundError: there is no such file.
         Exception: what ``read`` raised.
     """
+    if not file.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(f"{file} {'is no file' if file.exists() else 'does not exist'}")
     if seconds is None:
         seconds = LEAST_SECONDS + SECONDS_PER_MEGABYTE * os.path.getsize(file) / 1e6
     receiver, sender = os.pipe()

@@ -1,7 +1,7 @@
 """Makes a dataset of another tool's files: :func:`import_dataset` (tools/import_dataset.py)."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from posecore.data.importers.dataset import (
     ImportedDataset,
     ImportedImage,
     ImportOptions,
+    VideoFrame,
 )
 from posecore.data.importers.files import read_text, unpack
 from posecore.data.importers.skeletons import complete_skeleton
@@ -117,11 +118,14 @@ def import_dataset(
     """
     if not source.exists():
         raise FileNotFoundError(f"SOURCE {source} does not exist")
+    if not source.is_dir() and not source.is_file():
+        raise UsageError(f"SOURCE {source} is a device or a pipe: give a file or a folder")
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"--output {folder} lies in SOURCE {source}: give a folder outside of it")
     if options.images is not None and not options.images.is_dir():
         raise FileNotFoundError(f"--images {options.images} is no folder")
     check_free(folder, overwrite)
+    check_outside([source, options.images], folder)
     with ExitStack() as stack:
         content = source
         if source.suffix.lower() == ".zip":
@@ -131,13 +135,38 @@ def import_dataset(
         dataset = importer.read(content, options)
         if options.keypoints is not None and dataset.skeleton.keypoints != options.keypoints:
             dataset.notes.remark("--keypoints is not used, because the source names its keypoints itself")
+        if options.category is not None and dataset.skeleton.category != options.category:
+            dataset.notes.remark("--category is not used, because the source has no categories")
         if skip_missing:
             dataset = without_missing(dataset)
         check_content(dataset, source)
         skeleton = complete_skeleton(dataset, _skeleton_name(dataset))
+        check_outside(_image_files(dataset), folder)
         splits = split_images(dataset, shares, split_by, seed)
         written = write_dataset(dataset, splits, skeleton, folder, copy=copy, overwrite=overwrite)
     return ImportSummary(source, folder, dataset, skeleton, tuple(written), copy)
+
+
+def check_outside(files: Iterable[Path | None], folder: Path) -> None:
+    """Checks that nothing that is read lies in the folder that is replaced.
+
+    Raises:
+        UsageError: a file does; the message names it.
+    """
+    replaced = folder.resolve()
+    for file in files:
+        if file is not None and file.resolve().is_relative_to(replaced):
+            raise UsageError(
+                f"--output {folder} has {file}, which is read, and would be replaced: give another folder"
+            )
+
+
+def _image_files(dataset: ImportedDataset) -> Iterator[Path]:
+    for image in dataset.images:
+        if isinstance(image.source, VideoFrame):
+            yield image.source.video
+        elif isinstance(image.source, Path):
+            yield image.source
 
 
 def without_missing(dataset: ImportedDataset) -> ImportedDataset:

@@ -6,6 +6,7 @@ visible, v = 2. The order of keypoints is that of config.yaml.
 """
 
 import csv
+import importlib
 import io
 import itertools
 import math
@@ -138,6 +139,7 @@ def _read_table(file: Path) -> _Table:
 def _read_hdf5(file: Path) -> _Table:
     """A table that pandas has written in its "fixed" format, of plain arrays."""
     require_package("h5py", "import", "the import of DeepLabCut's .h5 files")
+    importlib.import_module("h5py")  # once, instead of in each process that reads
     return read_guarded(_read_arrays, file)
 
 

@@ -6,10 +6,12 @@ into the folder that is meant.
 
 import functools
 import itertools
+import lzma
 import os
 import shutil
 import stat
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ def read_text(file: Path) -> str:
         FileNotFoundError, ValueError: there is no such file, or it is no text; the message names it.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist")
+        raise FileNotFoundError(f"{file} {'is no file' if file.exists() else 'does not exist'}")
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -180,7 +182,7 @@ def number(value: Any, where: str) -> float:
         if isinstance(value, bool):
             raise ValueError
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where} must be a number, not {short(value)}") from None
     if not abs(result) <= MAX_COORDINATE:
         raise ValueError(f"{where} must be a finite number up to {MAX_COORDINATE}, not {short(value)}")
@@ -353,10 +355,13 @@ class ImageFinder:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; folders that begin with a dot are left out."""
+    """All regular files below a folder, sorted; folders that begin with a dot are left out.
+
+    A pipe among them would block whatever opens it.
+    """
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files))
+        yield from (file for name in sorted(files) if (file := Path(root, name)).is_file())
 
 
 def checked_size(
@@ -479,7 +484,14 @@ def unpack(archive: Path, folder: Path) -> Path:
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise ValueError(f"{archive}: its entry {member.filename!r} is no file and no folder")
                 content.extract(member, folder)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise ValueError(f"{archive} is no zip archive that can be read: {error}") from error
     inner = [path for path in folder.iterdir() if path.name != "__MACOSX"]
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder

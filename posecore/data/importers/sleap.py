@@ -5,6 +5,7 @@ is not ``visible`` is not labeled, for SLEAP's users mark a hidden point as visi
 1.1 the center of the first pixel is at 0.5, so 0.5 is subtracted. Nothing is unpickled.
 """
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +200,7 @@ def _node_place(content: dict[str, Any], skeleton: int, node: str) -> int:
 
 def _read_hdf5(file: Path) -> tuple[_Project, Notes]:
     require_package("h5py", "import", "the import of SLEAP's .slp files")
+    importlib.import_module("h5py")  # once, instead of in each process that reads
     return read_guarded(_read_tables, file)
 
 

@@ -20,7 +20,7 @@ from posecore.data.importers.dataset import ImportOptions
 from posecore.data.lspet import load_joints
 from posecore.evaluation.mpii import read_mpii_ground_truth
 
-NUM_CHANGES = int(os.environ.get("POSECORE_MUTATIONS", 4))
+NUM_CHANGES = int(os.environ.get("POSECORE_ATTACK_BINARY_FILES", 4))
 SAMPLES = (
     "deeplabcut/single/labeled-data/m2/CollectedData_Sam.h5",
     "sleap/film_v1_0/labels.slp",
