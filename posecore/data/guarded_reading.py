@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import cv2
+
 from posecore.data.job_signals import held_signals
 
 Content = TypeVar("Content")
@@ -113,6 +115,7 @@ def _read_and_leave(read: Callable[[Path], Any], file: Path, sender: int) -> NoR
 
 def _prepare() -> None:
     """Lets a crash be silent, leaves no core dump, and ends with the parent."""
+    cv2.setNumThreads(0)  # its threads are not forked, and would be waited for
     faulthandler.disable()
     silent = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
@@ -122,7 +125,7 @@ def _prepare() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         # A forged size would otherwise take the memory of the machine.
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = (pages + os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+        most = (pages + os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
         limit = resource.getrlimit(resource.RLIMIT_AS)[1]
         if limit == resource.RLIM_INFINITY or most < limit:
             resource.setrlimit(resource.RLIMIT_AS, (most, limit))

@@ -157,6 +157,10 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     ),
     # Outputs that are inputs, or no files.
     (
+        ("train_net", "--config-file", "{tmp}/own/config.yaml", *DATA, "OUTPUT_DIR", "{tmp}/own"),
+        r"OUTPUT_DIR .*own has a config\.yaml that no run has written",
+    ),
+    (
         ("analyze", "training", "{tmp}/metrics.png", "--output", "{tmp}/metrics.png"),
         r"--output .*metrics\.png is read .*and would be replaced",
     ),
@@ -232,6 +236,8 @@ def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "file").write_text("a file")
     (folder / "broken.yaml").write_text("MODEL: {DEVICE: [\n")
     (folder / "list.yaml").write_text("- 1\n- 2\n")
+    (folder / "own").mkdir()
+    (folder / "own" / "config.yaml").write_text("SEED: 3\n")
     (folder / "metrics.png").write_text("not an image")
     (folder / "a.onnx.json").write_text("{}")
     (folder / "cut.json").write_text('[{"image_id": 1, "cat')
