@@ -332,7 +332,7 @@ def alarm() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-def outcome(way: str, file: Path | str, given: list[str]) -> str:
+def ending(way: str, file: Path | str, given: list[str]) -> str:
     """What reading ends with: "read" or the message of an error of the kinds that tools show as one line."""
     cfg = DEFAULTS.clone()
     try:
@@ -367,7 +367,7 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
         for way in WAYS:
             signal.alarm(SECONDS)
             since = time.monotonic()
-            said = outcome(way, folder / "forged.yaml", [])
+            said = ending(way, folder / "forged.yaml", [])
             longest = max(longest, time.monotonic() - since)
             ends["read" if said == "read" else "refused"] += 1
             if said != "read" and way == "merge_config":
@@ -386,7 +386,7 @@ def test_overrides(tmp_path, monkeypatch, alarm):
     for _ in range(max(4, TRIES // (len(KINDS) + 1))):
         given = overrides(rng)
         signal.alarm(SECONDS)
-        said = outcome("merge_config", "", given)
+        said = ending("merge_config", "", given)
         ends["read" if said == "read" else "refused"] += 1
         if said != "read":
             assert "command line" in said or given[0].strip("'") in said, (said, given)
