@@ -5,9 +5,7 @@ which DeepLabCut writes with the same content. Nothing in an .h5 file is unpickl
 visible, v = 2. The order of keypoints is that of config.yaml.
 """
 
-import csv
 import importlib
-import io
 import itertools
 import math
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ from posecore.data.importers.files import (
     clean_parts,
     files_below,
     number,
+    read_rows,
     read_text,
     read_yaml,
 )
@@ -198,7 +197,7 @@ def _text(value: Any) -> str:
 
 
 def _read_csv(file: Path) -> _Table:
-    lines = [line for line in csv.reader(io.StringIO(read_text(file))) if line]
+    lines = [line for line in read_rows(file, read_text(file)) if line]
     header: dict[str, list[str]] = {}
     while lines and lines[0][0].strip() in _LEVELS:
         header[lines[0][0].strip()] = lines[0]

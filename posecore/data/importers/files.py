@@ -4,7 +4,9 @@ Nothing in a file is executed: YAML has plain values only, XML no entities, and 
 into the folder that is meant.
 """
 
+import csv
 import functools
+import io
 import itertools
 import lzma
 import os
@@ -54,6 +56,18 @@ def read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is no text in UTF-8: {error}") from error
+
+
+def read_rows(file: Path, text: str) -> Iterator[list[str]]:
+    """The rows of a CSV file, of which the text is given.
+
+    Raises:
+        ValueError: it is no CSV; the message names the file.
+    """
+    try:
+        yield from csv.reader(io.StringIO(text))
+    except csv.Error as error:
+        raise ValueError(f"{file} is not valid CSV (is a quotation mark missing?): {error}") from error
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -166,10 +180,11 @@ def parse_xml(text: str, where: str) -> Element:
     try:
         # Text of which the encoding is declared must be given as bytes.
         return fromstring(text.encode())
-    except ParseError as error:
-        raise ValueError(f"{where} is not valid XML (is it truncated?): {error}") from error
     except DefusedXmlException as error:
         raise ValueError(f"{where} declares entities, which are not read: {error}") from error
+    # The last two: of an encoding that is unknown, or not read.
+    except (ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{where} is not valid XML (is it truncated?): {error}") from error
 
 
 def number(value: Any, where: str) -> float:
@@ -187,6 +202,18 @@ def number(value: Any, where: str) -> float:
     if not abs(result) <= MAX_COORDINATE:
         raise ValueError(f"{where} must be a finite number up to {MAX_COORDINATE}, not {short(value)}")
     return result
+
+
+def whole(value: Any, where: str) -> int:
+    """A whole number of moderate size, given as a number or as text.
+
+    Raises:
+        ValueError: it is none; the message begins with ``where``.
+    """
+    result = number(value, where)
+    if not result.is_integer():
+        raise ValueError(f"{where} must be a whole number, not {short(value)}")
+    return int(result)
 
 
 def pixels(value: Any, where: str) -> int:
@@ -468,6 +495,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as content:
             members = content.infolist()
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError(f"{archive} has several files of one name, of which one would be left")
             total = sum(member.file_size for member in members)
             if len(members) > MAX_MEMBERS or total > MAX_RATIO * archive.stat().st_size + 2**20:
                 raise ValueError(

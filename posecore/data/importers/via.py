@@ -6,8 +6,6 @@ person (``person``, ``id``, ``instance``, ``animal``), and whether it is hidden 
 ``occluded``).
 """
 
-import csv
-import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from posecore.data.importers.files import (
     number,
     only_file,
     read_json,
+    read_rows,
     read_text,
     remark_order,
 )
@@ -50,6 +49,7 @@ HIDDEN_VALUES = {
     "occluded": ("yes", "true", "1", "occluded"),
 }
 _CSV_HEADER = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes"
+_CSV_COLUMNS = {"filename", "region_shape_attributes", "region_attributes"}
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,12 @@ def _region(region: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_csv(file: Path) -> list[_Image]:
-    rows = list(csv.DictReader(io.StringIO(read_text(file).lstrip("#"))))
+    header, *lines = [line for line in read_rows(file, read_text(file).lstrip("#")) if line] or [[]]
     images: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    for place, row in enumerate(rows, start=2):
+    for place, line in enumerate(lines, start=2):
+        row = dict(zip(header, line, strict=False))
         name = row.get("filename")
-        if not name or None in row.values() or None in row:
+        if len(line) != len(header) or not name or not _CSV_COLUMNS <= row.keys():
             raise ValueError(
                 f"{file}, row {place}: it must have the columns of VIA's header, {_CSV_HEADER},..."
             )
@@ -179,7 +180,7 @@ def _read_csv(file: Path) -> list[_Image]:
         try:
             shape = json.loads(row["region_shape_attributes"])
             attributes = json.loads(row["region_attributes"])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{file}, row {place}: the attributes of a region must be JSON: {error}"
             ) from error

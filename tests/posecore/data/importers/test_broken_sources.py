@@ -302,3 +302,59 @@ def test_half_characters(tmp_path):
     file = write_labelme(tmp_path / "in", "a", [point("nose", 1, 2)])
     file.write_text(file.read_text().replace("nose", "\\ud800"))
     refused(tmp_path / "in", tmp_path / "out", r"a\.json has the text '.ud800', which is half of a character")
+
+
+def test_an_archive_that_is_damaged_or_has_two_files_of_one_name(tmp_path):
+    file = tmp_path / "in.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", json.dumps(list(range(500))))
+    content = bytearray(file.read_bytes())
+    content[60:80] = bytes(20)
+    file.write_bytes(content)
+    refused(file, tmp_path / "out", r"in\.zip is no zip archive that can be read")
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.json", "[]")
+        archive.writestr("a.json", "{}")
+    refused(file, tmp_path / "out", r"in\.zip has several files of one name")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kpt_shape: [3, 3]", "kpt_shape: [1000000000, 3]", r"data\.yaml: kpt_shape must be"),
+        ("{0: dog}", "{.inf: dog}", r"data\.yaml: names must list the classes"),
+        ("names: {0: dog}", "nc: 1000000000", r"data\.yaml: names must list the classes"),
+    ],
+)
+def test_forged_counts_take_no_memory(yolo, tmp_path, old, new, message):
+    file = yolo / "data.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    refused(yolo, tmp_path / "out", message)
+
+
+VIA_HEADER = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,1,{},1,0", r"a\.csv, row 2: it must have the columns of VIA's header"),
+        ('a.png,1,{},1,0,"{",{}', r"a\.csv, row 2: the attributes of a region must be JSON"),
+        (f'a.png,1,{{}},1,0,"{"[" * 9999}",{{}}', r"a\.csv, row 2: the attributes of a region must be JSON"),
+        (f'a.png,1,{{}},1,0,"{"x" * 200_000}', r"a\.csv is not valid CSV"),
+    ],
+)
+def test_a_wrong_table_of_via(tmp_path, row, message):
+    file = tmp_path / "a.csv"
+    file.write_text(f"{VIA_HEADER}\n{row}\n")
+    refused(file, tmp_path / "out", message)
+
+
+def test_xml_of_an_unknown_encoding(tmp_path):
+    pytest.importorskip("defusedxml", reason="defusedxml is not installed (requirements/import.txt)")
+    file = tmp_path / "annotations.xml"
+    file.write_text('<?xml version="1.0" encoding="nothing"?><annotations/>')
+    refused(file, tmp_path / "out", r"annotations\.xml is not valid XML")
