@@ -172,7 +172,7 @@ def _read_csv(file: Path) -> list[_Image]:
     for place, line in enumerate(lines, start=2):
         row = dict(zip(header, line, strict=False))
         name = row.get("filename")
-        if len(line) != len(header) or not name or not _CSV_COLUMNS <= row.keys():
+        if len(line) != len(header) or not name or not row.keys() >= _CSV_COLUMNS:
             raise ValueError(
                 f"{file}, row {place}: it must have the columns of VIA's header, {_CSV_HEADER},..."
             )

@@ -312,9 +312,10 @@ def test_an_archive_that_is_damaged_or_has_two_files_of_one_name(tmp_path):
     content[60:80] = bytes(20)
     file.write_bytes(content)
     refused(file, tmp_path / "out", r"in\.zip is no zip archive that can be read")
-    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.json", "[]")
-        archive.writestr("a.json", "{}")
+        archive.writestr("b.json", "{}")
+    file.write_bytes(file.read_bytes().replace(b"b.json", b"a.json"))
     refused(file, tmp_path / "out", r"in\.zip has several files of one name")
 
 
