@@ -28,6 +28,16 @@ def _fixed_seeds() -> None:
     torch.manual_seed(0)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The figures that attacks have printed, in whatever process they ran (`make attack`)."""
+    if "POSECORE_ATTACK_FIGURES" not in os.environ:
+        return
+    for report in terminalreporter.getreports("passed"):
+        for line in report.capstdout.splitlines():
+            if line.startswith("attack: "):
+                terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout's root."""

@@ -31,6 +31,7 @@ from posecore.engine.command_line import (
     IMAGES,
     PAGES,
     PLOTS,
+    check_not_read,
     check_output_file,
     count,
     positive,
@@ -48,6 +49,7 @@ from poseur.analysis import draw_keypoint_attention
 
 def training(options: argparse.Namespace) -> None:
     """The losses and the AP over a training (POET, Figures 4 and 6)."""
+    check_not_read(options.output, [options.metrics])
     plot_training(options.metrics, options.output)
     print(options.output)
 
@@ -56,6 +58,7 @@ def attention(options: argparse.Namespace) -> None:
     """Where POET looks (Figure 5): the encoder from chosen points, the decoder for each detected person."""
     if len(options.cells) % 2:
         raise ValueError("--cells needs x and y of every point")
+    check_not_read(options.output, [options.input])
     points = list(zip(options.cells[::2], options.cells[1::2], strict=True))
     cfg, model = load_model(options.config_file, options.opts, POET)
     image = next(iter(read_images(options.input, cfg.INPUT.MAX_PIXELS))).image

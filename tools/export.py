@@ -28,7 +28,7 @@ from posecore.checkpoint.weights import require_weights
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.data.images import pixel_limit
-from posecore.engine.command_line import check_output_file, positive, run_tool
+from posecore.engine.command_line import check_not_read, check_output_file, positive, run_tool
 from posecore.export.comparison import TOLERANCES
 from posecore.export.graph import OUTPUTS
 from posecore.export.images import drawn_images, read_check_images
@@ -102,6 +102,8 @@ def main() -> None:
     settings = _settings(options)
     check_packages(settings)
     check_output_file(options.output, endings=(".onnx",))
+    for written in (options.output, description_file(options.output)):
+        check_not_read(written, [options.config_file, named_weights(options.opts), options.boxes])
     if swallowed := [text for text in options.images or () if re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)+", text)]:
         raise UsageError(
             f"--images takes all that follows it, {swallowed[0]} too: put another option, such as --output, "

@@ -8,6 +8,7 @@ SOURCE is a file, a folder or a zip archive; its format is recognized. Images ar
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
 from posecore.data import resolve_dataset
@@ -19,6 +20,19 @@ from posecore.data.importers.splits import GROUPS
 from posecore.engine.command_line import check_output_folder, error_message, positive, run_tool
 from posecore.evaluation.dataset_check import check_dataset
 from posecore.evaluation.findings import Report
+
+# Options that an export does not have.
+_FOR_IMPORT = (
+    "format",
+    "category",
+    "keypoints",
+    "images",
+    "split",
+    "split_by",
+    "seed",
+    "skip_missing",
+    "overwrite",
+)
 
 
 def main() -> None:
@@ -76,6 +90,9 @@ def main() -> None:
     options = parser.parse_args()
     check_output_folder(options.output)
     if options.to:
+        given = [name for name in _FOR_IMPORT if getattr(options, name) != parser.get_default(name)]
+        if given:
+            parser.error(f"--{given[0].replace('_', '-')} has no effect with --to, which exports a dataset")
         for line in EXPORTERS[options.to](options.source, options.output, copy=options.copy):
             print(line)
         return
@@ -122,7 +139,8 @@ def main() -> None:
         print(f"next: correct the {errors} errors above, and import again with --overwrite")
         return
     print(
-        f"next: python tools/new_config.py --dataset {options.output} --method fcpose --output my_config.yaml"
+        f"next: python tools/new_config.py --dataset {shlex.quote(str(options.output))} --method fcpose "
+        "--output my_config.yaml"
     )
 
 

@@ -8,10 +8,12 @@ processors) and from the method; docs/own_data.md shows the whole way.
 """
 
 import argparse
+import shlex
 from pathlib import Path
 
+from posecore.checkpoint.files import write_whole
 from posecore.config.errors import UsageError
-from posecore.engine.command_line import check_output_file, run_tool
+from posecore.engine.command_line import check_not_read, check_output_file, run_tool
 from posecore.engine.new_config import METHODS, propose_config
 
 
@@ -36,11 +38,12 @@ def main() -> None:
     check_output_file(output, endings=(".yaml", ".yml"))
     if output.exists() and not options.overwrite:
         raise UsageError(f"--output {output} exists: --overwrite replaces it")
+    check_not_read(output, options.dataset.glob("*.y*ml"))
     config = propose_config(options.dataset, options.method, size=options.size, device=options.device)
-    output.write_text(config.text(), encoding="utf-8")
+    write_whole(output, lambda file: file.write_text(config.text(), encoding="utf-8"))
     print(config.text(), end="")
     print(f"written: {output}")
-    print(f"next: python tools/train_net.py --config-file {output} --dry-run")
+    print(f"next: python tools/train_net.py --config-file {shlex.quote(str(output))} --dry-run")
 
 
 if __name__ == "__main__":

@@ -11,9 +11,15 @@ from detectron2.utils.file_io import PathManager
 
 from posecore.config.device import AUTO, find_device
 from posecore.config.errors import UsageError
+from posecore.config.values import check_value, check_values
 from posecore.config.yaml_text import MAX_CHARACTERS, load_yaml
 
 BASE = "_BASE_"
+# Those of Detectron2's configurations, which it can convert.
+VERSIONS = (1, 2)
+# Limits of the files that one file is made of, so that files that name each other end.
+MAX_BASES = 200
+MAX_BASE_DEPTH = 20
 
 
 class SafeCfgNode(CfgNode):
@@ -49,11 +55,22 @@ class SafeCfgNode(CfgNode):
     def _decode_cfg_value(cls, value: Any) -> Any:
         try:
             return CfgNode._decode_cfg_value(value)
-        except (RecursionError, MemoryError):  # a literal that is nested too deeply for Python's parser
+        # A literal that is nested too deeply for Python's parser, or a set or a key of what cannot be one.
+        except (RecursionError, MemoryError, TypeError):
             return value
 
     def merge_from_file(self, cfg_filename: str, allow_unsafe: bool = False) -> None:
-        """Merges a file; see :meth:`load_yaml_with_base`."""
+        """Merges a file; see :meth:`load_yaml_with_base`.
+
+        Raises:
+            KeyError, ValueError: a key is unknown, or a value cannot be one of its key.
+        """
+        content = self.load_yaml_with_base(os.fspath(cfg_filename))
+        where = f"config file {os.fspath(cfg_filename)}"
+        version = content.get("VERSION", VERSIONS[-1])
+        if type(version) is not int or version not in VERSIONS:
+            raise UsageError(f"{where}: VERSION must be one of {VERSIONS}, not {version!r}")
+        check_values(content, self, where)
         super().merge_from_file(os.fspath(cfg_filename), allow_unsafe=False)
 
     def merge_from_other_cfg(self, cfg_other: CfgNode) -> None:
@@ -66,6 +83,9 @@ class SafeCfgNode(CfgNode):
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merges pairs of keys and values; numbers for keys of text become text."""
         pairs = list(cfg_list)
+        for key, value in zip(pairs[::2], pairs[1::2], strict=False):
+            current = _current(self, key)
+            check_value(str(key), value, current, "command line", is_known=current is not None)
         for place in range(1, len(pairs), 2):
             if isinstance(_current(self, pairs[place - 1]), str) and _is_number(pairs[place]):
                 pairs[place] = repr(str(pairs[place]))
@@ -78,16 +98,28 @@ def _name_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = find_device(AUTO)
 
 
-def config_layers(filename: str, inheritors: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+def config_layers(filename: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The files that a configuration is made of, with their contents, in the order in which they are merged.
 
     Args:
         filename: YAML; the files that it names as ``_BASE_`` come before it, and so on.
-        inheritors: absolute paths of the files that lead to this one.
 
     Raises:
         UsageError, FileNotFoundError: see :meth:`SafeCfgNode.load_yaml_with_base`.
     """
+    for count, layer in enumerate(_layers(filename, ()), start=1):
+        if count > MAX_BASES:
+            raise UsageError(f"config file {filename} is made of more than {MAX_BASES} files by {BASE}")
+        yield layer
+
+
+def _layers(filename: str, inheritors: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files, where the absolute paths of ``inheritors`` lead to this one."""
+    if len(inheritors) > MAX_BASE_DEPTH:
+        raise UsageError(
+            f"config file {inheritors[0]} leads to more than {MAX_BASE_DEPTH} files, each the {BASE} of the "
+            "one before"
+        )
     content = _read(filename)
     if BASE in content:
         given = content.pop(BASE)
@@ -103,7 +135,7 @@ def config_layers(filename: str, inheritors: tuple[str, ...] = ()) -> Iterator[t
                 path = os.path.join(os.path.dirname(filename), path)
             if os.path.abspath(path) in inheritors:
                 raise UsageError(f"config file {filename}: {BASE} {base} leads back to the file itself")
-            yield from config_layers(path, inheritors)
+            yield from _layers(path, inheritors)
     yield filename, content
 
 
@@ -142,7 +174,7 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             return False
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

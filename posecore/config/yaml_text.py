@@ -76,6 +76,9 @@ def load_yaml(text: str) -> Any:
         raise ValueError(f"{error.problem or error.context}{_place(error.problem_mark)}") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from error
+    # PyYAML's constructors raise these where a tag of a plain value stands at another one, as in `!!bool x`.
+    except (LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"a value does not fit its tag ({type(error).__name__}: {error})") from error
 
 
 def _place(mark: yaml.Mark | None) -> str:

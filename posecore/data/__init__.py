@@ -10,7 +10,10 @@ mapper        from a dataset dict to a sample of an image
 samples       kinds of samples: images, and those that methods register
 person_boxes  boxes of persons for top-down models, and files of them
 sampler       the order of training samples, which a resumed training continues
+job_signals   signals to a whole job, which the workers of a loader leave to the training
 loader        batches, by the configuration
+guarded_reading  files whose library crashes at broken ones, read in a process of their own
+mat_files     MATLAB's files
 lspet         makes a dataset of the published archive of Leeds Sports Pose extended
 near_duplicates  groups of images that show nearly the same, for splits
 synthetic     drawn images of jointed figures with ground truth (python -m posecore.data.synthetic)

@@ -1,6 +1,7 @@
 """Writes image files: :func:`write_image`; files with errors that name them: :func:`named_write_errors`."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 
 def write_image(file: str | Path, image: np.ndarray) -> None:
-    """Writes an (H, W, 3) uint8 RGB image; the format follows from the file's ending.
+    """Writes an (H, W, 3) uint8 RGB image, as a whole or not at all; the format follows from its ending.
 
     Raises:
         FileNotFoundError: the folder of the file does not exist.
@@ -25,7 +26,12 @@ def write_image(file: str | Path, image: np.ndarray) -> None:
             f"of the ending {Path(file).suffix!r}; .png and .jpg are possible endings"
         )
     with named_write_errors(file):
-        Path(file).write_bytes(content.tobytes())
+        unfinished = Path(f"{file}.part")
+        try:
+            unfinished.write_bytes(content.tobytes())
+            os.replace(unfinished, file)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

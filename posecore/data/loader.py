@@ -2,9 +2,6 @@
 
 import itertools
 import logging
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable
 
 import torch
@@ -12,11 +9,11 @@ from detectron2.config import CfgNode
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader
 
 from posecore.config.options import choice
 from posecore.data.bad_images import BadImageLog, bad_image_share
 from posecore.data.datasets import load_dataset, register_definitions
+from posecore.data.job_signals import JobLoader, outlast_signals
 from posecore.data.sampler import TrainingBatches
 from posecore.data.samples import build_samples
 from posecore.data.training_samples import RecordSamples, TrainingSamples
@@ -121,7 +118,7 @@ def build_train_loader(
         num_processes=comm.get_world_size(),
         first_batch=first_batch,
     )
-    loader = DataLoader(
+    loader = JobLoader(
         TrainingSamples(dicts, mapper or samples.train_sample, groups=groups, seed=seed, replaces=share > 0),
         batch_sampler=batches,
         num_workers=_num_workers(cfg),
@@ -132,24 +129,6 @@ def build_train_loader(
     )
     bad_images = BadImageLog(share=share, num_images=len(dicts), output_dir=cfg.OUTPUT_DIR)
     return map(bad_images.samples, loader)
-
-
-def outlast_signals(worker: int) -> None:
-    """Lets a loader worker go on where a whole job gets SIGTERM or SIGINT, until the training ends it.
-
-    Schedulers and terminals send their signals to all processes of a job, and a training that has lost its
-    workers could not stop where it wants to. A SIGTERM of the training itself ends the worker.
-    """
-    parent = os.getppid()
-
-    def wait_for_parent() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-            pass
-        os._exit(0)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def labeled_records(cfg: CfgNode, name: str) -> list[dict]:
@@ -184,7 +163,7 @@ def build_labeled_loader(cfg: CfgNode, name: str) -> Iterable[list[dict]]:
     records = labeled_records(cfg, name)
     processes = comm.get_world_size()
     share = records[comm.get_rank() : len(records) - len(records) % processes : processes]
-    return DataLoader(
+    return JobLoader(
         RecordSamples(share, build_samples(cfg).labeled_sample),
         batch_size=max(1, cfg.SOLVER.IMS_PER_BATCH // processes // cfg.SOLVER.ACCUMULATION_STEPS),
         num_workers=_num_workers(cfg),
@@ -206,7 +185,7 @@ def build_test_loader(
     register_definitions(cfg.DATASETS.DEFINITIONS)
     samples = build_samples(cfg)
     records = samples.test_records(name, load_dataset(name, load_skeleton(cfg.DATASETS.SKELETON)))
-    return DataLoader(
+    return JobLoader(
         RecordSamples(records, mapper or samples.test_sample),
         sampler=InferenceSampler(len(records)),
         num_workers=_num_workers(cfg),

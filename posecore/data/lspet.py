@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from tqdm import tqdm
 
 from posecore.data.image_writer import write_image
 from posecore.data.images import read_image
+from posecore.data.mat_files import read_mat
 from posecore.data.near_duplicates import image_bits, near_duplicates, split_groups
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import load_skeleton
@@ -180,11 +180,7 @@ def load_joints(file: Path) -> np.ndarray:
     Raises:
         ValueError: the file cannot be read, or has no such matrix of real numbers; the message names it.
     """
-    try:
-        content = scipy.io.loadmat(file, variable_names=["joints"])
-    # scipy raises errors of many kinds at files that are broken or newer than it can read.
-    except Exception as error:
-        raise ValueError(f"{file} is not a readable MATLAB file: {error}") from error
+    content = read_mat(file, ["joints"])
     if "joints" not in content:
         raise ValueError(f"{file} has no matrix 'joints'")
     joints = content["joints"]

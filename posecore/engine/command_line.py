@@ -9,12 +9,12 @@ import dis
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
-from posecore.checkpoint.weights import CheckpointError
+from posecore.checkpoint.errors import CheckpointError
 from posecore.config import METHODS
 from posecore.config.merge import UsageError
 
@@ -106,18 +106,37 @@ def check_output_file(file: Path, option: str = "--output", endings: Sequence[st
         endings: those that the file may have, such as ".png"; none for any.
 
     Raises:
-        UsageError: the file is a folder, has another ending, or its folder cannot be made or written into.
+        UsageError: the file is a folder or a device, has another ending, or its folder cannot be made or
+            written into.
     """
     if endings and file.suffix.lower() not in endings:
         raise UsageError(f"{option} {file} must end in one of {', '.join(endings)}")
     if file.is_dir():
         raise UsageError(f"{option} {file} is a folder: give the name of a file")
+    if file.exists() and not file.is_file():  # a device would be replaced by a file
+        raise UsageError(f"{option} {file} is a device or a pipe: give the name of a file")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{option} {file}: its folder cannot be made: {error_message(error)}") from error
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UsageError(f"{option} {file} cannot be written: permission denied")
+
+
+def check_not_read(file: Path, inputs: Iterable[str | Path | None], option: str = "--output") -> None:
+    """Checks that a file that will be written is none of those that are read.
+
+    Args:
+        file: to be written.
+        inputs: read; None and files that do not exist count for nothing.
+        option: for the message.
+
+    Raises:
+        UsageError: it is one of them, by this name or by another one.
+    """
+    for other in inputs:
+        if other and file.exists() and Path(other).exists() and file.samefile(other):
+            raise UsageError(f"{option} {file} is read ({other}), and would be replaced: give another name")
 
 
 def check_output_folder(folder: Path, option: str = "--output") -> None:

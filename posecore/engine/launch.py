@@ -25,6 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from posecore.config.device import check_device
 from posecore.config.errors import UsageError
+from posecore.data.job_signals import held_signals, release_signals
 from posecore.engine.command_line import TRAINING_ERRORS, can_be_mended, error_message
 from posecore.engine.signals import Stopped, forwarding
 
@@ -113,12 +114,18 @@ def launch(
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     errors = mp.get_context("spawn").SimpleQueue()
     spawned = (main, args, device, num_gpus, num_machines, machine_rank, dist_url, timeout, errors)
-    _wait(mp.spawn(_spawned, args=spawned, nprocs=num_gpus, join=False), errors)
+    _spawn_and_wait(spawned, num_gpus, errors)
 
 
-def _wait(processes: mp.ProcessContext, errors: Any) -> None:
-    """Waits for spawned processes, and ends as they do."""
-    with forwarding(processes.pids()) as forwarded:
+def _spawn_and_wait(spawned: tuple, num_gpus: int, errors: Any) -> None:
+    """Spawns processes, waits for them, and ends as they do.
+
+    A signal that comes while they start reaches them when they can handle it.
+    """
+    with forwarding([]) as forwarded:
+        with held_signals():
+            processes = mp.spawn(_spawned, args=spawned, nprocs=num_gpus, join=False)
+        forwarded.add(processes.pids())
         try:
             while not processes.join(timeout=POLL_SECONDS):
                 if not errors.empty():
@@ -224,6 +231,7 @@ def _spawned(
     errors: Any,
 ) -> None:
     """One of the spawned processes; it puts the message of an error that the user can mend in a queue."""
+    release_signals()
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // num_gpus))
     world = World(

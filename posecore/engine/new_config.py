@@ -15,15 +15,11 @@ from typing import Literal
 
 from detectron2.config import CfgNode
 
-from posecore.checkpoint.errors import (
-    CheckpointError,
-)
+from posecore.checkpoint.errors import CheckpointError
 from posecore.checkpoint.exported import exported_config
 from posecore.checkpoint.packages import PACKAGES
 from posecore.checkpoint.packages import SCHEME as PACKAGE
-from posecore.checkpoint.weights import (
-    BACKBONE,
-)
+from posecore.checkpoint.weights import BACKBONE
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config

@@ -109,11 +109,12 @@ def run_command(command: Sequence[str]) -> int:
         UsageError: there is no such program.
         Stopped: this process got SIGTERM or SIGINT; the command got it too, and has ended.
     """
-    try:
-        process = subprocess.Popen(command)
-    except OSError as error:
-        raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
-    with forwarding([process.pid]) as forwarded:
+    with forwarding([]) as forwarded:
+        try:
+            process = subprocess.Popen(command)
+        except OSError as error:
+            raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
+        forwarded.add([process.pid])
         status = process.wait()
     if forwarded.received:
         raise Stopped(forwarded.received)

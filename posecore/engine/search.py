@@ -202,12 +202,16 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=f"sqlite:///{(folder / STUDY).absolute()}",
-        study_name="search",
-        direction="maximize",
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{(folder / STUDY).absolute()}",
+            study_name="search",
+            direction="maximize",
+            load_if_exists=True,
+        )
+    # SQLite, SQLAlchemy and Optuna have errors of their own for a file that is no database, or damaged.
+    except Exception as error:
+        raise UsageError(f"{folder / STUDY} cannot be used as a study of Optuna: {error}") from error
     # A sampler with the seed of the first start would draw the values of the first trials again.
     study.sampler = SAMPLERS[sampler](optuna, seed + len(study.trials))
     study.pruner = PRUNERS[pruner](optuna)

@@ -15,11 +15,14 @@ from typing import Any
 
 from detectron2.utils import comm
 
+from posecore.data.job_signals import SIGNALS
+
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # The number of signals after which a process does not wait for a place to stop.
 IMPATIENT = 3
+# After this time a signal comes again that came while an object was destroyed.
+RETRY_SECONDS = 0.05
 
 
 class Stopped(SystemExit):
@@ -75,6 +78,12 @@ class StopSignals:
             if signum == signal.SIGINT:
                 raise KeyboardInterrupt
             return
+        if self._message and _in_destructor(frame):
+            # Python would print what is raised there, and ignore it.
+            again = threading.Timer(RETRY_SECONDS, os.kill, (self._process, signum))
+            again.daemon = True
+            again.start()
+            return
         self._count += 1
         if self._count >= IMPATIENT:
             signal.signal(signum, signal.SIG_DFL)
@@ -89,34 +98,58 @@ class StopSignals:
             raise Stopped(signum)
 
 
-class _Forwarded:
-    """The number of the first signal that was forwarded; 0 if there was none."""
+def _in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
-    received: int = 0
 
+class Forwarded:
+    """The processes that signals are sent on to.
 
-@contextmanager
-def forwarding(processes: Sequence[int]) -> Iterator[_Forwarded]:
-    """Sends SIGTERM and SIGINT on to other processes, whose end the block waits for.
-
-    Args:
-        processes: their numbers.
-
-    Yields:
-        An object with the first signal as ``received``.
+    Attributes:
+        received: the number of the first signal; 0 if there was none.
     """
-    forwarded = _Forwarded()
 
-    def handle(signum: int, frame: FrameType | None) -> None:
-        forwarded.received = forwarded.received or signum
+    def __init__(self, processes: list[int]) -> None:
+        self.received = 0
+        self._processes = processes
+
+    def add(self, processes: Sequence[int]) -> None:
+        """Adds processes; they get the signal that has come before."""
+        self._processes.extend(processes)
+        if self.received:
+            self.send(processes, self.received)
+
+    def handle(self, signum: int, frame: FrameType | None) -> None:
+        """The handler of the signals."""
+        self.received = self.received or signum
+        self.send(self._processes, signum)
+
+    @staticmethod
+    def send(processes: Sequence[int], signum: int) -> None:
+        """Sends a signal to those processes that are still there."""
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signum)
 
+
+@contextmanager
+def forwarding(processes: list[int]) -> Iterator[Forwarded]:
+    """Sends SIGTERM and SIGINT on to other processes, whose end the block waits for.
+
+    Args:
+        processes: their numbers; the list may grow. Those that the block starts are better added to what it
+            yields, because a signal can come while they start.
+
+    Yields:
+        An object with the first signal as ``received``.
+    """
+    forwarded = Forwarded(processes)
     if threading.current_thread() is not threading.main_thread():
         yield forwarded
         return
-    previous = {number: signal.signal(number, handle) for number in SIGNALS}
+    previous = {number: signal.signal(number, forwarded.handle) for number in SIGNALS}
     try:
         yield forwarded
     finally:

@@ -138,7 +138,7 @@ class SlurmStarter(Starter):
             content = json.loads((folder / JOB).read_text())
         except (OSError, ValueError):
             return None
-        if self._cluster != "slurm" or content.get("cluster") != "slurm":
+        if not isinstance(content, dict) or self._cluster != "slurm" or content.get("cluster") != "slurm":
             return None  # a local job is known by the lock that it holds
         job: Any = submitit.SlurmJob(folder=folder / FILES, job_id=str(content.get("id")))
         return None if job.done(force_check=True) else job

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from posecore.engine.signals import StopSignals
 from posecore.engine.trainer import Trainer
 from posecore.env import describe
 from posecore.modeling.build import build_inference_model
+
+# Sections and keys that every configuration has which a run has written as a whole.
+_RECORDED = {"DATASETS", "MODEL", "OUTPUT_DIR", "SOLVER", "TEST"}
 
 
 def train_or_evaluate(
@@ -57,11 +61,20 @@ def train_or_evaluate(
 def check_folder(
     cfg: CfgNode, *, eval_only: bool = False, resume: bool = False, overwrite: bool = False
 ) -> None:
-    """Checks that a training would not write over another one; called before any process writes.
+    """Checks that a run would not write over another one, or a file of the user; before any process writes.
 
     Raises:
-        UsageError: OUTPUT_DIR holds a training, and none of the options says what becomes of it.
+        UsageError: OUTPUT_DIR holds a training, and none of the options says what becomes of it; or it has a
+            config.yaml that no run has written.
     """
+    recorded: dict[str, Any] = {}
+    with suppress(ValueError):  # a damaged one may be a run's
+        recorded = read_recorded(Path(cfg.OUTPUT_DIR) / "config.yaml")
+    if recorded and not recorded.keys() >= _RECORDED:
+        raise UsageError(
+            f"OUTPUT_DIR {cfg.OUTPUT_DIR} has a config.yaml that no run has written, and that the record of "
+            "this one would replace: name another OUTPUT_DIR"
+        )
     if eval_only or resume or overwrite:
         return
     for name in (FILE, "model_final.pth", TAG):

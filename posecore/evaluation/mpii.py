@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from detectron2.config import CfgNode
 from detectron2.utils.logger import create_small_table
 
 from posecore.data import dataset_metadata
+from posecore.data.mat_files import read_mat
 from posecore.evaluation.assignment import assign_results, assigned_poses
 from posecore.evaluation.pck import share
 from posecore.evaluation.results import PoseEvaluator
@@ -129,11 +129,7 @@ def read_mpii_ground_truth(mat_file: str | Path, num_people: int, num_keypoints:
         "jnt_missing": (num_keypoints, num_people),
         "pos_gt_src": (num_keypoints, 2, num_people),
     }
-    try:
-        content = scipy.io.loadmat(path, variable_names=list(shapes))
-    # scipy raises errors of many kinds at files that are broken or newer than it can read.
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable MATLAB file: {error}") from error
+    content = read_mat(path, list(shapes))
     arrays = {}
     for key, shape in shapes.items():
         if key not in content:

@@ -1,6 +1,7 @@
 """Submissions to COCO's keypoint server: :func:`write_submission` (https://cocodataset.org/#upload)."""
 
 import json
+import os
 import sys
 import zipfile
 from collections import defaultdict
@@ -85,7 +86,7 @@ def best_of_each_image(results: Sequence[Mapping[str, Any]], limit: int = SCORED
 def write_submission(
     results: Sequence[Mapping[str, Any]], folder: Path, *, split: str, algorithm: str
 ) -> Path:
-    """Packs results into an archive, under the names that the server requires.
+    """Packs results into an archive, under the names that the server requires; as a whole or not at all.
 
     Args:
         results: checked by :func:`check_results`.
@@ -99,8 +100,13 @@ def write_submission(
     name = f"person_keypoints_{split}_{algorithm}_results"
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name}.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr(f"{name}.json", json.dumps(results))
+    unfinished = folder / f"{name}.zip.part"
+    try:
+        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr(f"{name}.json", json.dumps(results))
+        os.replace(unfinished, archive)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return archive
 
 

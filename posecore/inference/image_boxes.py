@@ -1,16 +1,17 @@
 """Boxes of persons from a file, for images by their names (:class:`ImageBoxes`)."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from posecore.config.merge import UsageError
 from posecore.data import PersonBoxes, read_detections
+from posecore.data.formats.document import Coordinate, Entry, FileName, Number, load_json, validated
 from posecore.inference.video import Source, SourceImage
 
 # How many of a file's images an error message names.
@@ -38,12 +39,9 @@ class ImageBoxes:
         Raises:
             FileNotFoundError, ValueError: the file is missing, or is neither; names it.
         """
-        try:
-            content = json.loads(file.read_bytes()) if file.is_file() else None
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file} is not valid JSON (is it truncated?): {error}") from error
+        content = load_json(file, "--boxes")
         if isinstance(content, list) and any(isinstance(item, dict) and "people" in item for item in content):
-            return cls(file, dict(_poses(file, content)), by_image_id=False)
+            return cls(file, _poses(file, content), by_image_id=False)
         return cls(file, read_detections(file), by_image_id=True)
 
     def check(self, sources: Sequence[Source]) -> None:
@@ -117,19 +115,40 @@ class ImageBoxes:
         return UsageError(f"--boxes: {self.file} has nothing of image {image}; it has {some}")
 
 
-def _poses(file: Path, records: list[Any]) -> Iterator[tuple[tuple[str, int | None], PersonBoxes]]:
-    """The keys and boxes of a poses.json."""
+class _PersonEntry(Entry):
+    """What is read of a person."""
+
+    box: tuple[Coordinate, Coordinate, Coordinate, Coordinate] = Field(
+        description="x1, y1, x2, y2, finite numbers"
+    )
+    score: Number = Field(description="a finite number")
+
+
+class _Record(Entry):
+    """What is read of a record of poses.json."""
+
+    name: FileName
+    number: Annotated[int, Field(strict=True)] | None = Field(description="a whole number, or null")
+    people: list = Field(description="a list")
+
+
+def _poses(file: Path, records: list[Any]) -> dict[tuple[str, int | None], PersonBoxes]:
+    """The boxes of a poses.json by the name and the number of the image."""
+    boxes: dict[tuple[str, int | None], PersonBoxes] = {}
     for index, record in enumerate(records):
         try:
-            people = record["people"]
-            boxes = np.array([person["box"] for person in people], dtype=float).reshape(len(people), 4)
-            scores = np.array([person["score"] for person in people], dtype=float)
-            key = record["name"], record["number"]
-            if not isinstance(key[0], str) or not (key[1] is None or type(key[1]) is int):
-                raise ValueError(f"name must be text and number a number or null, not {key}")
-            yield key, PersonBoxes(boxes, scores)
-        except (KeyError, TypeError, ValueError) as error:
+            (entry,) = validated([record], _Record, "record")
+            people = list(validated(entry.people, _PersonEntry, "person", key="people"))
+        except ValueError as error:
             raise ValueError(
                 f"{file}: record {index} must have name, number and people with box and score, as poses.json "
-                f"has them: {error!r}"
+                f"has them: {str(error).removeprefix('record at index 0').lstrip(': ')}"
             ) from error
+        key = entry.name, entry.number
+        if key in boxes:
+            raise ValueError(f"{file}: record {index}: {entry.name}, number {entry.number}, is there twice")
+        boxes[key] = PersonBoxes(
+            np.array([person.box for person in people], dtype=float).reshape(-1, 4),
+            np.array([person.score for person in people], dtype=float),
+        )
+    return boxes

@@ -21,6 +21,7 @@ from detectron2.structures import Instances
 
 from posecore.config.extras import require_package
 from posecore.config.merge import UsageError
+from posecore.data.formats.document import Entry, FileName, Id, load_json, validated
 from posecore.inference.records import RecordFile
 from posecore.inference.video import Source
 from posecore.structures.skeleton import Skeleton
@@ -245,20 +246,33 @@ FORMATS: dict[str, Opener] = {
 }
 
 
+class ImageName(Entry):
+    """What --image-ids takes of an entry of "images"."""
+
+    id: Id
+    file_name: FileName
+
+
 def read_image_ids(file: Path) -> dict[str, int | str]:
     """The ``id`` of each ``file_name`` of an annotation file in COCO's format.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is of another format; names it.
+        ValueError: it is of another format, or two images have one name; names it.
     """
+    content = load_json(file, "--image-ids")
+    images = content.get("images") if isinstance(content, dict) else None
     try:
-        return {image["file_name"]: image["id"] for image in json.loads(file.read_bytes())["images"]}
-    except (ValueError, KeyError, TypeError) as error:
+        entries = list(validated(images, ImageName, "image"))
+        names = [entry.file_name for entry in entries]
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"two images have the file_name {repeated[0]}")
+    except ValueError as error:
         raise ValueError(
             f"--image-ids {file} must be an annotation file in COCO's format, with images that have "
-            f"file_name and id: {error!r}"
+            f"file_name and id: {error}"
         ) from error
+    return {entry.file_name: entry.id for entry in entries}
 
 
 def to_supervision(

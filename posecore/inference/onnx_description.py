@@ -46,7 +46,7 @@ class Description:
             ) from error
         try:
             return cls.parse(json.loads(text))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else error
             raise ValueError(
                 f"{file} is no description of an exported model ({reason}): tools/export.py writes one"

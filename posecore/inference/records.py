@@ -171,7 +171,10 @@ def read_records(file: Path) -> Iterator[dict[str, Any]]:
                     break
                 yield record
             raise ValueError(f"{file} is cut or damaged: its list of records has no end")
-    content = json.loads(file.read_bytes())
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not valid JSON: {error}") from error
     if not isinstance(content, list) or not all(isinstance(record, dict) for record in content):
         raise ValueError(f"{file} must be a list of records, as poses.json is")
     yield from content
@@ -212,6 +215,6 @@ def _record(line: bytes) -> dict[str, Any] | None:
     """The record of a line; None where it has none that is whole."""
     try:
         record = json.loads(line.rstrip().removesuffix(b","))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -3,7 +3,7 @@
 All code that depends on K, the number of keypoints, takes it from the skeleton.
 """
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -130,7 +130,7 @@ class Skeleton:
         for name, sigma in zip(self.keypoints, self.sigmas, strict=True):
             if isinstance(sigma, bool) or not isinstance(sigma, int | float):
                 raise self._error(f"the sigma of '{name}' must be a number, not {sigma!r}")
-            if not (math.isfinite(sigma) and sigma > 0):
+            if not 0 < sigma <= sys.float_info.max:
                 raise self._error(f"the sigma of '{name}' must be above 0 and finite, not {sigma}")
 
     def _check_groups(self) -> None:
@@ -145,7 +145,9 @@ class Skeleton:
 
     def _check_body_halves(self) -> None:
         if self.body_halves and set(self.body_halves) != {"upper", "lower"}:
-            raise self._error(f"body_halves needs 'upper' and 'lower', not {sorted(self.body_halves)}")
+            raise self._error(
+                f"body_halves needs 'upper' and 'lower', not {sorted(map(str, self.body_halves))}"
+            )
         halves = [name for half in self.body_halves.values() for name in half]
         self._check_known("body_halves", halves)
         if repeated := _repeated(halves):

@@ -76,8 +76,11 @@ def read_metrics(metrics_json: str | Path) -> list[dict[str, Any]]:
         ValueError: it is no text file; the message names it.
     """
     path = Path(metrics_json)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: it must be the metrics.json of a training")
+    if not path.is_file():  # a pipe would be waited for, and a device may never end
+        raise FileNotFoundError(
+            f"{path} {'is no file' if path.exists() else 'does not exist'}: it must be the metrics.json of a "
+            "training"
+        )
     try:
         text = path.read_text(errors="replace")
     except OSError as error:

@@ -70,3 +70,18 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, options):
     print(
         f"\nattack: killed and resumed {options}: {TRAININGS} trainings, {2 * TRAININGS} kills, equal weights"
     )
+
+
+def test_the_workers_end_where_the_training_alone_is_killed(tmp_path):
+    """They have the signals of a job blocked, and still do not outlive it."""
+    definition = make_dataset(tmp_path / "data", num_images=8, size=(64, 64), people=(1, 1))
+    output = tmp_path / "killed"
+    process = runs.start(definition, output, iterations=5000)
+    try:
+        runs.wait_for(output, "  iter: 19  ", process, seconds=300)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not runs.left_over(output, seconds=15)
+    finally:
+        runs.kill_all(output)
+    print("\nattack: the training process alone killed: 1 kill, no worker left")

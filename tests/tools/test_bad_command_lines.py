@@ -138,6 +138,48 @@ BAD: list[tuple[tuple[str, ...], str]] = [
         ("new_config", "--dataset", "{tmp}", "--method", "poet", "--output", "{tmp}/a.txt"),
         r"a\.txt must end in one of \.yaml, \.yml",
     ),
+    (
+        ("import_dataset", "{tmp}/train.yaml", *OUT, "--to", "yolo", "--split", "0.5", "0.5"),
+        r"--split has no effect with --to",
+    ),
+    (
+        (
+            "new_config",
+            "--dataset",
+            "{tmp}",
+            "--method",
+            "poet",
+            "--output",
+            "{tmp}/train.yaml",
+            "--overwrite",
+        ),
+        r"--output .*train\.yaml is read .*and would be replaced",
+    ),
+    # Outputs that are inputs, or no files.
+    (
+        ("train_net", "--config-file", "{tmp}/own/config.yaml", *DATA, "OUTPUT_DIR", "{tmp}/own"),
+        r"OUTPUT_DIR .*own has a config\.yaml that no run has written",
+    ),
+    (
+        ("analyze", "training", "{tmp}/metrics.png", "--output", "{tmp}/metrics.png"),
+        r"--output .*metrics\.png is read .*and would be replaced",
+    ),
+    (
+        (
+            "export",
+            "--output",
+            "{tmp}/a.onnx",
+            "--config-file",
+            "{tmp}/a.onnx.json",
+            "MODEL.WEIGHTS",
+            "{tmp}/a.pth",
+        ),
+        r"a\.onnx\.json is read .*and would be replaced",
+    ),
+    (
+        ("convert_checkpoint", "backbone", "{tmp}/a.pth", "/dev/null"),
+        r"OUT /dev/null is a device or a pipe: give the name of a file",
+    ),
     # Weights and devices.
     (
         ("convert_checkpoint", "fcpose", "{tmp}/gone.pth", "{tmp}/b.pth", "--config-file", CONFIG),
@@ -194,6 +236,10 @@ def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "file").write_text("a file")
     (folder / "broken.yaml").write_text("MODEL: {DEVICE: [\n")
     (folder / "list.yaml").write_text("- 1\n- 2\n")
+    (folder / "own").mkdir()
+    (folder / "own" / "config.yaml").write_text("SEED: 3\n")
+    (folder / "metrics.png").write_text("not an image")
+    (folder / "a.onnx.json").write_text("{}")
     (folder / "cut.json").write_text('[{"image_id": 1, "cat')
     torch.save({"model": {"weight": torch.zeros(1)}}, folder / "a.pth")
     return folder

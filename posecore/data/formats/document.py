@@ -87,9 +87,19 @@ def load_json(file: str | Path, what: str = "annotation file") -> Any:
     """
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"{what} {path} does not exist")
+        raise FileNotFoundError(f"{what} {path} {'is no file' if path.exists() else 'does not exist'}")
     try:
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
+        content = json.loads(data)
+        # Half of a character, which JSON can write and no other file can hold, nor a screen show.
+        if b"\\ud" in data or b"\\uD" in data:
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{path} has the text {error.object[error.start : error.end]!r}, which is half of a character "
+            "(a surrogate): write the whole character"
+        ) from error
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} is not valid JSON (is it truncated?): {error}") from error
     except RecursionError as error:

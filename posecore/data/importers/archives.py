@@ -1,8 +1,10 @@
 """Unpacks zip archives, and only into the folder that is meant: :func:`unpack`."""
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 # An archive that claims more than this many times its own size is refused; images are hardly compressed.
@@ -20,6 +22,8 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as content:
             members = content.infolist()
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError(f"{archive} has several files of one name, of which one would be left")
             total = sum(member.file_size for member in members)
             if len(members) > MAX_MEMBERS or total > MAX_RATIO * archive.stat().st_size + 2**20:
                 raise ValueError(
@@ -36,7 +40,14 @@ def unpack(archive: Path, folder: Path) -> Path:
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise ValueError(f"{archive}: its entry {member.filename!r} is no file and no folder")
                 content.extract(member, folder)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
         raise ValueError(f"{archive} is no zip archive that can be read: {error}") from error
     inner = [path for path in folder.iterdir() if path.name != "__MACOSX"]
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from posecore.config.errors import UsageError
 from posecore.data.importers import IMPORTERS, recognize
 from posecore.data.importers.archives import unpack
-from posecore.data.importers.dataset import ImportedDataset, ImportedImage
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, VideoFrame
 from posecore.data.importers.files import read_text
 from posecore.data.importers.notes import NUM_EXAMPLES, WARNING
 from posecore.data.importers.options import ImportOptions
@@ -117,11 +117,14 @@ def import_dataset(
     """
     if not source.exists():
         raise FileNotFoundError(f"SOURCE {source} does not exist")
+    if not source.is_dir() and not source.is_file():
+        raise UsageError(f"SOURCE {source} is a device or a pipe: give a file or a folder")
     if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"--output {folder} lies in SOURCE {source}: give a folder outside of it")
     if options.images is not None and not options.images.is_dir():
         raise FileNotFoundError(f"--images {options.images} is no folder")
     check_free(folder, overwrite)
+    check_outside([source, options.images], folder)
     with ExitStack() as stack:
         content = source
         temporary: str | None = None
@@ -140,13 +143,38 @@ def import_dataset(
             dataset.notes.rename(temporary, str(source))
         if options.keypoints is not None and dataset.skeleton.keypoints != options.keypoints:
             dataset.notes.remark("--keypoints is not used, because the source names its keypoints itself")
+        if options.category is not None and dataset.skeleton.category != options.category:
+            dataset.notes.remark("--category is not used, because the source has no categories")
         if skip_missing:
             dataset = without_missing(dataset)
         check_content(dataset, source)
         skeleton = complete_skeleton(dataset, _skeleton_name(dataset))
+        check_outside(_image_files(dataset), folder)
         splits = split_images(dataset, shares, split_by, seed)
         written = write_dataset(dataset, splits, skeleton, folder, copy=copy, overwrite=overwrite)
     return ImportSummary(source, folder, dataset, skeleton, tuple(written), copy)
+
+
+def check_outside(files: Iterable[Path | None], folder: Path) -> None:
+    """Checks that nothing that is read lies in the folder that is replaced.
+
+    Raises:
+        UsageError: a file does; the message names it.
+    """
+    replaced = folder.resolve()
+    for file in files:
+        if file is not None and file.resolve().is_relative_to(replaced):
+            raise UsageError(
+                f"--output {folder} has {file}, which is read, and would be replaced: give another folder"
+            )
+
+
+def _image_files(dataset: ImportedDataset) -> Iterator[Path]:
+    for image in dataset.images:
+        if isinstance(image.source, VideoFrame):
+            yield image.source.video
+        elif isinstance(image.source, Path):
+            yield image.source
 
 
 @contextlib.contextmanager

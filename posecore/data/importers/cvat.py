@@ -26,7 +26,7 @@ from posecore.data.importers.files import files_below, parse_xml, read_xml
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
-from posecore.data.importers.values import Box, box_of_corners, number, pixels
+from posecore.data.importers.values import Box, box_of_corners, number, pixels, whole
 
 
 @dataclass
@@ -140,7 +140,7 @@ def _skeleton(name: str, svg: str, children: list[str], file: Path) -> SourceSke
         identity = circle.get("data-node-id") or circle.get("data-element-id")
         if identity is None:
             continue
-        place = int(number(identity, f"{where}: data-node-id"))
+        place = whole(identity, f"{where}: data-node-id")
         nodes[place] = circle.get("data-label-name") or ""
     if nodes and not all(nodes.values()):
         # Files from CVAT's interface for programs name the labels by numbers that only the server knows.
@@ -157,7 +157,7 @@ def _skeleton(name: str, svg: str, children: list[str], file: Path) -> SourceSke
     limbs = []
     for line in drawing.iter("line"):
         ends = [line.get(f"data-node-{end}") for end in ("from", "to")]
-        places = [int(number(end, f"{where}: a line")) for end in ends if end is not None]
+        places = [whole(end, f"{where}: a line") for end in ends if end is not None]
         if len(places) == 2 and all(place in nodes for place in places):
             limbs.append((nodes[places[0]], nodes[places[1]]))
     return SourceSkeleton(name, names, None, tuple(limbs))
@@ -297,7 +297,7 @@ def _film(root: Element, finder: ImageFinder) -> Path | None:
 
 
 def _frame(element: Element, where: str) -> int:
-    return int(number(element.get("frame"), f"{where}: frame"))
+    return whole(element.get("frame"), f"{where}: frame")
 
 
 def _track_points(track: Element, where: str) -> dict[int, list[Element]]:

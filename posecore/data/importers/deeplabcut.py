@@ -5,8 +5,7 @@ which DeepLabCut writes with the same content. Nothing in an .h5 file is unpickl
 visible, v = 2. The order of keypoints is that of config.yaml.
 """
 
-import csv
-import io
+import importlib
 import itertools
 import math
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ import numpy as np
 
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
+from posecore.data.guarded_reading import read_guarded
 from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
-from posecore.data.importers.files import files_below, read_text, read_yaml
+from posecore.data.importers.files import files_below, read_rows, read_text, read_yaml
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
@@ -126,6 +126,11 @@ def _read_table(file: Path) -> _Table:
 def _read_hdf5(file: Path) -> _Table:
     """A table that pandas has written in its "fixed" format, of plain arrays."""
     require_package("h5py", "import", "the import of DeepLabCut's .h5 files")
+    importlib.import_module("h5py")  # once, instead of in each process that reads
+    return read_guarded(_read_arrays, file)
+
+
+def _read_arrays(file: Path) -> _Table:
     import h5py
 
     try:
@@ -180,7 +185,7 @@ def _text(value: Any) -> str:
 
 
 def _read_csv(file: Path) -> _Table:
-    lines = [line for line in csv.reader(io.StringIO(read_text(file))) if line]
+    lines = [line for line in read_rows(file, read_text(file)) if line]
     header: dict[str, list[str]] = {}
     while lines and lines[0][0].strip() in _LEVELS:
         header[lines[0][0].strip()] = lines[0]

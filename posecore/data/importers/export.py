@@ -54,19 +54,15 @@ def export_yolo(source: Path, folder: Path, *, copy: bool = False) -> list[str]:
         UsageError, OSError, ValueError: the source is no dataset, an image is missing, or the folder is not
             empty.
     """
+    _check_folder(source, folder)
     splits, skeleton, category = _read(source)
-    check_free(folder, overwrite=False)
     left_out: dict[str, int] = defaultdict(int)
     lines = []
     with made_whole(folder) as made:
         for split in splits:
-            persons, seen = split.persons(), set()
+            persons, places = split.persons(), _places(split, without="images")
             for image in split.content["images"]:
-                # Ultralytics turns the last folder "images" of a path into "labels".
-                parts = [part for part in clean_parts(image["file_name"]) if part != "images"]
-                if tuple(parts) in seen:
-                    parts = [str(image["id"]), *parts]
-                seen.add(tuple(parts))
+                parts = places[image["id"]]
                 place_image(split.image_file(image), made.joinpath("images", split.name, *parts), copy)
                 rows = [row for item in persons[image["id"]] if (row := _row(item, image, left_out))]
                 file = made.joinpath("labels", split.name, *parts).with_suffix(".txt")
@@ -103,15 +99,15 @@ def export_coco(source: Path, folder: Path, *, copy: bool = False) -> list[str]:
 
     Arguments, result and errors are those of :func:`export_yolo`.
     """
+    _check_folder(source, folder)
     splits, skeleton, category = _read(source)
-    check_free(folder, overwrite=False)
     lines = []
     with made_whole(folder) as made:
         (made / "annotations").mkdir()
         for split in splits:
-            images = []
+            images, places = [], _places(split)
             for image in split.content["images"]:
-                parts = clean_parts(image["file_name"])
+                parts = places[image["id"]]
                 place_image(split.image_file(image), made.joinpath("images", split.name, *parts), copy)
                 images.append({**image, "file_name": "/".join(parts)})
             (own,) = split.content["categories"]
@@ -130,6 +126,40 @@ def export_coco(source: Path, folder: Path, *, copy: bool = False) -> list[str]:
 
 # By the name that --to gives.
 EXPORTERS: dict[str, Callable[..., list[str]]] = {"yolo": export_yolo, "coco": export_coco}
+
+
+def _check_folder(source: Path, folder: Path) -> None:
+    """
+    Raises:
+        UsageError: the folder holds something, or lies in the dataset.
+    """
+    check_free(folder, overwrite=False)
+    if source.is_dir() and folder.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"--output {folder} lies in the dataset {source}: give a folder outside of it")
+
+
+def _places(split: _Split, without: str = "") -> dict[Any, list[str]]:
+    """Where each image goes, by its id: the parts of its name, and its id before them where that is taken.
+
+    Two images with names that differ in their endings alone are put apart too, because Ultralytics' labels
+    have the name of the image without its ending.
+
+    Args:
+        split: its images.
+        without: the name of folders that are left out; Ultralytics turns the last folder "images" of a path
+            into "labels".
+    """
+    taken: set[str] = set()
+    places: dict[Any, list[str]] = {}
+    for image in split.content["images"]:
+        parts = [part for part in clean_parts(image["file_name"]) if part != without]
+        number = 0
+        while not parts or (stem := str(Path(*parts).with_suffix("")).lower()) in taken:
+            number += 1
+            parts = ["_".join([*clean_parts(str(image["id"])), *(["x"] * (number - 1))]) or "x", *parts]
+        taken.add(stem)
+        places[image["id"]] = parts
+    return places
 
 
 def _read(source: Path) -> tuple[list[_Split], Skeleton, str]:

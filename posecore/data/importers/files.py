@@ -3,6 +3,8 @@
 Anybody may have made them, so nothing in a file is executed: YAML has plain values only, and XML no entities.
 """
 
+import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +23,23 @@ def read_text(file: Path) -> str:
         FileNotFoundError, ValueError: there is no such file, or it is no text; the message names it.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist")
+        raise FileNotFoundError(f"{file} {'is no file' if file.exists() else 'does not exist'}")
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is no text in UTF-8: {error}") from error
+
+
+def read_rows(file: Path, text: str) -> Iterator[list[str]]:
+    """The rows of a CSV file, of which the text is given.
+
+    Raises:
+        ValueError: it is no CSV; the message names the file.
+    """
+    try:
+        yield from csv.reader(io.StringIO(text))
+    except csv.Error as error:
+        raise ValueError(f"{file} is not valid CSV (is a quotation mark missing?): {error}") from error
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -88,14 +102,18 @@ def parse_xml(text: str, where: str) -> Element:
     try:
         # Text of which the encoding is declared must be given as bytes.
         return fromstring(text.encode())
-    except ParseError as error:
-        raise ValueError(f"{where} is not valid XML (is it truncated?): {error}") from error
     except DefusedXmlException as error:
         raise ValueError(f"{where} declares entities, which are not read: {error}") from error
+    # The last two: of an encoding that is unknown, or not read.
+    except (ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{where} is not valid XML (is it truncated?): {error}") from error
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; folders that begin with a dot are left out."""
+    """All regular files below a folder, sorted; folders that begin with a dot are left out.
+
+    A pipe among them would block whatever opens it.
+    """
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in sorted(files))
+        yield from (file for name in sorted(files) if (file := Path(root, name)).is_file())

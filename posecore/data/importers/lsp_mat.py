@@ -8,13 +8,13 @@ of datasets/prepare_lspet.py, which makes the datasets that this project's figur
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.images import ImageFinder, checked_size
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
 from posecore.data.lspet import SKELETON, load_joints, lspet_joints
+from posecore.data.mat_files import mat_names
 from posecore.structures.skeleton import load_skeleton
 
 
@@ -55,10 +55,7 @@ def _file(source: Path) -> Path | None:
         return file if file.is_file() else None
     if source.suffix.lower() != ".mat":
         return None
-    try:
-        return source if any(name == "joints" for name, _, _ in scipy.io.whosmat(source)) else None
-    except Exception:
-        return source if source.name == "joints.mat" else None
+    return source if source.name == "joints.mat" or "joints" in mat_names(source) else None
 
 
 def _extension(joints: np.ndarray, file: Path) -> np.ndarray:

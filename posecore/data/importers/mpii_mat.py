@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.values import number
+from posecore.data.mat_files import mat_names, read_mat
 from posecore.structures.skeleton import load_skeleton
 
 SKELETON = "mpii_16"
@@ -34,11 +34,7 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
     file = _file(source)
     if file is None:
         raise FileNotFoundError(f"{source} has no file mpii_human_pose*.mat")
-    try:
-        content = scipy.io.loadmat(file, variable_names=["RELEASE"], squeeze_me=True, struct_as_record=False)
-    # scipy raises errors of many kinds at files that are broken.
-    except Exception as error:
-        raise ValueError(f"{file} is not a readable MATLAB file: {error}") from error
+    content = read_mat(file, ["RELEASE"], squeezed=True)
     if not hasattr(content.get("RELEASE"), "annolist"):
         raise ValueError(f"{file} has no struct RELEASE with annolist, as MPII's file has")
     structure, notes = content["RELEASE"], Notes()
@@ -76,10 +72,7 @@ def _file(source: Path) -> Path | None:
         return None
     if source.name.startswith("mpii_human_pose"):
         return source
-    try:
-        return source if any(name == "RELEASE" for name, _, _ in scipy.io.whosmat(source)) else None
-    except Exception:
-        return None
+    return source if "RELEASE" in mat_names(source) else None
 
 
 def _keypoints(person: Any, count: int, where: str) -> np.ndarray:

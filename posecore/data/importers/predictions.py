@@ -19,28 +19,11 @@ from posecore.data.importers.dataset import (
     SourceSkeleton,
     VideoFrame,
 )
-from posecore.data.importers.files import (
-    read_json,
-)
-from posecore.data.importers.images import (
-    VIDEO_ENDINGS,
-    ImageFinder,
-    checked_size,
-    clean_parts,
-)
-from posecore.data.importers.notes import (
-    WARNING,
-    Notes,
-)
-from posecore.data.importers.options import (
-    ImportOptions,
-)
-from posecore.data.importers.values import (
-    Box,
-    box_of_corners,
-    number,
-    pixels,
-)
+from posecore.data.importers.files import read_json
+from posecore.data.importers.images import VIDEO_ENDINGS, ImageFinder, checked_size, clean_parts
+from posecore.data.importers.notes import WARNING, Notes
+from posecore.data.importers.options import ImportOptions
+from posecore.data.importers.values import Box, box_of_corners, number, pixels
 
 _FILE = "poses.json"
 

@@ -5,6 +5,7 @@ is not ``visible`` is not labeled, for SLEAP's users mark a hidden point as visi
 1.1 the center of the first pixel is at 0.5, so 0.5 is subtracted. Nothing is unpickled.
 """
 
+import importlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
+from posecore.data.guarded_reading import read_guarded
 from posecore.data.importers.choices import choose_category, only_file
 from posecore.data.importers.dataset import (
     EmbeddedImage,
@@ -99,8 +101,8 @@ def read_sleap(source: Path, options: ImportOptions) -> ImportedDataset:
         UsageError: h5py is not installed.
     """
     files = _files(source)
-    file, notes = only_file(files, source, "project of SLEAP"), Notes()
-    project = _read_json_project(file) if file.suffix == ".json" else _read_hdf5(file, notes)
+    file = only_file(files, source, "project of SLEAP")
+    project, notes = _read_json_project(file) if file.suffix == ".json" else _read_hdf5(file)
     skeletons = [
         _skeleton(project.metadata, place, file) for place in range(len(_skeletons(project.metadata, file)))
     ]
@@ -160,7 +162,7 @@ def _fits(shape: JsonShape) -> bool:
     return {"skeletons", "nodes", "labels", "videos"} <= shape.keys
 
 
-def _read_json_project(file: Path) -> _Project:
+def _read_json_project(file: Path) -> tuple[_Project, Notes]:
     content = read_json(file)
     frames = []
     try:
@@ -180,7 +182,7 @@ def _read_json_project(file: Path) -> _Project:
         raise ValueError(
             f"{file}: its labels are not as SLEAP writes them ({type(error).__name__}: {error})"
         ) from error
-    return _Project(content, _videos(content["videos"], file), frames, {})
+    return _Project(content, _videos(content["videos"], file), frames, {}), Notes()
 
 
 def _node_place(content: dict[str, Any], skeleton: int, node: str) -> int:
@@ -189,10 +191,16 @@ def _node_place(content: dict[str, Any], skeleton: int, node: str) -> int:
     return identities.index(int(node))
 
 
-def _read_hdf5(file: Path, notes: Notes) -> _Project:
+def _read_hdf5(file: Path) -> tuple[_Project, Notes]:
     require_package("h5py", "import", "the import of SLEAP's .slp files")
+    importlib.import_module("h5py")  # once, instead of in each process that reads
+    return read_guarded(_read_tables, file)
+
+
+def _read_tables(file: Path) -> tuple[_Project, Notes]:
     import h5py
 
+    notes = Notes()
     try:
         with h5py.File(file, "r") as content:
             if "metadata" not in content or "frames" not in content:
@@ -218,7 +226,7 @@ def _read_hdf5(file: Path, notes: Notes) -> _Project:
         if str(file) in str(error) and isinstance(error, ValueError):
             raise
         raise ValueError(f"{file} cannot be read as a project of SLEAP: {error}") from error
-    return _Project(metadata, videos, frames, embedded)
+    return _Project(metadata, videos, frames, embedded), notes
 
 
 def _videos(videos: Any, file: Path) -> list[dict[str, Any]]:

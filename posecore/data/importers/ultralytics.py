@@ -33,6 +33,8 @@ from posecore.data.importers.values import Box, number
 # Shares beyond the image by more than this are wrong, as in Ultralytics' reader.
 SLACK = 0.01
 _SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+# Keypoints and classes at most; a forged number would take all memory.
+_MOST = 10_000
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def keypoint_shape(shape: Any, file: Path) -> tuple[int, int]:
         ValueError: kpt_shape is something else; the message names the file.
     """
     valid = isinstance(shape, list) and len(shape) == 2 and all(type(value) is int for value in shape)
-    if not valid or shape[0] < 1 or shape[1] not in (2, 3):
+    if not valid or not 1 <= shape[0] <= _MOST or shape[1] not in (2, 3):
         raise ValueError(
             f"{file}: kpt_shape must be [number of keypoints, 2 or 3 values of each], not {short(shape)}"
         )
@@ -173,12 +175,12 @@ def keypoint_shape(shape: Any, file: Path) -> tuple[int, int]:
 def class_names(content: Mapping[str, Any], file: Path) -> list[str]:
     """The names of the classes by their numbers."""
     names = content.get("names")
-    if names is None and type(content.get("nc")) is int and content["nc"] > 0:
+    if names is None and type(content.get("nc")) is int and 0 < content["nc"] <= _MOST:
         return [f"class{index}" for index in range(content["nc"])]
     if isinstance(names, dict):
         try:
             numbered = {int(key): str(value) for key, value in names.items()}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbered = {}
         if sorted(numbered) == list(range(len(numbered))) and numbered:
             return [numbered[index] for index in range(len(numbered))]

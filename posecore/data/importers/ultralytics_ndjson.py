@@ -10,31 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from posecore.data.formats.document import short
-from posecore.data.importers.choices import (
-    only_file,
-)
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-)
-from posecore.data.importers.files import (
-    read_text,
-)
-from posecore.data.importers.images import (
-    ImageFinder,
-    checked_size,
-    clean_parts,
-)
-from posecore.data.importers.notes import (
-    Notes,
-)
-from posecore.data.importers.options import (
-    ImportOptions,
-)
+from posecore.data.importers.choices import only_file
+from posecore.data.importers.dataset import ImportedDataset
+from posecore.data.importers.files import read_text
+from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.notes import Notes
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.ultralytics import Row, class_names, gather_dataset, keypoint_shape, read_row
-from posecore.data.importers.values import (
-    number,
-    pixels,
-)
+from posecore.data.importers.values import number, pixels
 
 _ENDING = ".ndjson"
 

@@ -18,11 +18,23 @@ def number(value: Any, where: str) -> float:
         if isinstance(value, bool):
             raise ValueError
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{where} must be a number, not {short(value)}") from None
     if not abs(result) <= MAX_COORDINATE:
         raise ValueError(f"{where} must be a finite number up to {MAX_COORDINATE}, not {short(value)}")
     return result
+
+
+def whole(value: Any, where: str) -> int:
+    """A whole number of moderate size, given as a number or as text.
+
+    Raises:
+        ValueError: it is none; the message begins with ``where``.
+    """
+    result = number(value, where)
+    if not result.is_integer():
+        raise ValueError(f"{where} must be a whole number, not {short(value)}")
+    return int(result)
 
 
 def pixels(value: Any, where: str) -> int:

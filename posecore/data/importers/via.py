@@ -6,8 +6,6 @@ person (``person``, ``id``, ``instance``, ``animal``), and whether it is hidden 
 ``occluded``).
 """
 
-import csv
-import io
 import json
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ import numpy as np
 from posecore.data.formats.document import short
 from posecore.data.importers.choices import choose_category, only_file, remark_order
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
-from posecore.data.importers.files import files_below, read_json, read_text
+from posecore.data.importers.files import files_below, read_json, read_rows, read_text
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.json_shapes import JsonShape, json_files
 from posecore.data.importers.notes import Notes
@@ -35,6 +33,7 @@ HIDDEN_VALUES = {
     "occluded": ("yes", "true", "1", "occluded"),
 }
 _CSV_HEADER = "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes"
+_CSV_COLUMNS = {"filename", "region_shape_attributes", "region_attributes"}
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,12 @@ def _region(region: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_csv(file: Path) -> list[_Image]:
-    rows = list(csv.DictReader(io.StringIO(read_text(file).lstrip("#"))))
+    header, *lines = [line for line in read_rows(file, read_text(file).lstrip("#")) if line] or [[]]
     images: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    for place, row in enumerate(rows, start=2):
+    for place, line in enumerate(lines, start=2):
+        row = dict(zip(header, line, strict=False))
         name = row.get("filename")
-        if not name or None in row.values() or None in row:
+        if len(line) != len(header) or not name or not row.keys() >= _CSV_COLUMNS:
             raise ValueError(
                 f"{file}, row {place}: it must have the columns of VIA's header, {_CSV_HEADER},..."
             )
@@ -164,7 +164,7 @@ def _read_csv(file: Path) -> list[_Image]:
         try:
             shape = json.loads(row["region_shape_attributes"])
             attributes = json.loads(row["region_attributes"])
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{file}, row {place}: the attributes of a region must be JSON: {error}"
             ) from error

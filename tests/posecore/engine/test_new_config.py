@@ -14,17 +14,10 @@ from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import CONFIGS
 from posecore.data.synthetic import make_dataset
 from posecore.engine import new_config
-from posecore.engine.data_statistics import (
-    DataStatistics,
-)
+from posecore.engine.data_statistics import DataStatistics
 from posecore.engine.dry_run import dry_run
 from posecore.engine.machine import Machine
-from posecore.engine.new_config import (
-    METHODS,
-    crop_size,
-    find_weights,
-    propose_config,
-)
+from posecore.engine.new_config import METHODS, crop_size, find_weights, propose_config
 from posecore.engine.proposed_config import ProposedConfig
 from posecore.modeling.build import build_model
 from posecore.structures.skeleton import load_skeleton

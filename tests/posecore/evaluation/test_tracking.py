@@ -2,16 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from posecore.evaluation.tracking import (
-    TrackedFrame,
-    evaluate_track_files,
-    evaluate_tracks,
-    tracked_frame,
-)
+from posecore.evaluation.tracking import TrackedFrame, evaluate_track_files, evaluate_tracks, tracked_frame
 from posecore.structures.skeleton import load_skeleton
 
 COCO = load_skeleton("coco_17")
@@ -163,3 +159,98 @@ def test_wrong_files_are_named(
     files[index].write_text(files[index].read_text().replace(old, new))
     with pytest.raises(ValueError, match=message):
         evaluate_track_files(*files)
+
+
+def ground_truth_with(content: dict, **values: Any) -> dict:
+    """The ground truth with other values in its second annotation; None takes a value away."""
+    person = content["annotations"][1]
+    for key, value in values.items():
+        person[key] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"keypoints": [float("nan")] * 51}, r"annotation 1: keypoints must be .*finite"),
+        ({"keypoints": ["3"] * 51}, r"annotation 1: keypoints must be"),
+        ({"keypoints": [1e300] * 51}, r"annotation 1: keypoints must be"),
+        ({"keypoints": [True] * 51}, r"annotation 1: keypoints must be"),
+        ({"keypoints": [1, 2, 2]}, r"annotation 1: keypoints must be 51 numbers"),
+        ({"keypoints": None}, r"annotation 1: keypoints must be"),
+        ({"track_id": None}, r"annotation 1: track_id must be"),
+        ({"track_id": True}, r"annotation 1: track_id must be"),
+        ({"track_id": [1]}, r"annotation 1: track_id must be"),
+        ({"image_id": 99}, r"annotation 1: image_id must be the id of an image, not 99"),
+        ({"image_id": 10}, r"annotation 1: another person of its image has the track_id 8"),
+        ({"area": 0}, r"annotation 1: area must be a finite number above 0, not 0"),
+        ({"area": float("nan")}, r"annotation 1: area must be .*not nan"),
+        ({"area": "500"}, r"annotation 1: area must be .*not '500'"),
+        ({"area": -1, "bbox": [0, 0, 0, 5]}, r"annotation 1: area must be .*not -1, or bbox"),
+        ({"bbox": [0, 0, 1]}, r"annotation 1: bbox must be x, y"),
+    ],
+)
+def test_ground_truth_that_means_nothing_is_refused(
+    files: tuple[Path, Path], values: dict[str, Any], message: str
+) -> None:
+    content = ground_truth_with(json.loads(files[0].read_text()), **values)
+    files[0].write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"film\.json must have .*{message}"):
+        evaluate_track_files(*files)
+
+
+def test_an_area_is_taken_from_the_box_and_crowds_are_left_out(
+    files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    content = ground_truth_with(json.loads(files[0].read_text()), area=0, bbox=[0, 0, 30, 30])
+    content["annotations"].append({"id": 9, "image_id": 10, "iscrowd": 1})
+    files[0].write_text(json.dumps(content))
+    assert evaluate_track_files(*files).mota == 1
+    assert "1 annotations have no valid area" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda record: record.update(number=1.5), r"record at index 0: number must be"),
+        (lambda record: record.update(name=5), r"record at index 0: name must be"),
+        (lambda record: record.update(people={}), r"record at index 0: people must be a list"),
+        (lambda record: record.update(people=record["people"] * 2), r"two persons of one id"),
+        (lambda record: record.update(number=1), r"image 1 of film\.mp4 is there twice"),
+        (
+            lambda record: record.update(name="a/film.mp4"),
+            r"a/film\.mp4 and film\.mp4 are two videos of one name",
+        ),
+        (lambda record: record["people"][0].update(id="1"), r"person 1: id must be|person .1.: id must be"),
+        (lambda record: record["people"][0].update(keypoints=[]), r"keypoints must be x, y and a score"),
+        (
+            lambda record: record["people"][0]["keypoints"].update(nose=[1, None, 1]),
+            r"keypoints must be x, y",
+        ),
+        (lambda record: record["people"][0]["keypoints"].pop("nose"), r"a person has no keypoint nose"),
+    ],
+)
+def test_poses_that_mean_nothing_are_refused(files: tuple[Path, Path], change: Any, message: str) -> None:
+    records = json.loads(files[1].read_text())
+    change(records[0])
+    files[1].write_text(json.dumps(records))
+    with pytest.raises(ValueError, match=message):
+        evaluate_track_files(*files)
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "[]", "3", '{"videos": null, "images": [], "annotations": []}', "[" * 9999]
+)
+def test_other_documents_are_named(files: tuple[Path, Path], text: str) -> None:
+    for file in files:
+        before = file.read_text()
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"film\.json|poses\.json"):
+            evaluate_track_files(*files)
+        file.write_text(before)
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 2, float("nan")])
+def test_the_least_similarity_is_a_share(files: tuple[Path, Path], threshold: float) -> None:
+    with pytest.raises(ValueError, match=r"\(--oks\) must be above 0 and at most 1"):
+        evaluate_track_files(*files, threshold=threshold)

@@ -15,14 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from posecore.data.augment import evaluation_resize
-from posecore.inference.onnx import (
-    Description,
-    ImageInput,
-    OnnxPredictor,
-    Poses,
-    description_file,
-    oks_nms,
-)
+from posecore.inference.onnx import Description, ImageInput, OnnxPredictor, Poses, description_file, oks_nms
 from posecore.inference.resize import resize_bilinear, resized_size
 from posecore.structures import oks
 

@@ -1,6 +1,7 @@
 """Sources that are broken or could mean two things: an error names the file, and nothing is written."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from helpers.label_sources import point, write_image, write_labelme
 
 from posecore.config.errors import UsageError
 from posecore.data.importers.convert import import_dataset, read_keypoint_names
+from posecore.data.importers.export import EXPORTERS
 from posecore.data.importers.options import ImportOptions
 
 ROW = "0 0.5 0.5 0.5 0.5 0.3 0.3 2 0.6 0.6 1 0 0 0"
@@ -203,3 +205,160 @@ def test_an_image_that_cannot_be_read_is_left_out(yolo, tmp_path):
     (yolo / "images" / "train" / "b.png").unlink()
     write_image(yolo / "images" / "train" / "c.png")
     refused(yolo, tmp_path / "other", r"none of the 1 images has a file of labels")
+
+
+def test_what_is_read_is_not_replaced(yolo, tmp_path):
+    """An earlier import may be replaced, but not by what is read from it."""
+    folder = tmp_path / "dogs"
+    import_dataset(yolo, folder, ImportOptions(), copy=True)
+    labels = folder / "annotations" / "train.json"
+    before = sorted(path.name for path in folder.rglob("*"))
+    for source, images in ((labels, None), (labels, folder / "images")):
+        with pytest.raises(UsageError, match=r"dogs has .*which is read, and would be replaced"):
+            import_dataset(source, folder, ImportOptions(images=images), overwrite=True)
+    (tmp_path / "elsewhere").mkdir()
+    labels.rename(tmp_path / "elsewhere" / "train.json")
+    (tmp_path / "elsewhere" / "images").symlink_to(folder / "images")
+    with pytest.raises(UsageError, match=r"dogs has .*a\.png, which is read"):
+        import_dataset(tmp_path / "elsewhere", folder, ImportOptions(), overwrite=True)
+    (tmp_path / "elsewhere" / "train.json").rename(labels)
+    assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+NAMES = ("a.png", "a.jpg", "x/a.png", "images/x/a.png", "x\\a.png")
+
+
+@pytest.mark.parametrize("export", EXPORTERS.values(), ids=EXPORTERS)
+@pytest.mark.parametrize("copy", [False, True], ids=["links", "copies"])
+def test_images_of_one_name_stay_apart_in_an_export(tmp_path, export, copy):
+    """Names that are the same without their ending, their folders "images", or with slashes."""
+    images = [
+        {"id": number, "file_name": name, "width": 40, "height": 30} for number, name in enumerate(NAMES, 1)
+    ]
+    person = {"category_id": 1, "iscrowd": 0, "bbox": [1, 1, 9, 9], "area": 50, "num_keypoints": 2}
+    persons = [
+        person | {"id": number, "image_id": number, "keypoints": [number, 1, 2, 9, 9, 2]}
+        for number in range(1, len(NAMES) + 1)
+    ]
+    categories = [{"id": 1, "name": "person", "keypoints": ["tip", "end"]}]
+    content = {"images": images, "categories": categories, "annotations": persons}
+    for name in NAMES:
+        write_image(tmp_path / "in" / name, 40, 30)
+    (tmp_path / "in" / "train.json").write_text(json.dumps(content))
+    (tmp_path / "in" / "skeleton.yaml").write_text(
+        "{name: s, keypoints: [tip, end], flip_pairs: [], limbs: [], sigmas: [0.1, 0.1]}"
+    )
+    definition = tmp_path / "in" / f"train_{copy}.yaml"
+    name = f"same_{export.__name__}_{copy}"
+    definition.write_text(f"{{name: {name}, annotations: train.json, images: ., skeleton: skeleton.yaml}}")
+    export(definition, tmp_path / "out", copy=copy)
+    written = [path for path in (tmp_path / "out" / "images").rglob("*") if path.is_file()]
+    assert len(written) == len(NAMES)
+    labels = list((tmp_path / "out" / "labels").rglob("*.txt"))
+    if labels:
+        assert len({label.read_text() for label in labels}) == len(NAMES)
+    else:
+        (file,) = (tmp_path / "out" / "annotations").iterdir()
+        assert len({image["file_name"] for image in json.loads(file.read_text())["images"]}) == len(NAMES)
+
+
+def test_exports_stay_out_of_their_dataset(yolo, tmp_path):
+    import_dataset(yolo, tmp_path / "dogs", ImportOptions())
+    for export in EXPORTERS.values():
+        with pytest.raises(UsageError, match="lies in the dataset"):
+            export(tmp_path / "dogs", tmp_path / "dogs" / "out")
+    assert not (tmp_path / "dogs" / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["1e400", "1" * 400, "NaN", "-Infinity", "true", '"x"', "null", "[1]", "{}"]
+)
+def test_numbers_that_are_none(tmp_path, value):
+    file = write_labelme(tmp_path / "in", "a", [point("nose", 1, 77)])
+    file.write_text(file.read_text().replace("77", value))
+    refused(tmp_path / "in", tmp_path / "out", r"a\.json: shape 0 \(nose\): y must be a")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    write_labelme(tmp_path / "in", "a", [point("nose", 1, 2)])
+    names = [
+        "a.json",
+        "a.yaml",
+        "a.csv",
+        "a.xml",
+        "a.slp",
+        "a.zip",
+        "joints.mat",
+        "mpii_human_pose.mat",
+        "a.txt",
+    ]
+    for name in names:
+        os.mkfifo(tmp_path / name)
+        refused(tmp_path / name, tmp_path / "out", r"is a device or a pipe: give a file or a folder")
+        os.mkfifo(tmp_path / "in" / f"pipe_{name}")
+        os.mkfifo(tmp_path / "in" / name.replace("a.json", "data.yaml").replace("a.yaml", "config.yaml"))
+    (tmp_path / "in" / "b.json").symlink_to("/dev/zero")
+    import_dataset(tmp_path / "in", tmp_path / "out", ImportOptions())
+
+
+def test_half_characters(tmp_path):
+    file = write_labelme(tmp_path / "in", "a", [point("nose", 1, 2)])
+    file.write_text(file.read_text().replace("nose", "\\ud800"))
+    refused(tmp_path / "in", tmp_path / "out", r"a\.json has the text '.ud800', which is half of a character")
+
+
+def test_an_archive_that_is_damaged_or_has_two_files_of_one_name(tmp_path):
+    file = tmp_path / "in.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.json", json.dumps(list(range(500))))
+    content = bytearray(file.read_bytes())
+    content[60:80] = bytes(20)
+    file.write_bytes(content)
+    refused(file, tmp_path / "out", r"in\.zip is no zip archive that can be read")
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.json", "[]")
+        archive.writestr("b.json", "{}")
+    file.write_bytes(file.read_bytes().replace(b"b.json", b"a.json"))
+    refused(file, tmp_path / "out", r"in\.zip has several files of one name")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kpt_shape: [3, 3]", "kpt_shape: [1000000000, 3]", r"data\.yaml: kpt_shape must be"),
+        ("{0: dog}", "{.inf: dog}", r"data\.yaml: names must list the classes"),
+        ("names: {0: dog}", "nc: 1000000000", r"data\.yaml: names must list the classes"),
+    ],
+)
+def test_forged_counts_take_no_memory(yolo, tmp_path, old, new, message):
+    file = yolo / "data.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    refused(yolo, tmp_path / "out", message)
+
+
+VIA_HEADER = (
+    "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes"
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.png,1,{},1,0", r"a\.csv, row 2: it must have the columns of VIA's header"),
+        ('a.png,1,{},1,0,"{",{}', r"a\.csv, row 2: the attributes of a region must be JSON"),
+        (f'a.png,1,{{}},1,0,"{"[" * 9999}",{{}}', r"a\.csv, row 2: the attributes of a region must be JSON"),
+        (f'a.png,1,{{}},1,0,"{"x" * 200_000}', r"a\.csv is not valid CSV"),
+    ],
+)
+def test_a_wrong_table_of_via(tmp_path, row, message):
+    file = tmp_path / "a.csv"
+    file.write_text(f"{VIA_HEADER}\n{row}\n")
+    refused(file, tmp_path / "out", message)
+
+
+def test_xml_of_an_unknown_encoding(tmp_path):
+    pytest.importorskip("defusedxml", reason="defusedxml is not installed (requirements/import.txt)")
+    file = tmp_path / "annotations.xml"
+    file.write_text('<?xml version="1.0" encoding="nothing"?><annotations/>')
+    refused(file, tmp_path / "out", r"annotations\.xml is not valid XML")

@@ -8,12 +8,8 @@ from helpers.label_sources import write_image
 
 from posecore.config.errors import UsageError
 from posecore.data.importers.convert import import_dataset
-from posecore.data.importers.notes import (
-    WARNING,
-)
-from posecore.data.importers.options import (
-    ImportOptions,
-)
+from posecore.data.importers.notes import WARNING
+from posecore.data.importers.options import ImportOptions
 
 PERSON = {
     "score": 0.9,

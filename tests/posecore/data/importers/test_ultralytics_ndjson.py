@@ -8,9 +8,7 @@ import pytest
 
 from posecore.data.importers import recognize
 from posecore.data.importers.convert import import_dataset
-from posecore.data.importers.options import (
-    ImportOptions,
-)
+from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.ultralytics import read_ultralytics
 from posecore.data.importers.ultralytics_ndjson import read_ultralytics_ndjson
 
