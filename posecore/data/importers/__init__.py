@@ -18,8 +18,8 @@ from posecore.data.importers.deeplabcut import is_deeplabcut, read_deeplabcut
 from posecore.data.importers.files import check_readable
 from posecore.data.importers.label_studio import is_label_studio, read_label_studio
 from posecore.data.importers.labelme import is_labelme, read_labelme
-from posecore.data.importers.lsp_mat import is_lsp_mat, read_lsp_mat
-from posecore.data.importers.mpii_mat import is_mpii_mat, read_mpii_mat
+from posecore.data.importers.lsp_mat import LSP_FILE, read_lsp_mat
+from posecore.data.importers.mpii_mat import MPII_FILE, read_mpii_mat
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.sleap import is_sleap, read_sleap
 from posecore.data.importers.ultralytics import is_ultralytics, read_ultralytics
@@ -51,8 +51,10 @@ IMPORTERS: dict[str, Importer] = {
     "deeplabcut": Importer("DeepLabCut, one animal and several", is_deeplabcut, read_deeplabcut),
     "sleap": Importer("SLEAP .slp, .pkg.slp and .json", is_sleap, read_sleap),
     "via": Importer("VGG Image Annotator, JSON and CSV", is_via, read_via),
-    "mpii-mat": Importer("MPII's .mat", is_mpii_mat, read_mpii_mat),
-    "lsp-mat": Importer("joints.mat of Leeds Sports Pose and its extension", is_lsp_mat, read_lsp_mat),
+    "mpii-mat": Importer("MPII's .mat", MPII_FILE.recognizes, read_mpii_mat),
+    "lsp-mat": Importer(
+        "joints.mat of Leeds Sports Pose and its extension", LSP_FILE.recognizes, read_lsp_mat
+    ),
 }
 
 

@@ -12,17 +12,14 @@ import scipy.io
 
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.matlab_files import MatlabFile
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.values import number
 from posecore.structures.skeleton import load_skeleton
 
 SKELETON = "mpii_16"
-
-
-def is_mpii_mat(source: Path) -> bool:
-    """Whether a path is MPII's file, or a folder with it."""
-    return _file(source) is not None
+MPII_FILE = MatlabFile("mpii_human_pose*.mat", variable="RELEASE")
 
 
 def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
@@ -31,9 +28,7 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
     Raises:
         FileNotFoundError, ValueError: the file is missing or wrong; the message names it.
     """
-    file = _file(source)
-    if file is None:
-        raise FileNotFoundError(f"{source} has no file mpii_human_pose*.mat")
+    file = MPII_FILE.find(source)
     try:
         content = scipy.io.loadmat(file, variable_names=["RELEASE"], squeeze_me=True, struct_as_record=False)
     # scipy raises errors of many kinds at files that are broken.
@@ -67,19 +62,6 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
         if (size := checked_size(name, path, None, notes)) is not None:
             images.append(ImportedImage(name, path, *size, tuple(persons)))
     return ImportedDataset("mpii-mat", SourceSkeleton("person", names), tuple(images), notes)
-
-
-def _file(source: Path) -> Path | None:
-    if source.is_dir():
-        return next(iter(sorted(source.glob("mpii_human_pose*.mat"))), None)
-    if source.suffix.lower() != ".mat":
-        return None
-    if source.name.startswith("mpii_human_pose"):
-        return source
-    try:
-        return source if any(name == "RELEASE" for name, _, _ in scipy.io.whosmat(source)) else None
-    except Exception:
-        return None
 
 
 def _keypoints(person: Any, count: int, where: str) -> np.ndarray:

@@ -16,16 +16,9 @@ import numpy as np
 from posecore.config.extras import require_package
 from posecore.data.formats.document import short
 from posecore.data.importers.choices import choose_category, only_file
-from posecore.data.importers.dataset import (
-    EmbeddedImage,
-    ImageSource,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    SourceSkeleton,
-    VideoFrame,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.files import files_below, read_json
+from posecore.data.importers.image_sources import EmbeddedImage, ImageSource, VideoFrame
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.json_shapes import JsonShape, json_files
 from posecore.data.importers.notes import Notes
