@@ -66,7 +66,7 @@ def main() -> None:
         return
     if options.seed < 0:
         parser.error(f"--seed must be 0 or more, not {options.seed}")
-    said = ImportOptions(
+    source_options = ImportOptions(
         category=options.category,
         keypoints=read_keypoint_names(options.keypoints) if options.keypoints else None,
         images=options.images,
@@ -74,7 +74,7 @@ def main() -> None:
     summary = import_dataset(
         options.source,
         options.output,
-        said,
+        source_options,
         format=options.format,
         shares=options.split,
         split_by=options.split_by,
@@ -89,7 +89,8 @@ def main() -> None:
         try:
             report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
         except (OSError, ValueError) as error:  # the dataset is written all the same
-            report = Report(errors=[error_message(error)])
+            report = Report()
+            report.fail(error_message(error))
         print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
         for line in [
             *(f"  error: {line}" for line in report.errors),
