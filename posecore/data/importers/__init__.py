@@ -5,9 +5,9 @@ Each module reads the files of one tool into an :class:`~posecore.data.importers
 a format, write a module with a reader and a function that recognizes its files, and join them by one entry of
 the table.
 
-What importers share is in modules of its own: ``files``, ``json_shapes``, ``matlab_files`` and ``archives`` read
-files, ``values`` checks numbers, ``images`` finds images and ``image_sources`` reads them, ``choices`` settles
-what a source leaves open, by the user's ``options``, and ``notes`` collects what is left out.
+What importers share is in modules of its own: ``files``, ``json_shapes``, ``matlab_files`` and ``archives``
+read files, ``values`` checks numbers, ``images`` finds images and ``image_sources`` reads them, ``choices``
+settles what a source leaves open, by the user's ``options``, and ``notes`` collects what is left out.
 """
 
 from collections.abc import Callable
