@@ -2,26 +2,19 @@
 
 from detectron2.config import CfgNode
 
+from posecore.modeling.set_prediction.keys import add_shared_keys
+
 
 def add_config(cfg: CfgNode) -> None:
     """Adds ``MODEL.GROUPPOSE``; the defaults are the paper's model."""
     cfg.MODEL.GROUPPOSE = CfgNode()
     node = cfg.MODEL.GROUPPOSE
+    add_shared_keys(node, dropout=0.0, num_queries=100)
     # The feature maps of the backbone, finest first, and the number of coarser levels made of the last one.
     node.IN_FEATURES = ("res3", "res4", "res5")
     node.EXTRA_LEVELS = 1
-    # Encoder and decoder: their width, the heads of their attentions, the points that a head of deformable
-    # attention reads on each level, their layers, the width of their feed-forward layers, and the
-    # probability of dropout.
-    node.WIDTH = 256
-    node.HEADS = 8
+    # The points that a head of deformable attention reads on each level.
     node.POINTS = 4
-    node.ENCODER_LAYERS = 6
-    node.DECODER_LAYERS = 6
-    node.FEED_FORWARD = 2048
-    node.DROPOUT = 0.0
-    # The number of groups of queries: at most so many persons of an image are found.
-    node.NUM_QUERIES = 100
     # "person" (one class) or "official" (two, of which the first never occurs).
     node.CLASSES = "person"
     # Where the encodings of queries' positions are added: "added" (to queries and keys of attention) or
@@ -36,8 +29,6 @@ def add_config(cfg: CfgNode) -> None:
     # image), "oks" (1 - OKS in pixels) and "relative_oks" (1 - OKS in widths and heights, as in the official
     # code).
     node.LOSSES = [["keypoint", 10.0], ["oks", 4.0]]
-    # The same for the cost of a match; empty: those of LOSSES.
-    node.COSTS = []
     # The loss of scores: "focal", or "oks_varifocal", which trains the score of a query to be the OKS of its
     # pose.
     node.CLASS_LOSS = "focal"
@@ -49,6 +40,3 @@ def add_config(cfg: CfgNode) -> None:
     node.NOISE = 0.1
     # A keypoint's third value: "one" or "official" (0.7311 for all).
     node.KEYPOINT_SCORE = "one"
-    # Pixels of the original image that poses are moved right and down by: 0.5 for weights that were trained
-    # with the first pixel's center at 0, as the official ones were; 0 for those trained here.
-    node.SHIFT = 0.0

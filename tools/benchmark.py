@@ -18,7 +18,8 @@ are medians.
 """
 
 import argparse
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import posecore  # noqa: F401  (before Detectron2, whose gaps it closes)
@@ -57,36 +58,34 @@ def main() -> None:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = _add(commands, "ops", run_ops, rounds=15)
-    _add_size(command)
-    command.add_argument(
-        "--images",
-        dest="num_images",
-        type=positive,
-        default=1,
-        help="images in a batch (default: %(default)s)",
-    )
+    command = add_command(commands, "ops", run_ops)
+    add_measurement(command, rounds=15)
+    add_size(command)
+    add_count(command, "--images", 1, "images in a batch", dest="num_images")
 
-    command = _add(commands, "kpalign", run_kpalign, rounds=5)
-    _add_size(command)
-    command.add_argument("--candidates", type=positive, default=1000, help="locations (default: %(default)s)")
+    command = add_command(commands, "kpalign", calling(time_kpalign))
+    add_measurement(command, rounds=5)
+    add_size(command)
+    add_count(command, "--candidates", 1000, "locations", dest="num_candidates")
 
-    command = _add(commands, "model", run_model, rounds=7)
-    _add_size(command)
-    _add_models(command, persons=[20])
-    _add_overrides(command)
+    command = add_command(commands, "model", calling(time_models))
+    add_measurement(command, rounds=7)
+    add_size(command)
+    add_persons(command, [20])
+    add_configs(command, IMAGE_METHODS)
+    add_overrides(command)
     command.add_argument("--plot", type=Path, help="image of milliseconds over persons, to be written")
 
-    command = _add(commands, "train", run_train, rounds=5)
-    _add_size(command)
-    _add_models(command, persons=[5], configs=METHODS)
-    _add_images(command)
-    _add_overrides(command)
+    command = add_command(commands, "train", calling(time_training, images=drawn_images))
+    add_measurement(command, rounds=5)
+    add_drawn_images(command, persons=[5])
+    add_configs(command, METHODS)
+    add_overrides(command)
 
-    command = _add(commands, "keys", run_keys, rounds=5)
-    _add_size(command)
-    _add_models(command, persons=[5], configs=METHODS)
-    _add_images(command)
+    command = add_command(commands, "keys", calling(compare_keys, images=drawn_images))
+    add_measurement(command, rounds=5)
+    add_drawn_images(command, persons=[5])
+    add_configs(command, METHODS)
     command.add_argument(
         "--only",
         nargs="+",
@@ -95,73 +94,43 @@ def main() -> None:
         help="keys whose rows are wanted, such as MODEL.COMPILE (default: all)",
     )
 
-    command = _add(commands, "crops", run_crops, rounds=7)
-    command.add_argument("--crops", type=positive, default=4, help="persons at once (default: %(default)s)")
+    command = add_command(commands, "crops", calling(compare_with_rle))
+    add_measurement(command, rounds=7)
+    add_count(command, "--crops", 4, "persons at once")
 
-    command = _add(commands, "memory", run_memory, rounds=1)
-    _add_size(command)
-    _add_models(command, persons=[1, 50])
+    command = add_command(commands, "memory", run_memory)
+    add_measurement(command, rounds=1)
+    add_drawn_images(command, persons=[1, 50])
+    add_configs(command, IMAGE_METHODS)
     command.add_argument(
         "--training",
         action="store_true",
         help="of training steps, without and with MODEL.BACKBONE.ACTIVATION_CHECKPOINTING",
     )
-    _add_images(command)
 
-    command = commands.add_parser("data")
-    command.set_defaults(run=run_data)
-    command.add_argument(
-        "--configs",
-        nargs="+",
-        default=[
-            "directpose/R_50_25ep.yaml",
-            "fcpose/R_50_1x.yaml",
-            "inspose/R_50_36ep.yaml",
-            "poet/R_50.yaml",
-        ],
-        metavar="CONFIG",
-        help="below configs/, of models that take whole images (default: %(default)s)",
-    )
-    command.add_argument(
-        "--images",
-        dest="num_images",
-        type=positive,
-        default=32,
-        help="of DATASETS.TRAIN (default: %(default)s)",
-    )
-    command.add_argument(
-        "--rounds", type=positive, default=7, help="passes over the images (default: %(default)s)"
-    )
-    command.add_argument(
-        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
-    )
+    command = add_command(commands, "data", calling(time_mappers))
+    add_configs(command, IMAGE_METHODS[:4], "below configs/, of models that take whole images")
+    add_count(command, "--images", 32, "of DATASETS.TRAIN", dest="num_images")
+    add_count(command, "--rounds", 7, "passes over the images")
+    add_overrides(command, "pairs for all of --configs")
 
-    command = _add(commands, "predict", run_predict, rounds=3)
-    _add_size(command)
-    command.set_defaults(size=(480, 640))
+    command = add_command(commands, "predict", calling(time_prediction))
+    add_measurement(command, rounds=3)
+    add_size(command, (480, 640))
     command.add_argument(
         "--config",
         default="fcpose/R_50_1x.yaml",
         help="below configs/, of a model that takes whole images (default: %(default)s)",
     )
-    command.add_argument("--images", type=positive, default=16, help="image files (default: %(default)s)")
-    command.add_argument(
-        "--persons", type=positive, default=5, help="drawn in an image, at most (default: %(default)s)"
-    )
-    command.add_argument(
-        "--batch-size", type=positive, default=8, help="images of a batch (default: %(default)s)"
-    )
-    _add_overrides(command)
+    add_count(command, "--images", 16, "image files", dest="num_images")
+    add_count(command, "--persons", 5, "drawn in an image, at most")
+    add_count(command, "--batch-size", 8, "images of a batch")
+    add_overrides(command)
 
-    command = commands.add_parser("tracking")
-    command.set_defaults(run=run_tracking)
+    command = add_command(commands, "tracking", calling(measure_tracking))
     command.add_argument("--skeleton", default="coco_17", help="name of a shipped skeleton or path of a file")
-    command.add_argument(
-        "--frames", type=positive, default=250, help="images of a film, 25 a second (default: %(default)s)"
-    )
-    command.add_argument(
-        "--people", type=positive, default=4, help="who walk in a film (default: %(default)s)"
-    )
+    add_count(command, "--frames", 250, "images of a film, 25 a second", dest="num_frames")
+    add_count(command, "--people", 4, "who walk in a film")
     command.add_argument(
         "--seeds", type=int, nargs="+", default=[0, 1, 2, 3], help="a film each (default: %(default)s)"
     )
@@ -173,214 +142,124 @@ def main() -> None:
         help="seconds that a lost person is waited for (default: %(default)s)",
     )
 
-    command = commands.add_parser("export")
-    command.set_defaults(run=run_export)
-    command.add_argument(
-        "--configs",
-        nargs="+",
-        default=["fcpose/R_50_1x.yaml", "poseur/R_50_256x192.yaml"],
-        metavar="CONFIG",
-        help="below configs/ (default: %(default)s)",
-    )
-    command.add_argument("--compile", action="store_true", help="time torch.compile too")
-    command.add_argument(
-        "--size", type=positive, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"), help="of an image"
-    )
-    command.add_argument("--threads", type=positive, default=2, help="(default: %(default)s)")
-    command.add_argument(
-        "--rounds", type=positive, default=5, help="runs of each form (default: %(default)s)"
-    )
-    _add_overrides(command)
+    command = add_command(commands, "export", calling(time_exports))
+    add_configs(command, ("fcpose/R_50_1x.yaml", "poseur/R_50_256x192.yaml"), "below configs/")
+    command.add_argument("--compile", dest="compiled", action="store_true", help="time torch.compile too")
+    add_size(command, (480, 640))
+    add_count(command, "--threads", 2, "threads on the CPU")
+    add_count(command, "--rounds", 5, "runs of each form")
+    add_overrides(command)
 
-    command = commands.add_parser("cost")
-    command.set_defaults(run=run_cost)
+    command = add_command(commands, "cost", run_cost)
     command.add_argument(
         "--configs", nargs="+", metavar="CONFIG", help="files (default: the rows of configs/paper/costs.yaml)"
     )
-    _add_size(command)
-    command.add_argument(
-        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for all of --configs"
-    )
+    add_size(command)
+    add_overrides(command, "pairs for all of --configs")
 
     options = parser.parse_args()
     if "device" in options:
         options.device = find_device(options.device)
         check_device(options.device, "--device")
+    if "size" in options:
+        options.size = tuple(options.size)
     if getattr(options, "plot", None):
         check_output_file(options.plot, "--plot", PLOTS)
     options.run(options)
 
 
 def run_ops(options: argparse.Namespace) -> None:
-    batch = ImageBatch(options.num_images, tuple(options.size), options.device)
+    batch = ImageBatch(options.num_images, options.size, options.device)
     time_operators(batch, rounds=options.rounds, threads=options.threads)
-
-
-def run_kpalign(options: argparse.Namespace) -> None:
-    time_kpalign(
-        size=tuple(options.size),
-        num_candidates=options.candidates,
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-    )
-
-
-def run_model(options: argparse.Namespace) -> None:
-    time_models(
-        options.configs,
-        persons=options.persons,
-        size=tuple(options.size),
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-        overrides=options.opts,
-        plot=options.plot,
-    )
-
-
-def run_crops(options: argparse.Namespace) -> None:
-    compare_with_rle(
-        crops=options.crops, device=options.device, threads=options.threads, rounds=options.rounds
-    )
-
-
-def run_train(options: argparse.Namespace) -> None:
-    time_training(
-        options.configs,
-        images=_drawn_images(options),
-        overrides=options.opts,
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-    )
-
-
-def run_keys(options: argparse.Namespace) -> None:
-    compare_keys(
-        options.configs,
-        images=_drawn_images(options),
-        only=options.only,
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-    )
 
 
 def run_memory(options: argparse.Namespace) -> None:
     if options.training:
-        measure_training_memory(
-            options.configs,
-            images=_drawn_images(options),
-            device=options.device,
-            threads=options.threads,
-        )
-        return
-    measure_memory(
-        options.configs,
-        persons=options.persons,
-        size=tuple(options.size),
-        device=options.device,
-        threads=options.threads,
-    )
-
-
-def run_data(options: argparse.Namespace) -> None:
-    time_mappers(options.configs, options.opts, num_images=options.num_images, rounds=options.rounds)
-
-
-def run_predict(options: argparse.Namespace) -> None:
-    time_prediction(
-        options.config,
-        num_images=options.images,
-        size=tuple(options.size),
-        persons=options.persons,
-        batch_size=options.batch_size,
-        device=options.device,
-        threads=options.threads,
-        rounds=options.rounds,
-        overrides=options.opts,
-    )
-
-
-def run_tracking(options: argparse.Namespace) -> None:
-    measure_tracking(
-        skeleton=options.skeleton,
-        num_frames=options.frames,
-        people=options.people,
-        seeds=options.seeds,
-        patience=options.patience,
-    )
-
-
-def run_export(options: argparse.Namespace) -> None:
-    time_exports(
-        options.configs,
-        overrides=options.opts,
-        compiled=options.compile,
-        size=tuple(options.size),
-        threads=options.threads,
-        rounds=options.rounds,
-    )
+        calling(measure_training_memory, images=drawn_images)(options)
+    else:
+        calling(measure_memory)(options)
 
 
 def run_cost(options: argparse.Namespace) -> None:
-    rows = chosen_rows(options.configs, options.opts) if options.configs else published_rows()
-    print(cost_table(rows, tuple(options.size)))
+    rows = chosen_rows(options.configs, options.overrides) if options.configs else published_rows()
+    print(cost_table(rows, options.size))
 
 
-def _add(
-    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None], rounds: int
+def drawn_images(options: argparse.Namespace) -> DrawnImages:
+    return DrawnImages(options.images, options.size, options.persons[0])
+
+
+def calling(
+    measure: Callable[..., object], **made: Callable[[argparse.Namespace], object]
+) -> Callable[[argparse.Namespace], None]:
+    """A function that calls ``measure`` with the options that have the names of its parameters.
+
+    Args:
+        measure: prints a measurement.
+        made: parameters that are made of several options.
+    """
+    names = inspect.signature(measure).parameters
+
+    def run(options: argparse.Namespace) -> None:
+        arguments = {name: value for name, value in vars(options).items() if name in names}
+        measure(**arguments | {name: make(options) for name, make in made.items()})
+
+    return run
+
+
+def add_command(
+    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], None]
 ) -> argparse.ArgumentParser:
-    """Adds a subcommand with the options of all measurements."""
     command = commands.add_parser(name)
     command.set_defaults(run=run)
-    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    command.add_argument(
-        "--threads", type=positive, default=2, help="threads on the CPU (default: %(default)s)"
-    )
-    command.add_argument(
-        "--rounds", type=positive, default=rounds, help="runs of each candidate (default: %(default)s)"
-    )
     return command
 
 
-def _add_size(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--size", type=positive, nargs=2, default=(800, 1216), metavar=("HEIGHT", "WIDTH"), help="of an image"
-    )
+def add_measurement(command: argparse.ArgumentParser, rounds: int) -> None:
+    """Adds where candidates run, and how often."""
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_count(command, "--threads", 2, "threads on the CPU")
+    add_count(command, "--rounds", rounds, "runs of each candidate")
 
 
-def _drawn_images(options: argparse.Namespace) -> DrawnImages:
-    return DrawnImages(options.images, tuple(options.size), options.persons[0])
-
-
-def _add_overrides(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--opts", nargs="+", default=[], metavar="KEY VALUE", help="pairs for our models, at the end"
-    )
-
-
-def _add_images(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--images", type=positive, default=2, help="images in a batch of training (default: %(default)s)"
-    )
-
-
-def _add_models(
-    command: argparse.ArgumentParser, persons: list[int], configs: tuple[str, ...] = IMAGE_METHODS
+def add_count(
+    command: argparse.ArgumentParser, option: str, default: int, text: str, dest: str | None = None
 ) -> None:
-    """Adds the options of the comparisons with Keypoint R-CNN."""
+    """Adds an option that counts something; ``dest`` is the parameter's name where it is another."""
     command.add_argument(
-        "--persons", type=positive, nargs="+", default=persons, help="in the image (default: %(default)s)"
+        option, dest=dest, type=positive, default=default, help=f"{text} (default: %(default)s)"
     )
+
+
+def add_size(command: argparse.ArgumentParser, default: tuple[int, int] = (800, 1216)) -> None:
     command.add_argument(
-        "--configs",
-        nargs="+",
-        default=list(configs),
-        metavar="CONFIG",
-        help="ours, below configs/ (default: %(default)s)",
+        "--size", type=positive, nargs=2, default=default, metavar=("HEIGHT", "WIDTH"), help="of an image"
     )
+
+
+def add_persons(command: argparse.ArgumentParser, default: list[int]) -> None:
+    command.add_argument(
+        "--persons", type=positive, nargs="+", default=default, help="in the image (default: %(default)s)"
+    )
+
+
+def add_drawn_images(command: argparse.ArgumentParser, persons: list[int]) -> None:
+    """Adds what :func:`drawn_images` reads."""
+    add_size(command)
+    add_persons(command, persons)
+    add_count(command, "--images", 2, "images in a batch of training")
+
+
+def add_configs(
+    command: argparse.ArgumentParser, default: Sequence[str], text: str = "ours, below configs/"
+) -> None:
+    command.add_argument(
+        "--configs", nargs="+", default=[*default], metavar="CONFIG", help=f"{text} (default: %(default)s)"
+    )
+
+
+def add_overrides(command: argparse.ArgumentParser, text: str = "pairs for our models, at the end") -> None:
+    command.add_argument("--opts", dest="overrides", nargs="+", default=[], metavar="KEY VALUE", help=text)
 
 
 if __name__ == "__main__":

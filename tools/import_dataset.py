@@ -101,7 +101,7 @@ def main() -> None:
     for name in ("min_score", "min_keypoint_score"):
         if not 0 <= getattr(options, name) <= 1:
             parser.error(f"--{name.replace('_', '-')} must be from 0 to 1, not {getattr(options, name):g}")
-    said = ImportOptions(
+    source_options = ImportOptions(
         category=options.category,
         keypoints=read_keypoint_names(options.keypoints) if options.keypoints else None,
         images=options.images,
@@ -111,7 +111,7 @@ def main() -> None:
     summary = import_dataset(
         options.source,
         options.output,
-        said,
+        source_options,
         format=options.format,
         shares=options.split,
         split_by=options.split_by,
@@ -127,7 +127,8 @@ def main() -> None:
         try:
             report = check_dataset(resolve_dataset(str(split.definition)), options.check_images)
         except (OSError, ValueError) as error:  # the dataset is written all the same
-            report = Report(errors=[error_message(error)])
+            report = Report()
+            report.fail(error_message(error))
         errors += len(report.errors)
         print(f"check of {split.definition}: {len(report.errors)} errors, {len(report.warnings)} warnings")
         for line in [

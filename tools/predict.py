@@ -161,54 +161,28 @@ def main() -> int | None:
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of tracking and smoothing."""
+
+    def add_number(option: str, default: float, unit: str, text: str) -> None:
+        parser.add_argument(
+            option, type=type(default), default=default, metavar=unit, help=f"{text} (default: %(default)s)"
+        )
+
+    tracking, smoothing = TrackingSettings, SmoothingSettings
     parser.add_argument("--track", action="store_true", help="give the persons of videos and folders ids")
-    parser.add_argument(
-        "--track-similarity",
-        type=float,
-        default=TrackingSettings.similarity,
-        metavar="OKS",
-        help="least similarity of a person to where it is expected, 0 to 1 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--track-hits",
-        type=int,
-        default=TrackingSettings.hits,
-        metavar="N",
-        help="images, one after the other, that a new person must be in to get an id (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--track-patience",
-        type=float,
-        default=TrackingSettings.patience,
-        metavar="SECONDS",
-        help="how long a lost person is waited for; later it is a new one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--image-rate",
-        type=float,
-        default=DEFAULT_RATE,
-        metavar="HZ",
-        help="images per second of image files, which are followed as the images of a video in the order of "
-        "their names, folder by folder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--smooth", action="store_true", help="smooth the keypoints of persons over time; implies --track"
-    )
-    parser.add_argument(
-        "--smooth-cutoff",
-        type=float,
-        default=SmoothingSettings.min_cutoff,
-        metavar="HZ",
-        help="cutoff frequency of a keypoint at rest; less smooths more (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--smooth-beta",
-        type=float,
-        default=SmoothingSettings.beta,
-        metavar="HZ",
-        help="how much it grows with the speed, per person's size in a second; more lags less "
-        "(default: %(default)s)",
-    )
+    text = "least similarity of a person to where it is expected, 0 to 1"
+    add_number("--track-similarity", tracking.similarity, "OKS", text)
+    text = "images, one after the other, that a new person must be in to get an id"
+    add_number("--track-hits", tracking.hits, "N", text)
+    text = "how long a lost person is waited for; later it is a new one"
+    add_number("--track-patience", tracking.patience, "SECONDS", text)
+    text = "images per second of image files, which are followed as a video in the order of their names"
+    add_number("--image-rate", DEFAULT_RATE, "HZ", text)
+    text = "smooth the keypoints of persons over time; implies --track"
+    parser.add_argument("--smooth", action="store_true", help=text)
+    text = "cutoff frequency of a keypoint at rest; less smooths more"
+    add_number("--smooth-cutoff", smoothing.min_cutoff, "HZ", text)
+    text = "how much it grows with the speed, per person's size in a second; more lags less"
+    add_number("--smooth-beta", smoothing.beta, "HZ", text)
 
 
 def tracking_settings(options: argparse.Namespace) -> TrackingSettings | None:

@@ -44,20 +44,15 @@ def main() -> int:
     parser.add_argument("--config-file", type=Path, required=True, help="the configuration that is varied")
     parser.add_argument("--output", type=Path, required=True, help="folder of the runs and the tables")
     varied = parser.add_mutually_exclusive_group(required=True)
-    varied.add_argument(
-        "--grid",
-        nargs="+",
-        action="append",
-        metavar=("KEY", "VALUE"),
-        help="a key and its values; several times for their combinations",
-    )
-    varied.add_argument(
-        "--search",
-        nargs="+",
-        action="append",
-        metavar=("KEY", "SPACE"),
-        help="a key and its values: `log LOW HIGH`, `uniform LOW HIGH`, `int LOW HIGH`, `choice A B ...`",
-    )
+    for option, values, text in (
+        ("--grid", "VALUE", "a key and its values; several times for their combinations"),
+        (
+            "--search",
+            "SPACE",
+            "a key and its values: `log LOW HIGH`, `uniform LOW HIGH`, `int LOW HIGH`, `choice A B ...`",
+        ),
+    ):
+        varied.add_argument(option, nargs="+", action="append", metavar=("KEY", values), help=text)
     parser.add_argument("--trials", type=positive, default=20, help="trials of a search in all (20)")
     parser.add_argument("--metric", default="keypoints/AP", help="that a search maximizes (keypoints/AP)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="of a search (tpe)")

@@ -24,9 +24,8 @@ def plot_centers(cfg: CfgNode, model: POET, file: Path, *, num_images: int | Non
     """Writes the plot for the first of DATASETS.TEST.
 
     Args:
-        cfg, model: see :func:`posecore.inference.load_model.load_model`.
+        cfg, model, num_images: see :func:`~poet.analysis.matched.matched_persons`.
         file: the image to write.
-        num_images: number of images to go through; None for all.
 
     Returns:
         A line with the number of persons and their median shift.

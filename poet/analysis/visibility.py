@@ -18,9 +18,8 @@ def plot_visibility(cfg: CfgNode, model: POET, file: Path, *, num_images: int | 
     """Writes the distribution of predicted visibilities for each flag, on the first of DATASETS.TEST.
 
     Args:
-        cfg, model: see :func:`posecore.inference.load_model.load_model`.
+        cfg, model, num_images: see :func:`~poet.analysis.matched.matched_persons`.
         file: the image to write.
-        num_images: number of images to go through; None for all.
 
     Returns:
         A line for each flag, with the number of keypoints and the median.

@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import hotcoco
 import numpy as np
@@ -48,6 +48,15 @@ WITHOUT_SIZES = ("AP", "AP50", "AP75", "AR", "AR50", "AR75")
 _EVALUATED = ("bbox", "keypoints", "iscrowd", "area", "num_keypoints")
 
 
+class COCOArguments(TypedDict, total=False):
+    """The arguments that the evaluators of COCO's kind share, as :class:`COCOPoseEvaluator` has them."""
+
+    tasks: Sequence[Task]
+    backend: Backend
+    output_dir: str | Path | None
+    distributed: bool
+
+
 class COCOPoseEvaluator(PoseEvaluator):
     """Evaluates the poses of a dataset's images, and their boxes on request.
 
@@ -55,16 +64,14 @@ class COCOPoseEvaluator(PoseEvaluator):
     a prediction that matches one does not count.
 
     Args:
-        dataset_name: registered; without annotations (test-dev) results are written but not evaluated.
+        dataset_name, output_dir, distributed: as in :class:`~posecore.evaluation.results.PoseEvaluator`.
         skeleton: of the dataset; its sigmas define the similarity of poses.
         tasks: what is evaluated, at least one.
         backend: the library that computes the metrics.
         with_boxes: whether boxes are collected and written also without the task "bbox".
-        output_dir: folder for ``coco_instances_results.json``; None for no file.
-        distributed: whether to gather the predictions of all processes; the main one evaluates them.
 
     Raises:
-        FileNotFoundError, ValueError: the annotations are wrong or do not fit the skeleton.
+        FileNotFoundError, ValueError: as there.
     """
 
     def __init__(
@@ -93,13 +100,7 @@ class COCOPoseEvaluator(PoseEvaluator):
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "COCOPoseEvaluator":
         """The evaluator as TEST.TASKS and TEST.COCO_BACKEND ask for it."""
-        return cls(
-            dataset_name,
-            skeleton,
-            tasks=choices(cfg, "TEST.TASKS", TASKS),
-            backend=choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
-            output_dir=output_dir,
-        )
+        return cls(dataset_name, skeleton, **coco_arguments(cfg, output_dir))
 
     def metrics(self, results: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
         """The metrics in percent: task -> name -> value, NaN where the dataset has no person of a size."""
@@ -115,6 +116,15 @@ class COCOPoseEvaluator(PoseEvaluator):
 
     def _score(self, results: list[dict[str, Any]], task: Task) -> dict[str, float]:
         return score(self.ground_truth, results, task, self.skeleton.sigmas, self.backend)
+
+
+def coco_arguments(cfg: CfgNode, output_dir: str | Path | None) -> COCOArguments:
+    """The arguments of an evaluator as TEST.TASKS and TEST.COCO_BACKEND have them."""
+    return {
+        "tasks": choices(cfg, "TEST.TASKS", TASKS),
+        "backend": choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
+        "output_dir": output_dir,
+    }
 
 
 def score(

@@ -5,23 +5,24 @@ They are those of arXiv 1812.00324 and its evaluation code.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from detectron2.config import CfgNode
 
-from posecore.config.options import choice, choices
 from posecore.evaluation.coco import (
-    BACKENDS,
-    TASKS,
     WITHOUT_SIZES,
     Backend,
+    COCOArguments,
     COCOPoseEvaluator,
-    Task,
+    coco_arguments,
     score,
 )
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LEVELS = ("easy", "medium", "hard")
 
@@ -34,8 +35,7 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
 
     Args:
         borders: the crowd index at which an image is medium and at which it is hard.
-        dataset_name, skeleton, tasks, backend, output_dir, distributed: as in
-            :class:`~posecore.evaluation.coco.COCOPoseEvaluator`.
+        dataset_name, skeleton, coco: as in :class:`~posecore.evaluation.coco.COCOPoseEvaluator`.
 
     Raises:
         FileNotFoundError, ValueError: as there, or the borders are not in order.
@@ -47,21 +47,11 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         skeleton: Skeleton,
         *,
         borders: Sequence[float] = BORDERS,
-        tasks: Sequence[Task] = ("keypoints",),
-        backend: Backend = "hotcoco",
-        output_dir: str | Path | None = None,
-        distributed: bool = True,
+        **coco: "Unpack[COCOArguments]",
     ) -> None:
         if len(borders) != 2 or not 0 < borders[0] < borders[1] <= 1:
             raise ValueError(f"TEST.CROWD_BORDERS must be two rising numbers in (0, 1], not {tuple(borders)}")
-        super().__init__(
-            dataset_name,
-            skeleton,
-            tasks=tasks,
-            backend=backend,
-            output_dir=output_dir,
-            distributed=distributed,
-        )
+        super().__init__(dataset_name, skeleton, **coco)
         self._borders = tuple(borders)
 
     @classmethod
@@ -69,14 +59,8 @@ class CrowdPoseEvaluator(COCOPoseEvaluator):
         cls, cfg: CfgNode, dataset_name: str, skeleton: Skeleton, output_dir: str | Path | None
     ) -> "CrowdPoseEvaluator":
         """The evaluator as TEST.TASKS, TEST.COCO_BACKEND and TEST.CROWD_BORDERS ask for it."""
-        return cls(
-            dataset_name,
-            skeleton,
-            borders=cfg.TEST.CROWD_BORDERS,
-            tasks=choices(cfg, "TEST.TASKS", TASKS),
-            backend=choice(cfg, "TEST.COCO_BACKEND", BACKENDS),
-            output_dir=output_dir,
-        )
+        arguments = coco_arguments(cfg, output_dir)
+        return cls(dataset_name, skeleton, borders=cfg.TEST.CROWD_BORDERS, **arguments)
 
     def keypoints(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """CrowdPose's metrics of poses."""
@@ -120,22 +104,18 @@ def crowdpose_score(
     levels = np.digitize([image["crowdIndex"] for image in ground_truth["images"]], borders)
     for level, name in enumerate(LEVELS):
         ids = {image["id"] for image, own in zip(ground_truth["images"], levels, strict=True) if own == level}
-        metrics[f"AP_{name}"] = _precision(ground_truth, results, ids, sigmas, backend)
+        part = _part(ground_truth, ids)
+        found_there = [result for result in results if result["image_id"] in ids]
+        has_labels = any(person["num_keypoints"] and not person["iscrowd"] for person in part["annotations"])
+        metrics[f"AP_{name}"] = (
+            score(part, found_there, "keypoints", sigmas, backend)["AP"] if has_labels else float("nan")
+        )
     return metrics
 
 
-def _precision(
-    ground_truth: dict[str, Any],
-    results: list[dict[str, Any]],
-    ids: set,
-    sigmas: Sequence[float],
-    backend: Backend,
-) -> float:
-    """AP on the images of these ids."""
-    people = [person for person in ground_truth["annotations"] if person["image_id"] in ids]
-    if not any(person["num_keypoints"] and not person["iscrowd"] for person in people):
-        return float("nan")
-    images = [image for image in ground_truth["images"] if image["id"] in ids]
-    results = [result for result in results if result["image_id"] in ids]
-    part = ground_truth | {"images": images, "annotations": people}
-    return score(part, results, "keypoints", sigmas, backend)["AP"]
+def _part(ground_truth: dict[str, Any], ids: set) -> dict[str, Any]:
+    """The images of these ids, and their persons."""
+    return ground_truth | {
+        "images": [image for image in ground_truth["images"] if image["id"] in ids],
+        "annotations": [person for person in ground_truth["annotations"] if person["image_id"] in ids],
+    }

@@ -6,14 +6,16 @@ PCK is that of Yang and Ramanan (TPAMI 2013); lengths of the torso are usual for
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from posecore.evaluation.assignment import assign_results, assigned_poses
-from posecore.evaluation.coco import Backend, COCOPoseEvaluator, Task
+from posecore.evaluation.coco import COCOArguments, COCOPoseEvaluator
 from posecore.structures.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 
@@ -50,33 +52,16 @@ class PCKEvaluator(COCOPoseEvaluator):
     persons who are in the image and not labeled; "AP_assigned" is the AP without them.
 
     Args:
-        dataset_name, tasks, backend, output_dir, distributed: as in
-            :class:`~posecore.evaluation.coco.COCOPoseEvaluator`. Boxes are always written.
+        dataset_name, coco: as in :class:`~posecore.evaluation.coco.COCOPoseEvaluator`; boxes are always
+            written.
         skeleton: of the dataset, with the keypoints of :data:`TORSO`.
 
     Raises:
         FileNotFoundError, ValueError: as there, or the skeleton has no torso.
     """
 
-    def __init__(
-        self,
-        dataset_name: str,
-        skeleton: Skeleton,
-        *,
-        tasks: Sequence[Task] = ("keypoints",),
-        backend: Backend = "hotcoco",
-        output_dir: str | Path | None = None,
-        distributed: bool = True,
-    ) -> None:
-        super().__init__(
-            dataset_name,
-            skeleton,
-            tasks=tasks,
-            backend=backend,
-            with_boxes=True,
-            output_dir=output_dir,
-            distributed=distributed,
-        )
+    def __init__(self, dataset_name: str, skeleton: Skeleton, **coco: "Unpack[COCOArguments]") -> None:
+        super().__init__(dataset_name, skeleton, with_boxes=True, **coco)
         try:
             torso_indices(skeleton)
         except ValueError as error:

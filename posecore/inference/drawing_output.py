@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -53,12 +52,7 @@ class DrawingOutput:
     def __enter__(self) -> "DrawingOutput":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # The few images that wait are written also after an error: they were predicted.
         if self._thread is not None:
             self._thread.shutdown()

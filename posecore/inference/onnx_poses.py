@@ -68,17 +68,10 @@ class DetectedBoxes:
 def oks_nms(
     poses: np.ndarray, scores: np.ndarray, areas: np.ndarray, sigmas: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Greedy suppression by OKS, as :func:`posecore.structures.oks.oks_nms` has it, in numpy.
+    """:func:`posecore.structures.oks.oks_nms` in numpy: greedy suppression by OKS.
 
-    Args:
-        poses: (M, K, 2), pixels.
-        scores: (M,).
-        areas: (M,), square pixels; a pair is compared at the mean of its two areas.
-        sigmas: (K,).
-        threshold: OKS above which a pose is dropped.
-
-    Returns:
-        Indices of the kept poses, best first.
+    Arguments and result are the same as there, in arrays instead of tensors: poses (M, K, 2), scores (M,),
+    areas (M,) and sigmas (K,) give the indices of the kept poses, best first.
     """
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []

@@ -17,6 +17,8 @@ from posecore.ops import ms_deform_attn
 
 # The initialization of a new layer; see DeformAttention.
 Init = Literal["zero", "xavier"]
+# The height and width of each level.
+Shapes = Sequence[tuple[int, int]]
 
 
 class DeformAttention(nn.Module, ABC):
@@ -85,7 +87,7 @@ class DeformAttention(nn.Module, ABC):
         query: Tensor,
         references: Tensor,
         memory: Tensor,
-        shapes: Sequence[tuple[int, int]],
+        shapes: Shapes,
         padding: Tensor | None = None,
     ) -> Tensor:
         """Attends to the memory.
@@ -121,12 +123,7 @@ class DeformAttention(nn.Module, ABC):
 
     @abstractmethod
     def attend(
-        self,
-        memory: Tensor,
-        shapes: Sequence[tuple[int, int]],
-        locations: Tensor,
-        weights: Tensor,
-        padding: Tensor | None,
+        self, memory: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor, padding: Tensor | None
     ) -> Tensor:
         """Reads the memory (N, R, E) and projects the values of each head: (N, Q, E), heads joined."""
 
@@ -139,12 +136,7 @@ class MSDeformAttention(DeformAttention):
     """
 
     def attend(
-        self,
-        memory: Tensor,
-        shapes: Sequence[tuple[int, int]],
-        locations: Tensor,
-        weights: Tensor,
-        padding: Tensor | None,
+        self, memory: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor, padding: Tensor | None
     ) -> Tensor:
         value = self.value_proj(memory)
         if padding is not None:
@@ -162,12 +154,7 @@ class EMSDeformAttention(DeformAttention):
     """
 
     def attend(
-        self,
-        memory: Tensor,
-        shapes: Sequence[tuple[int, int]],
-        locations: Tensor,
-        weights: Tensor,
-        padding: Tensor | None,
+        self, memory: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor, padding: Tensor | None
     ) -> Tensor:
         if padding is not None:
             raise ValueError(

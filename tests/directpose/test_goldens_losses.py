@@ -175,6 +175,12 @@ def scenario_targets(shared: Path, name: str, boxes: str) -> list[Instances]:
     return batch
 
 
+def check_losses(ours: dict, golden: dict, **names: str) -> None:
+    """Losses against stored ones; names: ours without "loss_" -> the official code's."""
+    for name, stored in names.items():
+        assert ours[f"loss_{name}"] == pytest.approx(golden[stored], rel=1e-4), name
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_losses_of_the_papers_official_code(shared: Path, name: str) -> None:
     golden = json.loads((shared / "oracles/directpose/losses/case.json").read_text())["losses"]
@@ -183,10 +189,7 @@ def test_losses_of_the_papers_official_code(shared: Path, name: str) -> None:
         pytest.skip("the paper's official code fails on images without persons")
     model = build("official/R_50.yaml")
     ours = losses(model, predictions(shared), scenario_targets(shared, name, PAPER))
-    assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)
-    assert ours["loss_centerness"] == pytest.approx(golden["centerness"], rel=1e-4)
-    assert ours["loss_keypoint"] == pytest.approx(golden["kps"], rel=1e-4)
-    assert ours["loss_heatmap"] == pytest.approx(golden["heatmap_weighted"], rel=1e-4)
+    check_losses(ours, golden, cls="cls", centerness="centerness", keypoint="kps", heatmap="heatmap_weighted")
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -198,10 +201,7 @@ def test_losses_of_gluon(shared: Path, name: str) -> None:
         golden = golden["scenarios"][name]["gluon_paperlike"]
     model = build("official/R_50_gluon.yaml")
     ours = losses(model, predictions(shared), scenario_targets(shared, name, PAPER))
-    assert ours["loss_cls"] == pytest.approx(golden["cls"], rel=1e-4)
-    assert ours["loss_centerness"] == pytest.approx(golden["ctr"], rel=1e-4)
-    assert ours["loss_keypoint"] == pytest.approx(golden["kpt_loc"], rel=1e-4)
-    assert ours["loss_heatmap"] == pytest.approx(golden["hm"], rel=1e-4)
+    check_losses(ours, golden, cls="cls", centerness="ctr", keypoint="kpt_loc", heatmap="hm")
 
 
 @pytest.mark.parametrize(("boxes", "key"), [("gluon", "own_boxes"), (PAPER, "authors_boxes")])
@@ -210,6 +210,4 @@ def test_losses_of_gluon_with_boxes(shared: Path, boxes: str, key: str) -> None:
     golden = golden["gluon_with_box"][key]
     model = build("official/R_50_gluon_boxes.yaml")
     ours = losses(model, predictions(shared), people(shared, boxes))
-    assert ours["loss_box"] == pytest.approx(golden["bbox_loc"], rel=1e-4)
-    assert ours["loss_keypoint"] == pytest.approx(golden["kpt_loc"], rel=1e-4)
-    assert ours["loss_centerness"] == pytest.approx(golden["ctr"], rel=1e-4)
+    check_losses(ours, golden, box="bbox_loc", keypoint="kpt_loc", centerness="ctr")

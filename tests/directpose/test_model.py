@@ -104,8 +104,7 @@ def test_persons_of_another_skeleton_are_an_error_that_names_the_image() -> None
 
 
 def test_half_precision_trains_and_predicts() -> None:
-    labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(tiny(), detecting_everywhere, labeled, sample(0, 2))
+    contract.half_precision_of_images(tiny(), detecting_everywhere)
 
 
 def test_double_precision_stays_double() -> None:

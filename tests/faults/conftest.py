@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.files import shared_folder
 
 
 @pytest.fixture(scope="session")
 def faults(shared: Path) -> Path:
     """A folder for each faulty input, whose README says what is wrong and what is expected."""
-    folder = shared / "data" / "faults"
-    if not folder.is_dir():
-        pytest.skip(f"no faulty inputs in {folder}")
-    return folder
+    return shared_folder(shared, "faults")
 
 
 @dataclass(frozen=True)

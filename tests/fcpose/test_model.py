@@ -46,9 +46,7 @@ def model_of(variant: str) -> nn.Module:
 
 def detecting_everywhere(model: nn.Module) -> nn.Module:
     """The model in evaluation mode, with settings that make every location a candidate."""
-    model.detector.inference_settings = replace(
-        model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
-    )
+    contract.every_location_is_a_candidate(model)
     with torch.no_grad():  # boxes with an area, and heatmaps whose peaks do not depend on rounding
         model.detector.head.predictions["ltrb"].conv.bias.fill_(2.0)
         model.keypoint_head.controller.weight.mul_(30)
@@ -145,20 +143,15 @@ def test_the_auxiliary_branch_does_not_run_in_inference() -> None:
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
-    model = tiny(
-        *overrides, "DATASETS.SKELETON", contract.skeleton_of(num_keypoints, tmp_path), config=config
+    result = contract.other_keypoints_train_and_predict(
+        tiny, detecting_everywhere, num_keypoints, tmp_path, *overrides, config=config
     )
-    labeled = sample(0, 2, num_keypoints=num_keypoints)
-    result = contract.trains_and_predicts(model, detecting_everywhere, [labeled], sample(0, 1))
-    assert result.pred_keypoints.shape == (20, num_keypoints, 3)
+    assert len(result) == 20
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(
-        model_of(variant), detecting_everywhere, labeled, sample(0, 2)
-    )
+    contract.half_precision_of_images(model_of(variant), detecting_everywhere)
 
 
 def test_a_deconvolution_goes_with_the_loss_over_cells() -> None:

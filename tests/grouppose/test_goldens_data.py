@@ -8,11 +8,11 @@ import torch
 from detectron2.data import transforms as T
 from helpers.grouppose_oracle import people, tiny
 from helpers.oracles import arrays
+from helpers.set_prediction import moved
 from torch import Tensor
 from torch.testing import assert_close
 
 from posecore.data.augment import ResizeRoundingDown
-from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.structures.skeleton import load_skeleton
 
 SIZE = (480, 640)
@@ -23,18 +23,6 @@ HALF = torch.tensor([0.5, 0.5, 0.0])
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> dict[str, Tensor]:
     return arrays(shared / "oracles/grouppose/case_data/outputs.npz")
-
-
-def moved(keypoints: Tensor, transform: T.Transform, size: tuple[int, int]) -> Tensor:
-    """What our mapper makes of keypoints that a transform moves into an image of (height, width)."""
-    mapper = PoseMapper(
-        labeled=True,
-        augmentations=[],
-        skeleton=load_skeleton("coco_17"),
-        boxes=annotated_boxes,
-        image_format="RGB",
-    )
-    return torch.from_numpy(mapper._move(keypoints.double().numpy().copy(), transform, size)).float()
 
 
 def check_labeled(found: Tensor, expected: Tensor) -> None:

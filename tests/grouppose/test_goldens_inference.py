@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.grouppose_oracle import Case
+from helpers.set_prediction import check_batching
 from torch import Tensor, nn
 
 from posecore.modeling.set_prediction.proposals import selectable_cells
@@ -92,12 +93,7 @@ def grouped(tokens: Tensor) -> Tensor:
 
 
 def test_batching(case: Case, stages: dict) -> None:
-    images = stages["images"]
-    padding = torch.ones(2, *images.tensor.shape[2:], dtype=torch.bool)
-    for mask, (height, width) in zip(padding, images.image_sizes, strict=True):
-        mask[:height, :width] = False
-    case.check("input_mask", padding)
-    case.check("input_row_sum", images.tensor.sum(dim=3))
+    check_batching(case, stages["images"])
 
 
 def test_backbone(case: Case, stages: dict) -> None:

@@ -206,17 +206,14 @@ def test_poses_are_shifted_as_configured() -> None:
 @pytest.mark.parametrize("num_keypoints", [5, 133])
 def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp_path: Path) -> None:
     overrides, config = VARIANTS[variant]
-    skeleton = contract.skeleton_of(num_keypoints, tmp_path)
-    model = tiny(*overrides, "DATASETS.SKELETON", skeleton, config=config)
-    labeled = sample(0, 2, num_keypoints=num_keypoints)
-    result = contract.trains_and_predicts(model, nn.Module.eval, [labeled], sample(0, 1))
-    assert result.pred_keypoints.shape[1:] == (num_keypoints, 3)
+    contract.other_keypoints_train_and_predict(
+        tiny, nn.Module.eval, num_keypoints, tmp_path, *overrides, config=config
+    )
 
 
 @pytest.mark.parametrize("variant", ["paper", "official", "varifocal", "denoising"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(model_of(variant), nn.Module.eval, labeled, sample(0, 2))
+    contract.half_precision_of_images(model_of(variant), nn.Module.eval)
 
 
 def test_a_few_steps_lower_the_losses() -> None:

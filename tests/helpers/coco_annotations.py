@@ -4,15 +4,6 @@ import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 
-from posecore.structures.skeleton import Skeleton
-
-DOG = Skeleton(
-    name="dog",
-    keypoints=("nose", "left_paw", "right_paw", "back", "tail"),
-    flip_pairs=(("left_paw", "right_paw"),),
-    limbs=(("nose", "back"), ("back", "tail")),
-    sigmas=(0.02, 0.08, 0.08, 0.1, 0.12),
-)
 CATEGORY = 7
 HALF = np.array([0.5, 0.5, 0])  # from COCO's coordinates to continuous pixels
 

@@ -1,6 +1,7 @@
 """Configurations and models of the files under configs/, for tests."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -16,6 +17,18 @@ SMALL_FCOS = {
     "MODEL.FCOS.CHANNELS": 32,
     "MODEL.FCOS.NUM_CONVS": 1,
 }
+
+
+def small_transformer(key: str) -> dict[str, int]:
+    """The overrides that make the encoder, the decoder and the queries of a set-prediction method small."""
+    return {
+        f"{key}.WIDTH": 32,
+        f"{key}.HEADS": 4,
+        f"{key}.FEED_FORWARD": 64,
+        f"{key}.ENCODER_LAYERS": 1,
+        f"{key}.DECODER_LAYERS": 2,
+        f"{key}.NUM_QUERIES": 6,
+    }
 
 
 def override_list(values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -34,3 +47,26 @@ def load_cfg(config: str, *overrides: Any) -> CfgNode:
 def build(config: str, *overrides: Any) -> Any:
     """The model of a configuration under configs/."""
     return build_model(load_cfg(config, *overrides))
+
+
+@dataclass(frozen=True)
+class MethodModels:
+    """Makes the models of a method.
+
+    Attributes:
+        method: the folder of its configurations under configs/.
+        config: the configuration of its small models, in that folder.
+        small: the overrides that make a model small enough for fast training steps.
+    """
+
+    method: str
+    config: str
+    small: Mapping[str, Any]
+
+    def build(self, config: str, *overrides: Any) -> Any:
+        """The model of a configuration of the method, without weights."""
+        return build(f"{self.method}/{config}", *overrides)
+
+    def tiny(self, *overrides: Any, config: str | None = None) -> Any:
+        """A model that is small enough for fast training steps."""
+        return self.build(config or self.config, *override_list(self.small), *overrides)

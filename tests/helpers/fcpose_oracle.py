@@ -9,30 +9,21 @@ from torch import Tensor
 
 from fcpose import FCPose
 from fcpose.convert_weights import convert
-from helpers import configs
-from helpers.configs import SMALL_FCOS, override_list
+from helpers.configs import SMALL_FCOS, MethodModels
 from helpers.oracles import arrays, load_fill
 
-
-def build(config: str, *overrides: object) -> FCPose:
-    """The model of a configuration under configs/fcpose, without weights."""
-    return configs.build(f"fcpose/{config}", *overrides)
-
-
-TINY = override_list(
+_MODELS = MethodModels(
+    "fcpose",
+    "R_50_1x.yaml",
     {
         **SMALL_FCOS,
         "MODEL.FCPOSE.CONVS_DIM": 16,
         "MODEL.FCPOSE.NUM_CONVS": 1,
         "MODEL.FCPOSE.CHANNELS": 8,
         "MODEL.FCPOSE.WIDTH": 8,
-    }
+    },
 )
-
-
-def tiny(*overrides: object, config: str = "R_50_1x.yaml") -> FCPose:
-    """An FCPose that is small enough for fast training steps."""
-    return build(config, *TINY, *overrides)
+build, tiny = _MODELS.build, _MODELS.tiny
 
 
 def official_state(shared: Path, case: dict) -> dict[str, Tensor]:

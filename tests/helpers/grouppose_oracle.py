@@ -9,33 +9,19 @@ from torch import Tensor
 
 from grouppose import GroupPose
 from grouppose.convert_weights import convert
-from helpers import configs
-from helpers.configs import SMALL_RESNET, override_list
+from helpers.configs import SMALL_RESNET, MethodModels, small_transformer
 from helpers.oracles import arrays, check, fill_parameters, load_fill
 
-
-def build(config: str, *overrides: object) -> GroupPose:
-    """The model of a configuration under configs/grouppose, without weights."""
-    return configs.build(f"grouppose/{config}", *overrides)
-
-
-TINY = override_list(
+_MODELS = MethodModels(
+    "grouppose",
+    "R_50.yaml",
     {
         **SMALL_RESNET,
-        "MODEL.GROUPPOSE.WIDTH": 32,
-        "MODEL.GROUPPOSE.HEADS": 4,
+        **small_transformer("MODEL.GROUPPOSE"),
         "MODEL.GROUPPOSE.POINTS": 2,
-        "MODEL.GROUPPOSE.FEED_FORWARD": 64,
-        "MODEL.GROUPPOSE.ENCODER_LAYERS": 1,
-        "MODEL.GROUPPOSE.DECODER_LAYERS": 2,
-        "MODEL.GROUPPOSE.NUM_QUERIES": 6,
-    }
+    },
 )
-
-
-def tiny(*overrides: object, config: str = "R_50.yaml") -> GroupPose:
-    """A GroupPose that is small enough for fast training steps."""
-    return build(config, *TINY, *overrides)
+build, tiny = _MODELS.build, _MODELS.tiny
 
 
 def manifest(shared: Path) -> dict:

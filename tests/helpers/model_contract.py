@@ -130,6 +130,13 @@ def poses_are_in_the_original_image(model: nn.Module) -> tuple[Instances, Instan
     return small, large
 
 
+def every_location_is_a_candidate(model: nn.Module) -> None:
+    """Sets a model with FCOS so that it keeps the 20 best locations, whatever their scores."""
+    model.detector.inference_settings = replace(
+        model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
+    )
+
+
 def trains_and_predicts(
     model: nn.Module, awake: Callable[[nn.Module], nn.Module], labeled: list[dict], inputs: dict
 ) -> Instances:
@@ -143,6 +150,35 @@ def trains_and_predicts(
     """
     sum(model.train()(labeled).values()).backward()
     return detections(awake(model), [inputs])[0]
+
+
+def other_keypoints_train_and_predict(
+    tiny: Callable[..., nn.Module],
+    awake: Callable[[nn.Module], nn.Module],
+    num_keypoints: int,
+    folder: Path,
+    *overrides: Any,
+    config: str,
+) -> Instances:
+    """A model of another number of keypoints takes a training step, and finds poses with that many.
+
+    Args:
+        tiny: makes the model from KEY, VALUE, ... and a configuration.
+        awake: as in :func:`trains_and_predicts`.
+        num_keypoints: 5 or 133.
+        folder: for the file of the skeleton.
+        overrides, config: further arguments of ``tiny``.
+    """
+    model = tiny(*overrides, "DATASETS.SKELETON", skeleton_of(num_keypoints, folder), config=config)
+    labeled = sample(0, 2, num_keypoints=num_keypoints)
+    result = trains_and_predicts(model, awake, [labeled], sample(0, 1))
+    assert result.pred_keypoints.shape[1:] == (num_keypoints, 3)
+    return result
+
+
+def half_precision_of_images(model: nn.Module, awake: Callable[[nn.Module], nn.Module]) -> None:
+    """:func:`half_precision_trains_and_predicts` on images with persons and without."""
+    half_precision_trains_and_predicts(model, awake, [sample(0, 2), sample(1, 0)], sample(0, 2))
 
 
 def half_precision_trains_and_predicts(

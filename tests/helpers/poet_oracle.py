@@ -7,8 +7,7 @@ import torch
 from detectron2.structures import Boxes, Instances, Keypoints
 from torch import Tensor
 
-from helpers import configs
-from helpers.configs import SMALL_RESNET, override_list
+from helpers.configs import SMALL_RESNET, MethodModels, override_list, small_transformer
 from helpers.oracles import arrays, check, fill_parameters, load_fill
 from poet import POET
 from poet.codec import PoseCodec
@@ -16,28 +15,17 @@ from poet.convert_weights import convert
 from posecore.modeling.set_prediction.poses import Poses
 from posecore.modeling.set_prediction.predictions import Predictions
 
-
-def build(config: str, *overrides: object) -> POET:
-    """The model of a configuration under configs/poet, without weights."""
-    return configs.build(f"poet/{config}", *overrides)
-
-
-TINY = override_list(
+_MODELS = MethodModels(
+    "poet",
+    "R_50.yaml",
     {
         **SMALL_RESNET,
-        "MODEL.POET.WIDTH": 32,
-        "MODEL.POET.HEADS": 4,
-        "MODEL.POET.FEED_FORWARD": 64,
-        "MODEL.POET.ENCODER_LAYERS": 1,
-        "MODEL.POET.DECODER_LAYERS": 2,
-        "MODEL.POET.NUM_QUERIES": 6,
-    }
+        **small_transformer("MODEL.POET"),
+    },
 )
-
-
-def tiny(*overrides: object, config: str = "R_50.yaml") -> POET:
-    """A POET that is small enough for fast training steps."""
-    return build(config, *TINY, *overrides)
+build, tiny = _MODELS.build, _MODELS.tiny
+# KEY, VALUE, ... of a small POET.
+SMALL = override_list(_MODELS.small)
 
 
 def official_state(shared: Path, case: dict, manifest: str = "manifest_r50.json") -> dict[str, Tensor]:

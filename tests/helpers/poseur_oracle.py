@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from helpers import configs
-from helpers.configs import SMALL_RESNET, override_list
+from helpers.configs import SMALL_RESNET, MethodModels
 from helpers.oracles import arrays, load_fill
 from poseur import Poseur
 from poseur.convert_weights import convert
@@ -19,25 +18,18 @@ from poseur.convert_weights import convert
 ROUNDING = 1e-6
 
 
-def build(config: str, *overrides: object) -> Poseur:
-    """The model of a configuration under configs/poseur, without weights."""
-    return configs.build(f"poseur/{config}", *overrides)
-
-
-TINY = override_list(
+_MODELS = MethodModels(
+    "poseur",
+    "R_50_256x192.yaml",
     {
         **SMALL_RESNET,
         "MODEL.RESNETS.NORM": "BN",
         "MODEL.POSEUR.WIDTH": 64,
         "MODEL.POSEUR.FEED_FORWARD": 64,
         "MODEL.POSEUR.NUM_LAYERS": 2,
-    }
+    },
 )
-
-
-def tiny(*overrides: object, config: str = "R_50_256x192.yaml") -> Poseur:
-    """A Poseur that is small enough for fast training steps."""
-    return build(config, *TINY, *overrides)
+build, tiny = _MODELS.build, _MODELS.tiny
 
 
 def official_state(shared: Path, manifest: str, changes: dict) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,19 +50,12 @@ def command(
     return [*starter, str(TRAIN_NET), "--config-file", str(CONFIG), *options, *overrides, *arguments]
 
 
-def start(
-    definition: Path,
-    output: Path,
-    *arguments: str,
-    starter: tuple[str, ...] = ALONE,
-    options: tuple[str, ...] = (),
-    iterations: int = 12,
-) -> subprocess.Popen:
-    """Starts the command in a process group of its own; what it writes is in ``output``.txt."""
+def start(definition: Path, output: Path, *arguments: str, **others: Any) -> subprocess.Popen:
+    """Starts :func:`command` in a process group of its own; what it writes is in ``output``.txt."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.with_suffix(".txt").open("a") as screen:
         return subprocess.Popen(
-            command(definition, output, *arguments, starter=starter, options=options, iterations=iterations),
+            command(definition, output, *arguments, **others),
             env={**os.environ, "OMP_NUM_THREADS": "1", MARK: str(output)},
             stdout=screen,
             stderr=subprocess.STDOUT,

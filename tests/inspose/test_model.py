@@ -1,6 +1,5 @@
 """Both models on unusual inputs: images without persons, odd sizes, other skeletons, half precision."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,7 @@ def model_of(variant: str) -> nn.Module:
 
 def detecting_everywhere(model: nn.Module) -> nn.Module:
     """The model in evaluation mode, with settings that make every location a candidate."""
-    model.detector.inference_settings = replace(
-        model.detector.inference_settings, score_thresh=0.0, nms_thresh=0.9, max_detections=20
-    )
+    contract.every_location_is_a_candidate(model)
     with torch.no_grad():  # peaks and scores that do not depend on rounding
         model.keypoint_networks.controller.weight.mul_(30)
         model.keypoint_networks.controller.bias.normal_()
@@ -165,20 +162,15 @@ def test_other_skeletons_train_and_predict(num_keypoints: int, variant: str, tmp
     overrides, config = VARIANTS[variant]
     taps = ["head", "left_hand", "right_hand"] * 3 if num_keypoints == 5 else None
     overrides = (*overrides, "MODEL.INSPOSE.OFFICIAL.TAPS", taps) if taps else overrides
-    model = tiny(
-        *overrides, "DATASETS.SKELETON", contract.skeleton_of(num_keypoints, tmp_path), config=config
+    result = contract.other_keypoints_train_and_predict(
+        tiny, detecting_everywhere, num_keypoints, tmp_path, *overrides, config=config
     )
-    labeled = sample(0, 2, num_keypoints=num_keypoints)
-    result = contract.trains_and_predicts(model, detecting_everywhere, [labeled], sample(0, 1))
-    assert result.pred_keypoints.shape == (20, num_keypoints, 3)
+    assert len(result) == 20
 
 
 @pytest.mark.parametrize("variant", ["paper", "official"])
 def test_half_precision_trains_and_predicts(variant: str) -> None:
-    labeled = [sample(0, 2), sample(1, 0)]
-    contract.half_precision_trains_and_predicts(
-        model_of(variant), detecting_everywhere, labeled, sample(0, 2)
-    )
+    contract.half_precision_of_images(model_of(variant), detecting_everywhere)
 
 
 def test_an_unknown_value_is_an_error_that_names_the_key_and_its_values(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from helpers.poet_oracle import TINY
+from helpers.poet_oracle import SMALL
 
 from poet import POET
 from poet.analysis.attention import draw_attention
@@ -32,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(root: Path, dataset: Path) -> tuple[CfgNode, POET]:
     cfg = get_cfg()
     cfg.merge_from_file(str(root / "configs/poet/R_50.yaml"))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TEST", 64, *TINY])
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TEST", 64, *SMALL])
     cfg.merge_from_list(["DATASETS.DEFINITIONS", [str(dataset)], "DATASETS.TEST", ("synthetic_train",)])
     return cfg, build_model(cfg).eval()
 

@@ -9,15 +9,14 @@ from detectron2.data import transforms as T
 from detectron2.structures import ImageList
 from helpers.oracles import arrays, load_fill
 from helpers.poet_oracle import people
+from helpers.set_prediction import moved
 from torch import Tensor
 from torch.testing import assert_close
 
 from poet.official import official_classes
 from posecore.data.augment import ResizeRoundingDown
-from posecore.data.mapper import PoseMapper, annotated_boxes
 from posecore.layers.padding import cell_padding
 from posecore.modeling.set_prediction.persons import Persons, gather_persons
-from posecore.structures.skeleton import load_skeleton
 
 SIZE = (512, 640)
 # Pixels, the tolerance that the case states.
@@ -31,18 +30,6 @@ def golden(shared: Path) -> dict[str, Tensor]:
 
 def persons(annotations: Tensor, size: tuple[int, int]) -> Persons:
     return gather_persons([people(annotations, size)], 17, min_visibility=2, labels=official_classes)
-
-
-def moved(annotations: Tensor, transform: T.Transform, size: tuple[int, int]) -> Tensor:
-    """What our mapper makes of annotations that a transform moves into an image of (height, width)."""
-    mapper = PoseMapper(
-        labeled=True,
-        augmentations=[],
-        skeleton=load_skeleton("coco_17"),
-        boxes=annotated_boxes,
-        image_format="RGB",
-    )
-    return torch.from_numpy(mapper._move(annotations.numpy().copy(), transform, size))
 
 
 def check_poses(annotations: Tensor, expected: Tensor, size: tuple[int, int], atol: float = ATOL) -> None:

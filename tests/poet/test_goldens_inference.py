@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.poet_oracle import Case
+from helpers.set_prediction import check_batching
 
 from poet.transformer import Cells
 from posecore.layers.padding import cell_padding
@@ -56,12 +57,7 @@ def maps(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def test_batching(case: Case, stages: dict) -> None:
-    images = stages["images"]
-    padding = torch.ones(2, *images.tensor.shape[2:], dtype=torch.bool)
-    for mask, (height, width) in zip(padding, images.image_sizes, strict=True):
-        mask[:height, :width] = False
-    case.check("input_mask", padding)
-    case.check("input_row_sum", images.tensor.sum(dim=3))
+    check_batching(case, stages["images"])
 
 
 def test_backbone(case: Case, stages: dict) -> None:

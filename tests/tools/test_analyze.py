@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.poet_oracle import TINY
+from helpers.poet_oracle import SMALL
 from helpers.report_data import make_figures, make_results
 
 from posecore.data.synthetic import make_dataset
@@ -54,7 +54,7 @@ def analyze(run, root: Path, dataset: Path, tmp_path: Path):
         }
         pairs = [item for pair in overrides.items() for item in pair]
         model = ["--output", image, "--config-file", root / config, *pairs]
-        run(command, *arguments, *model, *(TINY if "poet" in config else ()), *more)
+        run(command, *arguments, *model, *(SMALL if "poet" in config else ()), *more)
         return image
 
     return start

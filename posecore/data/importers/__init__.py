@@ -4,6 +4,10 @@ Each module reads the files of one tool into an :class:`~posecore.data.importers
 :mod:`posecore.data.importers.convert` makes a dataset of this project of it (tools/import_dataset.py). To add
 a format, write a module with a reader and a function that recognizes its files, and join them by one entry of
 the table.
+
+What importers share is in modules of its own: ``files``, ``json_shapes``, ``matlab_files`` and ``archives``
+read files, ``values`` checks numbers, ``images`` finds images and ``image_sources`` reads them, ``choices``
+settles what a source leaves open, by the user's ``options``, and ``notes`` collects what is left out.
 """
 
 from collections.abc import Callable
@@ -18,8 +22,8 @@ from posecore.data.importers.deeplabcut import is_deeplabcut, read_deeplabcut
 from posecore.data.importers.files import check_readable
 from posecore.data.importers.label_studio import is_label_studio, read_label_studio
 from posecore.data.importers.labelme import is_labelme, read_labelme
-from posecore.data.importers.lsp_mat import is_lsp_mat, read_lsp_mat
-from posecore.data.importers.mpii_mat import is_mpii_mat, read_mpii_mat
+from posecore.data.importers.lsp_mat import LSP_FILE, read_lsp_mat
+from posecore.data.importers.mpii_mat import MPII_FILE, read_mpii_mat
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.predictions import is_predictions, read_predictions
 from posecore.data.importers.sleap import is_sleap, read_sleap
@@ -56,8 +60,10 @@ IMPORTERS: dict[str, Importer] = {
     "deeplabcut": Importer("DeepLabCut, one animal and several", is_deeplabcut, read_deeplabcut),
     "sleap": Importer("SLEAP .slp, .pkg.slp and .json", is_sleap, read_sleap),
     "via": Importer("VGG Image Annotator, JSON and CSV", is_via, read_via),
-    "mpii-mat": Importer("MPII's .mat", is_mpii_mat, read_mpii_mat),
-    "lsp-mat": Importer("joints.mat of Leeds Sports Pose and its extension", is_lsp_mat, read_lsp_mat),
+    "mpii-mat": Importer("MPII's .mat", MPII_FILE.recognizes, read_mpii_mat),
+    "lsp-mat": Importer(
+        "joints.mat of Leeds Sports Pose and its extension", LSP_FILE.recognizes, read_lsp_mat
+    ),
     # Only on demand: what a model has found is no label before somebody has looked at it.
     "predictions": Importer("poses.json of tools/predict.py, on demand", is_predictions, read_predictions),
 }

@@ -10,8 +10,9 @@ from pathlib import Path
 from posecore.config.errors import UsageError
 from posecore.data.importers import IMPORTERS, recognize
 from posecore.data.importers.archives import unpack
-from posecore.data.importers.dataset import ImportedDataset, ImportedImage, VideoFrame
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage
 from posecore.data.importers.files import read_text
+from posecore.data.importers.image_sources import VideoFrame
 from posecore.data.importers.notes import NUM_EXAMPLES, WARNING
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.skeletons import complete_skeleton

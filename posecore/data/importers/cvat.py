@@ -15,14 +15,9 @@ import numpy as np
 
 from posecore.data.formats.document import short
 from posecore.data.importers.choices import choose_category
-from posecore.data.importers.dataset import (
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    SourceSkeleton,
-    VideoFrame,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.files import files_below, parse_xml, read_xml
+from posecore.data.importers.image_sources import VideoFrame
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions

@@ -4,40 +4,12 @@ Coordinates are those of COCO's files: pixels, x to the right and y down. K is t
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from posecore.data.importers.image_sources import ImageSource
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.values import Box
-
-
-@dataclass(frozen=True)
-class VideoFrame:
-    """A frame of a video file, which becomes a PNG file.
-
-    Attributes:
-        video: the file.
-        index: of the frame, from 0.
-    """
-
-    video: Path
-    index: int
-
-
-@dataclass(frozen=True)
-class EmbeddedImage:
-    """An encoded image (PNG, JPEG) that lies within another file, which becomes a file of its own.
-
-    Attributes:
-        content: the encoded image.
-    """
-
-    content: bytes
-
-
-# Where the pixels of an image are; None where they were not found.
-ImageSource = Path | VideoFrame | EmbeddedImage | None
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
-"""Finds the images and videos that labels name, and reads their sizes and frames: :class:`ImageFinder`."""
+"""Finds the images and videos that labels name, and checks their sizes: :class:`ImageFinder`."""
 
-import functools
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-import cv2
-import numpy as np
-
-from posecore.data.images import IMAGE_ENDINGS, image_size
-from posecore.data.importers.dataset import EmbeddedImage, ImageSource, VideoFrame
+from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.files import files_below
+from posecore.data.importers.image_sources import ImageSource, source_size
 from posecore.data.importers.notes import Notes
 
 VIDEO_ENDINGS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".webm", ".wmv"})
@@ -97,7 +93,7 @@ def checked_size(
             notes.missing.append(name)
         return stated
     try:
-        size = _size(source)
+        size = source_size(source)
     except (OSError, ValueError) as error:
         notes.leave_out("images that cannot be read", f"{name} ({error})")
         return None
@@ -106,74 +102,6 @@ def checked_size(
         notes.leave_out(reason, f"{name}: {size[0]} x {size[1]}, labels {stated[0]} x {stated[1]}")
         return None
     return size
-
-
-def _size(source: Path | VideoFrame | EmbeddedImage) -> tuple[int, int]:
-    if isinstance(source, Path):
-        return image_size(source)
-    if isinstance(source, EmbeddedImage):
-        image = decode_embedded(source)
-        return image.shape[1], image.shape[0]
-    width, height, count = _video_size(source.video)
-    if source.index >= count:
-        raise ValueError(f"video {source.video} has {count} frames, and none of the number {source.index}")
-    return width, height
-
-
-def decode_embedded(source: EmbeddedImage) -> np.ndarray:
-    """The pixels of an embedded image, (H, W, 3) uint8 RGB.
-
-    Raises:
-        ValueError: OpenCV cannot decode it.
-    """
-    image = cv2.imdecode(np.frombuffer(source.content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("the embedded image is none that OpenCV can read")
-    return np.ascontiguousarray(image[:, :, ::-1])
-
-
-@functools.cache
-def _video_size(video: Path) -> tuple[int, int, int]:
-    """Width, height and number of frames of a video, as its header says.
-
-    Raises:
-        ValueError: it cannot be read.
-    """
-    capture = cv2.VideoCapture(str(video))
-    try:
-        keys = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_COUNT)
-        width, height, count = (int(capture.get(key)) for key in keys)
-        if not capture.isOpened() or min(width, height) < 1:
-            raise ValueError(f"video {video} cannot be read")
-        return width, height, count
-    finally:
-        capture.release()
-
-
-def read_frames(video: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames of a video with their numbers, in order: (H, W, 3) uint8 RGB.
-
-    The video is decoded once from its beginning, because not every video can be searched exactly.
-
-    Raises:
-        ValueError: a frame does not exist; the message names the video.
-    """
-    capture = cv2.VideoCapture(str(video))
-    try:
-        place = -1
-        for index in sorted(set(indices)):
-            good = capture.isOpened()
-            while good and place < index:
-                good = capture.grab()
-                place += 1
-            image = None
-            if good:
-                good, image = capture.retrieve()
-            if not good or image is None:
-                raise ValueError(f"video {video} has no frame {index} that can be read (frames count from 0)")
-            yield index, np.ascontiguousarray(image[:, :, ::-1])
-    finally:
-        capture.release()
 
 
 def roboflow_original(name: str) -> str | None:

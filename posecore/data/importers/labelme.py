@@ -17,15 +17,9 @@ import numpy as np
 from posecore.data.formats.document import short
 from posecore.data.images import IMAGE_ENDINGS
 from posecore.data.importers.choices import choose_category, remark_order
-from posecore.data.importers.dataset import (
-    EmbeddedImage,
-    ImageSource,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    SourceSkeleton,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.files import files_below, read_json
+from posecore.data.importers.image_sources import EmbeddedImage, ImageSource
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts, relative_name
 from posecore.data.importers.json_shapes import JsonShape, json_files
 from posecore.data.importers.notes import Notes

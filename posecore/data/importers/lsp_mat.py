@@ -11,16 +11,13 @@ import numpy as np
 
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.images import ImageFinder, checked_size
+from posecore.data.importers.matlab_files import MatlabFile
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
 from posecore.data.lspet import SKELETON, load_joints, lspet_joints
-from posecore.data.mat_files import mat_names
 from posecore.structures.skeleton import load_skeleton
 
-
-def is_lsp_mat(source: Path) -> bool:
-    """Whether a path is joints.mat, or a folder with it."""
-    return _file(source) is not None
+LSP_FILE = MatlabFile("joints.mat", variable="joints")
 
 
 def read_lsp_mat(source: Path, options: ImportOptions) -> ImportedDataset:
@@ -29,9 +26,7 @@ def read_lsp_mat(source: Path, options: ImportOptions) -> ImportedDataset:
     Raises:
         FileNotFoundError, ValueError: the file is missing or wrong; the message names it.
     """
-    file = _file(source)
-    if file is None:
-        raise FileNotFoundError(f"{source} has no joints.mat")
+    file = LSP_FILE.find(source)
     notes = Notes()
     skeleton = load_skeleton(SKELETON)
     joints = load_joints(file)
@@ -47,15 +42,6 @@ def read_lsp_mat(source: Path, options: ImportOptions) -> ImportedDataset:
             images.append(ImportedImage(name, path, *size, (person,) if person.is_labeled else ()))
     source_skeleton = SourceSkeleton("person", skeleton.keypoints)
     return ImportedDataset("lsp-mat", source_skeleton, tuple(images), notes)
-
-
-def _file(source: Path) -> Path | None:
-    if source.is_dir():
-        file = source / "joints.mat"
-        return file if file.is_file() else None
-    if source.suffix.lower() != ".mat":
-        return None
-    return source if source.name == "joints.mat" or "joints" in mat_names(source) else None
 
 
 def _extension(joints: np.ndarray, file: Path) -> np.ndarray:

@@ -11,18 +11,15 @@ import numpy as np
 
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
+from posecore.data.importers.matlab_files import MatlabFile
 from posecore.data.importers.notes import Notes
 from posecore.data.importers.options import ImportOptions
 from posecore.data.importers.values import number
-from posecore.data.mat_files import mat_names, read_mat
+from posecore.data.mat_files import read_mat
 from posecore.structures.skeleton import load_skeleton
 
 SKELETON = "mpii_16"
-
-
-def is_mpii_mat(source: Path) -> bool:
-    """Whether a path is MPII's file, or a folder with it."""
-    return _file(source) is not None
+MPII_FILE = MatlabFile("mpii_human_pose*.mat", variable="RELEASE")
 
 
 def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
@@ -31,9 +28,7 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
     Raises:
         FileNotFoundError, ValueError: the file is missing or wrong; the message names it.
     """
-    file = _file(source)
-    if file is None:
-        raise FileNotFoundError(f"{source} has no file mpii_human_pose*.mat")
+    file = MPII_FILE.find(source)
     content = read_mat(file, ["RELEASE"], squeezed=True)
     if not hasattr(content.get("RELEASE"), "annolist"):
         raise ValueError(f"{file} has no struct RELEASE with annolist, as MPII's file has")
@@ -63,16 +58,6 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
         if (size := checked_size(name, path, None, notes)) is not None:
             images.append(ImportedImage(name, path, *size, tuple(persons)))
     return ImportedDataset("mpii-mat", SourceSkeleton("person", names), tuple(images), notes)
-
-
-def _file(source: Path) -> Path | None:
-    if source.is_dir():
-        return next(iter(sorted(source.glob("mpii_human_pose*.mat"))), None)
-    if source.suffix.lower() != ".mat":
-        return None
-    if source.name.startswith("mpii_human_pose"):
-        return source
-    return source if "RELEASE" in mat_names(source) else None
 
 
 def _keypoints(person: Any, count: int, where: str) -> np.ndarray:

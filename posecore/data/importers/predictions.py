@@ -11,15 +11,9 @@ from typing import Any
 import numpy as np
 
 from posecore.data.formats.document import short
-from posecore.data.importers.dataset import (
-    ImageSource,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    SourceSkeleton,
-    VideoFrame,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.files import read_json
+from posecore.data.importers.image_sources import ImageSource, VideoFrame
 from posecore.data.importers.images import VIDEO_ENDINGS, ImageFinder, checked_size, clean_parts
 from posecore.data.importers.notes import WARNING, Notes
 from posecore.data.importers.options import ImportOptions

@@ -18,16 +18,9 @@ from posecore.config.extras import require_package
 from posecore.data.formats.document import short
 from posecore.data.guarded_reading import read_guarded
 from posecore.data.importers.choices import choose_category, only_file
-from posecore.data.importers.dataset import (
-    EmbeddedImage,
-    ImageSource,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    SourceSkeleton,
-    VideoFrame,
-)
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson, SourceSkeleton
 from posecore.data.importers.files import files_below, read_json
+from posecore.data.importers.image_sources import EmbeddedImage, ImageSource, VideoFrame
 from posecore.data.importers.images import ImageFinder, checked_size, clean_parts
 from posecore.data.importers.json_shapes import JsonShape, json_files
 from posecore.data.importers.notes import Notes

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from posecore.config.errors import UsageError
 from posecore.data.images import read_image
-from posecore.data.importers.dataset import EmbeddedImage, ImportedDataset, ImportedImage, VideoFrame
-from posecore.data.importers.images import decode_embedded, read_frames
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage
+from posecore.data.importers.image_sources import EmbeddedImage, VideoFrame, decode_embedded, read_frames
 from posecore.data.near_duplicates import image_bits, near_duplicates
 
 NAMES = ("train", "val", "test")

@@ -23,14 +23,8 @@ import yaml
 from posecore.config.errors import UsageError
 from posecore.data.datasets import is_built_in
 from posecore.data.image_writer import write_image
-from posecore.data.importers.dataset import (
-    EmbeddedImage,
-    ImportedDataset,
-    ImportedImage,
-    ImportedPerson,
-    VideoFrame,
-)
-from posecore.data.importers.images import read_frames
+from posecore.data.importers.dataset import ImportedDataset, ImportedImage, ImportedPerson
+from posecore.data.importers.image_sources import EmbeddedImage, VideoFrame, read_frames
 from posecore.structures.boxes import AREA_OF_BOX
 from posecore.structures.skeleton import Skeleton
 

@@ -6,7 +6,6 @@ Each person walks to and fro between two places outside the image, at a speed of
 front of each other, leave the image and come back. Films depend on the arguments alone.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import cv2
 import numpy as np
 
 from posecore.data.image_writer import write_image
+from posecore.data.synthetic.command_line import drawing_parser
 from posecore.data.synthetic.figures import (
     BodyPose,
     Figure,
@@ -246,23 +246,17 @@ def _figure(rng: np.random.Generator, skeleton: Skeleton) -> Callable[[float, in
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m posecore.data.synthetic.motion",
-        description="Make a film of walking figures, with ground truth of their identities.",
-    )
-    parser.add_argument("--out", required=True, help="folder for film.mp4, its images and film.json")
+    description = "Make a film of walking figures, with ground truth of their identities."
+    out = "film.mp4, its images and film.json"
+    parser = drawing_parser("python -m posecore.data.synthetic.motion", description, out)
     parser.add_argument("--frames", type=int, default=250, help="number of images (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=25.0, help="images per second (default: %(default)s)")
     parser.add_argument(
         "--size", type=int, nargs=2, default=(240, 320), metavar=("HEIGHT", "WIDTH"), help="in pixels"
     )
     parser.add_argument(
-        "--skeleton", default="coco_17", help="name of a shipped skeleton or path of a YAML file"
-    )
-    parser.add_argument(
         "--people", type=int, default=Walks.people, help="number of persons (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.frames < 1 or options.people < 0 or options.rate <= 0 or min(options.size) < 1:
         parser.error("--frames, --rate and --size must be above 0, and --people 0 or more")

@@ -2,8 +2,8 @@
 
 What such methods share: learned queries (``queries``), poses and ground-truth persons (``poses``,
 ``persons``), costs of classes and poses (``classification``, ``costs``), the Hungarian matching of persons to
-queries (``matcher``), and the losses of the matched pairs (``criterion``). A method has the network, the code
-of a pose in its output, and its choice among the costs and losses.
+queries (``matcher``), the losses of the matched pairs (``criterion``), and configuration keys (``keys``). A
+method has the network, the code of a pose in its output, and its choice among the costs and losses.
 
 Letters: L decoder layers, N images, Q queries, C logits of a query, P persons in all images, M matched pairs
 of all layers, K keypoints, D width of the network.

@@ -54,11 +54,8 @@ def softmax_cost(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FocalCost:
-    """What the focal loss of a query would change if it predicted the person instead of nobody.
-
-    With the probability p of the person's class, alpha (1 - p)^gamma (-log p) - (1 - alpha) p^gamma
-    (-log(1 - p)), as in Deformable DETR.
+class FocalWeights:
+    """The weights of the focal loss (RetinaNet, Equation 5).
 
     Attributes:
         alpha: weight of queries with a person, in [0, 1].
@@ -67,6 +64,14 @@ class FocalCost:
 
     alpha: float = 0.25
     gamma: float = 2.0
+
+
+class FocalCost(FocalWeights):
+    """What the focal loss of a query would change if it predicted the person instead of nobody.
+
+    With the probability p of the person's class, alpha (1 - p)^gamma (-log p) - (1 - alpha) p^gamma
+    (-log(1 - p)), as in Deformable DETR.
+    """
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         logits = _of_labels(logits, labels)
@@ -95,17 +100,8 @@ class SoftmaxLoss:
         return LossTerm(total, weights[classes].sum(), min_count=1e-6)
 
 
-@dataclass(frozen=True)
-class FocalLoss:
-    """Sigmoid focal loss of all queries, per person (Deformable DETR, RetinaNet Equation 5).
-
-    Attributes:
-        alpha: weight of queries with a person, in [0, 1].
-        gamma: exponent that weakens what is predicted well.
-    """
-
-    alpha: float = 0.25
-    gamma: float = 2.0
+class FocalLoss(FocalWeights):
+    """Sigmoid focal loss of all queries, per person (Deformable DETR, RetinaNet Equation 5)."""
 
     def __call__(self, logits: Tensor, targets: ClassTargets) -> LossTerm:
         one_hot = targets.one_hot(logits.shape[-1]).to(logits.dtype)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.data import register
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers.coco_annotations import DOG, random_ground_truth, random_results
+from helpers.coco_annotations import random_ground_truth, random_results
+from helpers.skeletons import DOG
 
 from posecore.evaluation.breakdown import (
     group_precision,

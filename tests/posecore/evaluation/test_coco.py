@@ -10,7 +10,6 @@ import pytest
 import torch
 from helpers.coco_annotations import (
     CATEGORY,
-    DOG,
     HALF,
     images,
     instances,
@@ -19,6 +18,7 @@ from helpers.coco_annotations import (
     random_results,
 )
 from helpers.processes import in_processes
+from helpers.skeletons import DOG
 from helpers.support import core_cfg
 
 from posecore.data import register

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers.coco_annotations import CATEGORY, DOG, random_ground_truth, random_results
+from helpers.coco_annotations import CATEGORY, random_ground_truth, random_results
+from helpers.skeletons import DOG
 
 from posecore.evaluation.coco import score
 from posecore.evaluation.errors import KINDS, classify, find_errors

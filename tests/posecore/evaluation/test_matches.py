@@ -7,7 +7,8 @@ import warnings
 import hotcoco
 import numpy as np
 import pytest
-from helpers.coco_annotations import DOG, random_ground_truth, random_results
+from helpers.coco_annotations import random_ground_truth, random_results
+from helpers.skeletons import DOG
 
 from posecore.evaluation.coco import AREAS, score, with_plain_ids
 from posecore.evaluation.matches import (

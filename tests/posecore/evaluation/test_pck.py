@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.coco_annotations import (
-    DOG,
-    images,
-    instances,
-    perfect,
-    random_ground_truth,
-    random_results,
-)
+from helpers.coco_annotations import images, instances, perfect, random_ground_truth, random_results
 from helpers.oks_oracle import coco_metrics
 from helpers.processes import in_processes
+from helpers.skeletons import DOG
 from helpers.support import core_cfg
 
 from posecore.data import load_dataset, register

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.data.synthetic.figures import figure_maker
 from posecore.evaluation.pose_checks import (

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.config.merge import UsageError
 from posecore.inference.predict import PredictionSettings, PredictionSummary, predict_sources

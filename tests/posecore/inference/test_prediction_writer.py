@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.config.merge import UsageError
 from posecore.inference.prediction_writer import PredictionWriter
@@ -26,6 +26,13 @@ def poses(count: int) -> Instances:
         scores=torch.full((count,), 0.5),
         pred_keypoints=keypoints,
     )
+
+
+def write_and_break(folder: Path) -> None:
+    """A prediction that fails behind its first image, a.png."""
+    with PredictionWriter(folder, DOG) as writer:
+        writer.write(SourceImage(RED, "a.png"), poses(1), RED)
+        raise ValueError("broken")
 
 
 def test_a_record_names_the_keypoints() -> None:
@@ -59,13 +66,8 @@ def test_every_video_becomes_a_film(tmp_path: Path) -> None:
 
 
 def test_an_error_loses_nothing(tmp_path: Path) -> None:
-    def break_off() -> None:
-        with PredictionWriter(tmp_path, DOG) as writer:
-            writer.write(SourceImage(RED, "a.png"), poses(1), RED)
-            raise ValueError("broken")
-
     with pytest.raises(ValueError, match="broken"):
-        break_off()
+        write_and_break(tmp_path)
     assert len(json.loads((tmp_path / "poses.json").read_text())) == 1
 
 
@@ -73,13 +75,8 @@ def test_an_earlier_file_is_replaced_by_a_whole_one_only(tmp_path: Path) -> None
     earlier = '[{"name": "z.png", "number": null, "people": []}]'
     (tmp_path / "poses.json").write_text(earlier)
 
-    def break_off() -> None:
-        with PredictionWriter(tmp_path, DOG) as writer:
-            writer.write(SourceImage(RED, "a.png"), poses(1), RED)
-            raise ValueError("broken")
-
     with pytest.raises(ValueError, match="broken"):
-        break_off()
+        write_and_break(tmp_path)
     assert (tmp_path / "poses.json").read_text() == earlier
     assert json.loads((tmp_path / "poses.partial.json").read_text())[0]["name"] == "a.png"
     with PredictionWriter(tmp_path, DOG) as writer:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.benchmarks.tracking import DetectorNoise, detected_film, track_film
 from posecore.data.synthetic.motion import Walks

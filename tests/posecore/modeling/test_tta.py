@@ -10,6 +10,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from helpers import toy_model
 from helpers.configs import override_list
+from helpers.skeletons import DOG
 from helpers.support import core_cfg
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -25,13 +26,6 @@ from posecore.modeling.tta import PoseEstimatorWithTTA, flip_instances, merge_by
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
-DOG = Skeleton(
-    name="dog",
-    keypoints=("nose", "left_paw", "right_paw", "back", "tail"),
-    flip_pairs=(("left_paw", "right_paw"),),
-    limbs=(("nose", "back"), ("back", "tail")),
-    sigmas=(0.02, 0.08, 0.08, 0.1, 0.12),
-)
 SKELETONS = [DOG, load_skeleton("coco_17"), load_skeleton("coco_wholebody_133")]
 
 

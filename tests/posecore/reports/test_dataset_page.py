@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.coco_annotations import DOG
 from helpers.report_data import make_faults, make_figures
+from helpers.skeletons import DOG
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers.coco_annotations import DOG
 from helpers.report_data import HOSTILE, make_figures, make_results
+from helpers.skeletons import DOG
 
 from posecore.config.merge import UsageError
 from posecore.data.datasets import read_annotated, resolve_dataset

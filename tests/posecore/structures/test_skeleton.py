@@ -5,19 +5,12 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from helpers.skeletons import STICK
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
 
 from posecore.structures.skeleton import SHIPPED, Skeleton, load_skeleton
-
-STICK = Skeleton(
-    name="stick",
-    keypoints=("head", "left_hand", "right_hand", "left_foot", "right_foot"),
-    flip_pairs=(("left_hand", "right_hand"), ("left_foot", "right_foot")),
-    limbs=(("head", "left_hand"), ("head", "right_hand"), ("head", "left_foot"), ("head", "right_foot")),
-    sigmas=(0.05, 0.1, 0.1, 0.1, 0.1),
-)
 
 
 def as_mapping(skeleton: Skeleton) -> dict:

@@ -1,8 +1,7 @@
 """The reader of COCO-WholeBody's files: five lists of keypoints become one."""
 
-import json
-
 import pytest
+from helpers.files import write_changed
 
 from posecore.data import load_dataset, register
 from posecore.data.formats.coco_wholebody import read_wholebody, split_parts
@@ -31,11 +30,9 @@ def content():
 @pytest.fixture
 def write(tmp_path):
     def writer(change=lambda person: None):
-        written = content()
-        change(written["annotations"][0])
-        path = tmp_path / "bodies.json"
-        path.write_text(json.dumps(written))
-        return path
+        return write_changed(
+            tmp_path / "bodies.json", content(), lambda written: change(written["annotations"][0])
+        )
 
     return writer
 

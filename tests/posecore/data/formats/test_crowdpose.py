@@ -1,8 +1,7 @@
 """The reader of CrowdPose's files."""
 
-import json
-
 import pytest
+from helpers.files import write_changed
 
 from posecore.data import load_dataset, register
 from posecore.data.formats.crowdpose import read_crowdpose
@@ -28,11 +27,7 @@ def content():
 @pytest.fixture
 def write(tmp_path):
     def writer(change=lambda content: None):
-        written = content()
-        change(written)
-        path = tmp_path / "crowds.json"
-        path.write_text(json.dumps(written))
-        return path
+        return write_changed(tmp_path / "crowds.json", content(), change)
 
     return writer
 

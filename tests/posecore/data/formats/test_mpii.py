@@ -1,9 +1,8 @@
 """The reader of MPII's annotations."""
 
-import json
-
 import numpy as np
 import pytest
+from helpers.files import write_changed
 from PIL import Image
 
 from posecore.data import load_dataset, register
@@ -35,11 +34,7 @@ def write(tmp_path):
     def writer(change=lambda people: None):
         Image.new("RGB", (100, 80)).save(tmp_path / "b.jpg")
         Image.new("RGB", (60, 90)).save(tmp_path / "a.jpg")
-        written = people()
-        change(written)
-        path = tmp_path / "mpii.json"
-        path.write_text(json.dumps(written))
-        return path
+        return write_changed(tmp_path / "mpii.json", people(), change)
 
     return writer
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.files import shared_folder
 from helpers.label_sources import write_image
 
 
@@ -24,7 +25,5 @@ def yolo(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def formats(shared: Path) -> Path:
-    folder = shared / "data" / "formats"
-    if not folder.is_dir():
-        pytest.skip(f"no samples of other tools' files in {folder}")
-    return folder
+    """Samples of other tools' files."""
+    return shared_folder(shared, "formats")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from helpers.skeletons import STICK
 
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.formats.coco import read_coco
@@ -14,14 +15,6 @@ from posecore.data.synthetic import images as synthetic
 from posecore.data.synthetic.__main__ import main
 from posecore.data.synthetic.figures import Capsule, Figure, figure_maker
 from posecore.structures.skeleton import Skeleton, load_skeleton
-
-STICK = Skeleton(
-    name="stick",
-    keypoints=("head", "left_hand", "right_hand", "left_foot", "right_foot"),
-    flip_pairs=(("left_hand", "right_hand"), ("left_foot", "right_foot")),
-    limbs=(("head", "left_hand"), ("head", "right_hand"), ("head", "left_foot"), ("head", "right_foot")),
-    sigmas=(0.05, 0.1, 0.1, 0.1, 0.1),
-)
 
 
 def images(folder, split):

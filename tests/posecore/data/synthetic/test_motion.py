@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from helpers.coco_annotations import DOG
+from helpers.skeletons import DOG
 
 from posecore.data.synthetic.motion import Walks, animate, main
 from posecore.structures.skeleton import load_skeleton
