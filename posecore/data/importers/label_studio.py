@@ -153,7 +153,7 @@ def _is_min(content: Any) -> bool:
 def _config(folder: Path) -> Element | None:
     """The labeling configuration in a folder; None where there is none."""
     for file in sorted(folder.glob("*.xml")):
-        if "<KeyPointLabels" in read_text(file):
+        if file.is_file() and "<KeyPointLabels" in read_text(file):
             return read_xml(file)
     return None
 

@@ -71,7 +71,7 @@ def read_mpii_mat(source: Path, options: ImportOptions) -> ImportedDataset:
 
 def _file(source: Path) -> Path | None:
     if source.is_dir():
-        return next(iter(sorted(source.glob("mpii_human_pose*.mat"))), None)
+        return next((file for file in sorted(source.glob("mpii_human_pose*.mat")) if file.is_file()), None)
     if source.suffix.lower() != ".mat":
         return None
     if source.name.startswith("mpii_human_pose"):

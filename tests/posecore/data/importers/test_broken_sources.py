@@ -270,6 +270,18 @@ def test_exports_stay_out_of_their_dataset(yolo, tmp_path):
 @pytest.mark.parametrize(
     "value", ["1e400", "1" * 400, "NaN", "-Infinity", "true", '"x"', "null", "[1]", "{}"]
 )
+def test_a_broken_definition_is_no_split_less(yolo, tmp_path):
+    import_dataset(yolo, tmp_path / "dogs", ImportOptions())
+    (tmp_path / "dogs" / "val.yaml").write_text("name: [\n")
+    for export in EXPORTERS.values():
+        with pytest.raises(ValueError, match=r"val\.yaml"):
+            export(tmp_path / "dogs", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["1e400", "1" * 400, "NaN", "-Infinity", "true", '"x"', "null", "[1]", "{}"]
+)
 def test_numbers_that_are_none(tmp_path, value):
     file = write_labelme(tmp_path / "in", "a", [point("nose", 1, 77)])
     file.write_text(file.read_text().replace("77", value))
