@@ -66,7 +66,7 @@ def _read(path: Path) -> dict:
         near = _near(missing.name, sorted(p.name for p in missing.parent.glob("*.yaml")))
         raise UsageError(f"config file {missing} does not exist{near}") from error
     except OSError as error:
-        raise UsageError(f"config file {path} cannot be read: {error}") from error
+        raise UsageError(f"config file {path} cannot be read: {_shortened(str(error))}") from error
 
 
 def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:
