@@ -34,7 +34,7 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
         try:
             cfg.merge_from_file(str(config_file), allow_unsafe=False)
         except (ValueError, AssertionError) as error:
-            raise UsageError(f"{config_file}: {error}") from error
+            raise UsageError(f"{config_file}: {_shortened(str(error))}") from error
     if options := [key for key in overrides[::2] if key.startswith("-")]:
         raise UsageError(f"{options[0]} must come before the KEY VALUE pairs")
     if len(overrides) % 2:
@@ -44,13 +44,18 @@ def merge_config(cfg: CfgNode, config_file: str | Path, overrides: Sequence[str]
         try:
             cfg.merge_from_list([key, _as_float(value) if _is_float(cfg, key) else value])
         except (ValueError, AssertionError) as error:
-            raise UsageError(f"command line: {error}") from error
+            raise UsageError(f"command line: {_shortened(str(error))}") from error
     try:
         find_device(cfg.MODEL.DEVICE)
     except ValueError as error:
         raise UsageError(str(error)) from error
     cfg.freeze()
     return cfg
+
+
+def _shortened(message: str) -> str:
+    """A message without the middle of a long value; yacs names the key at the end."""
+    return message if len(message) <= 1000 else f"{message[:400]} ... {message[-400:]}"
 
 
 def _read(path: Path) -> dict:
@@ -61,7 +66,7 @@ def _read(path: Path) -> dict:
         near = _near(missing.name, sorted(p.name for p in missing.parent.glob("*.yaml")))
         raise UsageError(f"config file {missing} does not exist{near}") from error
     except OSError as error:
-        raise UsageError(f"config file {path} cannot be read: {error}") from error
+        raise UsageError(f"config file {path} cannot be read: {_shortened(str(error))}") from error
 
 
 def _check_keys(cfg: CfgNode, given: Mapping, where: str) -> None:

@@ -68,7 +68,8 @@ def check_value(key: str, value: Any, current: Any, where: str, *, is_known: boo
         except (RecursionError, MemoryError, TypeError, AssertionError) as error:
             message = f"{where}: {key}: the literal {_short(value)} means nothing ({error})"
             raise UsageError(message) from error
-        value = value if isinstance(current, str) else decoded
+        if decoded is None or not isinstance(current, str):  # "None" would become None for text, too
+            value = decoded
     if isinstance(current, Mapping):
         raise UsageError(f"{where}: {key} is a section: give its keys one by one, not {_short(value)}")
     _check_plain(key, value, current, where)

@@ -216,7 +216,7 @@ class _Person(Entry):
     image_id: Id = Field(description="the id of an image")
     track_id: Id = Field(description="the number of the person in the video")
     keypoints: list[Coordinate] = Field(description="a list of x, y and v of each keypoint, finite numbers")
-    bbox: Box | None = None
+    bbox: Box | None = Field(None, description="x, y, width >= 0, height >= 0, 4 finite numbers, or missing")
 
 
 class _Record(Entry):

@@ -164,7 +164,9 @@ def _places(split: _Split, without: str = "") -> dict[Any, list[str]]:
 
 def _read(source: Path) -> tuple[list[_Split], Skeleton, str]:
     """The splits of a definition or a folder of them, their skeleton and their category."""
-    files = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
+    files = (
+        [file for file in sorted(source.glob("*.yaml")) if file.is_file()] if source.is_dir() else [source]
+    )
     definitions = [file for file in files if not source.is_dir() or _is_definition(file)]
     if not definitions:
         raise UsageError(
@@ -193,10 +195,8 @@ def _read(source: Path) -> tuple[list[_Split], Skeleton, str]:
 
 
 def _is_definition(file: Path) -> bool:
-    try:
-        return read_yaml(file).keys() >= _DEFINITION_KEYS
-    except ValueError:
-        return False
+    """Whether a YAML file is a definition; a broken one may be that of a split, and is an error."""
+    return read_yaml(file).keys() >= _DEFINITION_KEYS
 
 
 def _row(item: dict[str, Any], image: dict[str, Any], left_out: dict[str, int]) -> str | None:

@@ -142,7 +142,7 @@ def _is_min(content: Any) -> bool:
 def _config(folder: Path) -> Element | None:
     """The labeling configuration in a folder; None where there is none."""
     for file in sorted(folder.glob("*.xml")):
-        if "<KeyPointLabels" in read_text(file):
+        if file.is_file() and "<KeyPointLabels" in read_text(file):
             return read_xml(file)
     return None
 
@@ -192,6 +192,11 @@ def _tasks_of_min(content: list[dict[str, Any]], file: Path) -> list[dict[str, A
     for place, entry in enumerate(content):
         if not isinstance(entry, dict):
             raise ValueError(f"{file}: entry at index {place} must be an object, not {short(entry)}")
+        identity = entry.get("id")
+        if identity is not None and type(identity) not in (int, str):
+            raise ValueError(
+                f"{file}: entry at index {place}: id must be a whole number or text, not {short(identity)}"
+            )
         data = {key: value for key, value in entry.items() if isinstance(value, str)}
         result = [
             {
@@ -206,7 +211,10 @@ def _tasks_of_min(content: list[dict[str, Any]], file: Path) -> list[dict[str, A
             for kind in ("keypointlabels", "rectanglelabels")
             if kind in item
         ]
-        task = tasks.setdefault(entry.get("id"), {"id": entry.get("id"), "data": data, "annotations": []})
+        task = tasks.setdefault(
+            ("without id", place) if identity is None else identity,
+            {"id": identity, "data": data, "annotations": []},
+        )
         task["annotations"].append({"result": result})
     return list(tasks.values())
 
@@ -226,6 +234,11 @@ def _annotations(task: dict[str, Any], file: Path) -> list[list[dict[str, Any]]]
             raise ValueError(
                 f"{file}: task {task.get('id')}: an annotation's result must be a list of objects"
             )
+        for item in annotation["result"]:
+            if item.get("id") is not None and type(item["id"]) not in (int, str):
+                raise ValueError(
+                    f"{file}: task {task.get('id')}: the id of a region must be text, not {short(item['id'])}"
+                )
         if not annotation.get("was_cancelled") and not annotation.get("skipped"):
             results.append(annotation["result"])
     return results
@@ -390,7 +403,10 @@ def _address(task: dict[str, Any], key: str | None, file: Path) -> str:
 
 def _image_name(address: str) -> str:
     """The name of an image by its address: a path, an upload, a local file, a bucket or a web address."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that are no address
+        return "/".join(clean_parts(unquote(address)))
     if parts.scheme in ("s3", "gs", "azure-blob"):
         return "/".join(clean_parts(unquote(parts.path)))
     if parts.path.endswith("/local-files/") or "d" in parse_qs(parts.query):

@@ -270,6 +270,15 @@ def test_exports_stay_out_of_their_dataset(yolo, tmp_path):
     assert not (tmp_path / "dogs" / "out").exists()
 
 
+def test_a_broken_definition_is_no_split_less(yolo, tmp_path):
+    import_dataset(yolo, tmp_path / "dogs", ImportOptions())
+    (tmp_path / "dogs" / "val.yaml").write_text("name: [\n")
+    for export in EXPORTERS.values():
+        with pytest.raises(ValueError, match=r"val\.yaml"):
+            export(tmp_path / "dogs", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "value", ["1e400", "1" * 400, "NaN", "-Infinity", "true", '"x"', "null", "[1]", "{}"]
 )
