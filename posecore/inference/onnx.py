@@ -197,10 +197,12 @@ class OpenVINOSession:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self.model = core.compile_model(str(file), "CPU", settings)
+            model = core.read_model(str(file))
+            # A compiled model has other names of the same tensors too.
+            self.names = [output.get_any_name() for output in model.outputs]
+            self.model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise ValueError(f"{file}: OpenVINO cannot read this model: {error}") from error
-        self.names = [output.get_any_name() for output in self.model.outputs]
         self.request = self.model.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -339,6 +341,11 @@ class CropInput:
             "crops": np.concatenate([sample["crops"] for sample in samples]),
             "box_scores": np.concatenate([sample["box_scores"] for sample in samples]),
         }
+
+    def no_outputs(self) -> dict[str, np.ndarray]:
+        """The outputs of the model for no crop, which runtimes need not be able to compute."""
+        keypoints = np.zeros((0, len(self.sigmas), 3), dtype=np.float32)
+        return {"keypoints": keypoints, "scores": np.zeros(0, dtype=np.float32)}
 
     def poses(self, outputs: Mapping[str, np.ndarray], samples: Sequence[Mapping[str, Any]]) -> list[Poses]:
         """The poses of each image, best first, without duplicates."""
@@ -536,7 +543,10 @@ class OnnxPredictor:
         if not samples:
             return []
         prepare = self.description.prepare
-        return prepare.poses(self.session.run(prepare.inputs(samples)), samples)
+        inputs = prepare.inputs(samples)
+        if isinstance(prepare, CropInput) and not len(inputs["crops"]):
+            return prepare.poses(prepare.no_outputs(), samples)
+        return prepare.poses(self.session.run(inputs), samples)
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[DetectedBoxes]:
         if self.detector is None:
