@@ -178,9 +178,10 @@ class ImageGraph(ExportGraph):
             padded: height and width of the batch, pixels.
             size: (H, W) of the map.
         """
+        # In whole numbers and without a division, which would be one of floating point in the exported model,
+        # and wrong in a runtime that computes in half precision.
         rows, columns = (
-            torch.div(torch.arange(cells, device=sizes.device) * side, cells, rounding_mode="floor")
-            >= sizes[:, axis, None]
+            torch.arange(cells, device=sizes.device) * side >= sizes[:, axis, None] * cells
             for axis, (side, cells) in enumerate(zip(padded, size, strict=True))
         )
         return rows[:, :, None] | columns[:, None]

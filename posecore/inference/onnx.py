@@ -144,7 +144,10 @@ class OnnxPredictor:
         if not samples:
             return []
         prepare = self.description.prepare
-        return prepare.poses(self.session.run(prepare.inputs(samples)), samples)
+        inputs = prepare.inputs(samples)
+        if isinstance(prepare, CropInput) and not len(inputs["crops"]):
+            return prepare.poses(prepare.no_outputs(), samples)
+        return prepare.poses(self.session.run(inputs), samples)
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[DetectedBoxes]:
         if self.detector is None:

@@ -140,6 +140,11 @@ class CropInput:
             "box_scores": np.concatenate([sample["box_scores"] for sample in samples]),
         }
 
+    def no_outputs(self) -> dict[str, np.ndarray]:
+        """The outputs of the model for no crop, which runtimes need not be able to compute."""
+        keypoints = np.zeros((0, len(self.sigmas), 3), dtype=np.float32)
+        return {"keypoints": keypoints, "scores": np.zeros(0, dtype=np.float32)}
+
     def poses(self, outputs: Mapping[str, np.ndarray], samples: Sequence[Mapping[str, Any]]) -> list[Poses]:
         """The poses of each image, best first, without duplicates."""
         ends = np.cumsum([len(sample["crops"]) for sample in samples])

@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from posecore.inference.half_network import divide
+
 Backend = Literal["onnxruntime", "openvino"]
 # The type that a runtime computes the float32 parts of a model in.
 RuntimePrecision = Literal["float32", "bfloat16", "float16"]
@@ -99,8 +101,9 @@ class OpenVINOSession:
     Args:
         file: the ONNX model.
         threads: None for OpenVINO's choice.
-        precision: of the parts that are float32 in the file. The half precisions need a processor that
-            computes in them. Parts that are int8 stay int8.
+        precision: of the network, up to the last convolutions, where it is float32 in the file
+            (:mod:`posecore.inference.half_network`). The half precisions need a processor that computes in
+            them. Parts that are int8 stay int8.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -121,20 +124,33 @@ class OpenVINOSession:
                 f"this processor does not compute in {precision}: the precision of the runtime must be "
                 "'float32'"
             )
-        # Without the hint it computes in bfloat16 where the processor can.
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": chosen.hint}
-        if threads is not None:
-            settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self.model = core.compile_model(str(file), "CPU", settings)
+            model = core.read_model(str(file))
+            # A compiled model has other names of the same tensors too.
+            self.names = [output.get_any_name() for output in model.outputs]
+            parts = divide(model) if precision != "float32" else None
+
+            def compiled(part: Any, hint: str) -> Any:
+                # Without the hint OpenVINO computes in bfloat16 where the processor can.
+                settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint}
+                if threads is not None:
+                    settings["INFERENCE_NUM_THREADS"] = threads
+                return core.compile_model(part, "CPU", settings).create_infer_request()
+
+            self.network = None if parts is None else compiled(parts.network, chosen.hint)
+            self.rest = compiled(model if parts is None else parts.rest, OPENVINO_PRECISIONS["float32"].hint)
         except RuntimeError as error:
             raise ValueError(f"{file}: OpenVINO cannot read this model: {error}") from error
-        self.names = [output.get_any_name() for output in self.model.outputs]
-        self.request = self.model.create_infer_request()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            results = self.request.infer(dict(inputs))
+            given: dict[str | int, Any] = dict(inputs)
+            if self.network is not None:
+                self.network.infer(given)
+                # The maps are inputs without names, behind those of the model.
+                for index, tensor in enumerate(self.network.output_tensors):
+                    given[len(inputs) + index] = tensor
+            results = self.rest.infer(given)
         except RuntimeError as error:
             raise ValueError(f"OpenVINO cannot compute {_shapes(inputs)}: {error}") from error
         return {name: np.array(results[name]) for name in self.names}

@@ -356,8 +356,8 @@ class _Prediction:
         """The poses with identities and smoothed keypoints, where these are wanted."""
         if self.settings.tracking is None or frame.time is None:
             return poses
-        if frame.sequence != self._sequence:
-            self._sequence = frame.sequence
+        if (sequence := frame.sequence or frame.name) != self._sequence:
+            self._sequence = sequence
             self._tracker = PoseTracker(self.skeleton, self.settings.tracking)
             self._smoother = PoseSmoother(self.settings.smoothing) if self.settings.smoothing else None
         poses.track_ids = self._tracker.update(poses, frame.time)

@@ -1,5 +1,6 @@
 """The table of exported models beside PyTorch."""
 
+import importlib.util
 import re
 
 import pytest
@@ -21,6 +22,8 @@ def test_the_table_has_every_runtime(capsys):
     rows = re.findall(r"^(\S.*?) +(\d+\.\d) +(\d+\.\d\d) +(\d+)$", printed, re.MULTILINE)
     names = [name for name, *_ in rows]
     assert names[:3] == ["PyTorch eager", "ONNX Runtime float32", "ONNX Runtime int8"]
+    if importlib.util.find_spec("openvino") is not None:
+        assert {"OpenVINO float32", "OpenVINO int8"} <= set(names)
     eager = float(rows[0][1])
     for _, milliseconds, ratio, memory in rows:
         assert float(ratio) == pytest.approx(eager / float(milliseconds), abs=0.05 * float(ratio) + 0.02)

@@ -25,7 +25,12 @@ from posecore.export.comparison import (
     Tolerance,
 )
 from posecore.export.images import drawn_images, read_check_images
-from posecore.inference.onnx import OnnxPredictor, description_file
+from posecore.inference.onnx import (
+    OPENVINO_PRECISIONS,
+    OnnxPredictor,
+    OpenVINOPrecision,
+    description_file,
+)
 from posecore.inference.predictor import Predictor
 from posecore.structures.skeleton import load_skeleton
 
@@ -99,6 +104,29 @@ def test_the_runtime_finds_what_pytorch_finds(exported_poseur, predictor):
     assert_allclose(alone.pred_keypoints, batch[2].pred_keypoints, atol=1e-4)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_runtime_computes_in_half_precision(precision, exported_poseur, predictor):
+    openvino = pytest.importorskip("openvino", reason="this runtime needs requirements/openvino.txt")
+    check = images()[0]
+    ours = predictor(check.image, check.boxes).pred_keypoints
+    if OPENVINO_PRECISIONS[precision].capability not in openvino.Core().get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        with pytest.raises(ValueError, match=f"this processor does not compute in {precision}"):
+            OnnxPredictor.from_file(exported_poseur, backend="openvino", precision=precision)
+        return
+    exported = OnnxPredictor.from_file(exported_poseur, backend="openvino", threads=1, precision=precision)
+    far = np.abs(exported(check.image, check.boxes).pred_keypoints[..., :2] - ours[..., :2].numpy())
+    assert 1e-3 < far.max() < 2  # neither float32, nor far from it
+
+
+def test_a_precision_that_the_processor_lacks_is_said(exported_poseur, monkeypatch):
+    pytest.importorskip("openvino", reason="this runtime needs requirements/openvino.txt")
+    monkeypatch.setitem(OPENVINO_PRECISIONS, "float16", OpenVINOPrecision("f16", "NOT THIS ONE"))
+    with pytest.raises(ValueError, match="this processor does not compute in float16: the precision of"):
+        OnnxPredictor.from_file(exported_poseur, backend="openvino", precision="float16")
+
+
 def test_persons_come_from_a_detector(exported_poseur):
     class Detector:
         def batch(self, images):
@@ -151,6 +179,8 @@ def test_the_description_says_what_was_measured(exported_poseur):
     assert content["precision"] == "float32"
     assert content["skeleton"]["keypoints"] == list(load_skeleton("coco_17").keypoints)
     assert content["input"]["size"] == [64, 48]
+    assert content["measured"]["backend"] == "onnxruntime"
+    assert content["measured"]["runtime_precision"] == "float32"
     assert content["versions"]["onnxruntime"] != "not installed"
     measured = content["measured"]
     assert measured["persons"] >= 2
@@ -256,6 +286,7 @@ def test_the_tool_writes_model_and_description(command, exported_poseur, root, t
         (["--outputs", "raw", "--precision", "int8"], "--precision int8 is for --outputs poses"),
         (["--outputs", "raw", "--dataset", "lspet_test"], "--dataset needs poses"),
         (["--boxes", "boxes.json"], "give both"),
+        (["--runtime-precision", "bfloat16"], "--runtime-precision bfloat16 needs --backend openvino"),
     ],
 )
 def test_bad_options_end_in_one_sentence(more, message, command, root, tmp_path, monkeypatch):

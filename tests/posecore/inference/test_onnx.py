@@ -190,6 +190,10 @@ def test_missing_and_broken_files_are_named(tmp_path):
         OnnxPredictor.from_file(model)
     with pytest.raises(ValueError, match="the backend must be one of onnxruntime, openvino, not 'tensorrt'"):
         OnnxPredictor.from_file(model, backend="tensorrt")
+    with pytest.raises(ValueError, match="runtime must be one of float32, bfloat16, float16, not 'int8'"):
+        OnnxPredictor.from_file(model, backend="openvino", precision="int8")
+    with pytest.raises(ValueError, match="ONNX Runtime computes a model as the file has it"):
+        OnnxPredictor.from_file(model, precision="bfloat16")
 
 
 @pytest.mark.parametrize(("backend", "name"), [("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO")])
