@@ -59,6 +59,9 @@ def test_every_image_loads_and_nothing_overflows(show, pages, name, width, schem
         "[...document.querySelectorAll('.frame-box')].map((box) => box.getBoundingClientRect().toJSON())"
     )
     assert all(box["width"] > 20 and box["height"] > 20 and box["right"] <= width for box in boxes)
+    # Tables may be longer than their place, not wider.
+    wider = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth)"
+    assert page.evaluate(f"{wider}.length") == 0
 
 
 CONTRAST = """() => {
