@@ -94,6 +94,7 @@ lint: setup
 	@echo "docstring coverage, percent (.docstr.yaml has the least):"
 	$(BIN)/docstr-coverage --config .docstr.yaml --percentage-only
 	$(BIN)/mypy
+	$(BIN)/mypy tools/*.py
 
 bench: setup
 	$(BIN)/python tools/benchmark.py ops

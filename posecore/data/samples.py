@@ -5,6 +5,7 @@ INPUT.SAMPLES names the kind. Loaders and the predictor make all samples by the 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -106,28 +107,21 @@ def build_samples(cfg: CfgNode) -> Samples:
 
 
 @register_samples("images")
+@dataclass(frozen=True, kw_only=True)
 class ImageSamples(Samples):
     """Samples of whole images, each with all its persons.
 
-    Args:
+    Attributes:
         train_mapper: makes training samples.
         labeled_mapper: makes samples that are labeled and not augmented.
         test_mapper: makes samples of evaluation.
         min_keypoints: labeled keypoints, over all persons, that a training image must have.
     """
 
-    def __init__(
-        self,
-        *,
-        train_mapper: PoseMapper,
-        labeled_mapper: PoseMapper,
-        test_mapper: PoseMapper,
-        min_keypoints: int,
-    ) -> None:
-        self._train_mapper = train_mapper
-        self._labeled_mapper = labeled_mapper
-        self._test_mapper = test_mapper
-        self._min_keypoints = min_keypoints
+    train_mapper: PoseMapper
+    labeled_mapper: PoseMapper
+    test_mapper: PoseMapper
+    min_keypoints: int
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ImageSamples":
@@ -141,7 +135,7 @@ class ImageSamples(Samples):
 
     def train_records(self, images: list[dict]) -> list[dict]:
         """The images with enough labeled keypoints (DATASETS.MIN_KEYPOINTS)."""
-        return [record for record in images if _num_labeled(record) >= self._min_keypoints]
+        return [record for record in images if _num_labeled(record) >= self.min_keypoints]
 
     def test_records(self, dataset: str, images: list[dict]) -> list[dict]:
         """The images themselves."""
@@ -152,20 +146,20 @@ class ImageSamples(Samples):
 
     def train_sample(self, record: dict) -> dict[str, Any]:
         """The augmented image with its persons."""
-        return self._train_mapper(record)
+        return self.train_mapper(record)
 
     def labeled_sample(self, record: dict) -> dict[str, Any]:
         """The image at its size in evaluation, with its persons."""
-        return self._labeled_mapper(record)
+        return self.labeled_mapper(record)
 
     def test_sample(self, record: dict) -> dict[str, Any]:
         """The image at its size in evaluation."""
-        return self._test_mapper(record)
+        return self.test_mapper(record)
 
     def sample(self, image: np.ndarray, boxes: PersonBoxes | None = None) -> dict[str, Any]:
         """The image at its size in evaluation; boxes are not needed."""
         height, width = image.shape[:2]
-        return {"image": self._test_mapper.transform_image(image), "height": height, "width": width}
+        return {"image": self.test_mapper.transform_image(image), "height": height, "width": width}
 
 
 def _num_labeled(record: dict) -> int:

@@ -40,15 +40,15 @@ RESULTS = "coco_instances_results.json"
 # Above so many keypoints, their curves are drawn fainter.
 _MANY = 30
 
-# What the kinds of errors are called on the page, and what they mean.
-COSTS = {
-    "jitter": ("jitter", "near its place, similarity 0.5 to 0.85"),
-    "inversion": ("inversion", "left and right of the person exchanged"),
-    "swap": ("swap", "at another person's keypoint"),
-    "miss": ("miss", "at no keypoint"),
-    "score": ("score", "better poses have lower scores"),
-    "background": ("background", "poses without a person"),
-    "missed": ("missed", "persons without a pose"),
+# What the kinds of errors mean.
+ERROR_MEANINGS = {
+    "jitter": "near its place, similarity 0.5 to 0.85",
+    "inversion": "left and right of the person exchanged",
+    "swap": "at another person's keypoint",
+    "miss": "at no keypoint",
+    "score": "better poses have lower scores",
+    "background": "poses without a person",
+    "missed": "persons without a pose",
 }
 GROUPS = {
     "size": ("AP by size", "area of the person"),
@@ -144,7 +144,7 @@ def write_results_report(
             "skeleton": skeleton,
             "keypoints": _keypoint_rows(run, other, skeleton),
             "kinds": KINDS,
-            "costs": COSTS,
+            "error_meanings": ERROR_MEANINGS,
             "groups": GROUPS,
             "pck_distance": PCK_DISTANCE,
             "charts": _charts(run, other, skeleton),

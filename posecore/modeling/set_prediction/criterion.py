@@ -4,7 +4,7 @@ Letters: L decoder layers, N images, Q queries, C logits of a query, P persons, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -21,28 +21,22 @@ from posecore.modeling.set_prediction.predictions import Predictions
 Quality = Callable[[Any, Persons], Tensor]
 
 
+@dataclass(frozen=True)
 class SetCriterion:
     """The class loss and the pose losses of every decoder layer.
 
-    Args:
+    Attributes:
         class_loss: loss of the classes.
         pose_losses: name -> pose cost, which is the loss of a matched pair.
         class_weight: weight of the class loss.
         quality: rates matched poses for class losses that train scores by it; None rates them all with 1.
     """
 
-    def __init__(
-        self,
-        class_loss: ClassLoss,
-        pose_losses: Mapping[str, WeightedCost],
-        *,
-        class_weight: float = 1.0,
-        quality: Quality | None = None,
-    ) -> None:
-        self.class_loss = class_loss
-        self.pose_losses = pose_losses
-        self.class_weight = class_weight
-        self.quality = quality
+    class_loss: ClassLoss
+    pose_losses: Mapping[str, WeightedCost]
+    _: KW_ONLY
+    class_weight: float = 1.0
+    quality: Quality | None = None
 
     def __call__(
         self,

@@ -4,7 +4,7 @@ Letters: L decoder layers, N images, Q queries, C logits of a query, P persons i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -43,12 +43,13 @@ class Matches:
         return self.layers, self.images, self.queries
 
 
+@dataclass(frozen=True)
 class HungarianMatcher:
     """Gives every person a query of its image, and no query two persons, separately in each decoder layer.
 
     Where an image has more persons than queries, those persons stay unmatched that would cost most.
 
-    Args:
+    Attributes:
         class_cost: cost of the classes.
         pose_costs: costs of the poses. A pair costs their sum and the class cost.
         class_weight: weight of the class cost.
@@ -56,18 +57,11 @@ class HungarianMatcher:
             persons are matched with the queries of each group alone (Group DETR).
     """
 
-    def __init__(
-        self,
-        class_cost: ClassCost,
-        pose_costs: Sequence[WeightedCost],
-        *,
-        class_weight: float = 1.0,
-        num_groups: int = 1,
-    ) -> None:
-        self.class_cost = class_cost
-        self.pose_costs = pose_costs
-        self.class_weight = class_weight
-        self.num_groups = num_groups
+    class_cost: ClassCost
+    pose_costs: Sequence[WeightedCost]
+    _: KW_ONLY
+    class_weight: float = 1.0
+    num_groups: int = 1
 
     @torch.no_grad()
     def __call__(self, predictions: Predictions, persons: Persons, counts: Sequence[int]) -> Matches:
