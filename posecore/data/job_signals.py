@@ -40,8 +40,8 @@ def held_signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in received:
-            os.kill(os.getpid(), number)
+        for signum in received:
+            os.kill(os.getpid(), signum)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
