@@ -85,7 +85,7 @@ def read_guarded(read: Callable[[Path], Content], file: Path, *, seconds: float 
 
 def _receive(receiver: int, deadline: float) -> bytes | None:
     """What a pipe gives until it is closed; None if that lasts too long."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         if not select.select([receiver], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return None
