@@ -34,14 +34,14 @@ def held_signals() -> Iterator[None]:
     is_main = threading.current_thread() is threading.main_thread()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     # Another thread may get a signal all the same, and its handler then runs in this one.
-    previous = {signum: signal.signal(signum, note) for signum in SIGNALS} if is_main else {}
+    previous = {number: signal.signal(number, note) for number in SIGNALS} if is_main else {}
     try:
         yield
     finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
-        for number in received:
-            os.kill(os.getpid(), number)
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for signum in received:
+            os.kill(os.getpid(), signum)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
