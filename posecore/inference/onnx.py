@@ -214,7 +214,7 @@ class OpenVINOSession:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            given: dict[str | int, Any] = dict(inputs)
+            given: dict[Any, Any] = dict(inputs)
             if self.network is not None:
                 self.network.infer(given)
                 # The maps are inputs without names, behind those of the model.
