@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from detectron2.structures import ImageList
 from helpers.configs import SMALL_FCOS, build, load_cfg, override_list
 from helpers.export_forms import FORMS, awake
 from helpers.image_samples import sample
@@ -11,7 +12,8 @@ from helpers.model_contract import detections, skeleton_of
 from torch.testing import assert_close
 
 from posecore.config.merge import UsageError
-from posecore.export.graph import graph_class
+from posecore.export.graph import ImageGraph, graph_class
+from posecore.layers.padding import cell_padding
 
 # As in the exported path, which has no operators of ours.
 EXPORTING = (
@@ -66,6 +68,13 @@ def test_other_numbers_of_keypoints(num_keypoints, tmp_path):
         outputs = graph.compute(images, sizes)
     assert outputs["keypoints"].shape == (3, 100, num_keypoints, 3)
     assert not outputs["keypoints"][~outputs["valid"]].any()
+
+
+def test_padding_is_that_of_the_model():
+    batch = ImageList(torch.zeros(3, 3, 96, 160), [(96, 160), (65, 159), (1, 33)])
+    sizes = torch.tensor(batch.image_sizes)
+    for size in ((96, 160), (12, 20), (3, 5), (5, 9), (1, 1)):
+        assert torch.equal(ImageGraph.padding(sizes, (96, 160), size), cell_padding(batch, size))
 
 
 def test_nobody_in_the_image():
