@@ -95,7 +95,8 @@ _LEAST_PERSON = 48
 _LONG_PERSON = 64
 # The borders between the sizes of P3, P4 and P5 are at least this factor apart, as their strides are.
 _LEVEL_RATIO = 2.0
-# A training that starts from a model of the same keypoints takes this share of the epochs.
+# A training that starts from a model of the same keypoints takes this share of the epochs and of the learning
+# rate: with the whole rate, 90 steps on photographs took the shipped model from an AP of 22.1 to 20.9.
 _FURTHER_TRAINING = 0.3
 
 
@@ -387,6 +388,9 @@ def _set_solver(
         if is_sgd
         else "with the square root of the batch, as for Adam"
     )
+    if is_further:
+        rate *= _FURTHER_TRAINING
+        rule += f", and {_FURTHER_TRAINING:g} of it, because the model is trained already"
     known = f"{base.SOLVER.BASE_LR:g} for a batch of {base.SOLVER.IMS_PER_BATCH}"
     reason = f"{known} in {Path(config.base).name}, {rule}"
     config.set("SOLVER.BASE_LR", float(f"{rate:.3g}"), reason)

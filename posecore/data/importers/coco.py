@@ -64,7 +64,7 @@ def read_coco_export(source: Path, options: ImportOptions) -> ImportedDataset:
         count = len(category["keypoints"]) if category else 0
         images += _read(file, content, category, count, root, options, split, notes)
     assert skeleton is not None
-    return ImportedDataset("coco", skeleton, tuple(_unique_names(images)), notes)
+    return ImportedDataset("coco", skeleton, tuple(_unique_names(images, source)), notes)
 
 
 def _documents(source: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -95,7 +95,13 @@ def _posed(content: dict[str, Any], file: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
     posed = [category for category in content["categories"] if category.get("keypoints")]
-    return [{**category, "name": category.get("name") or "person"} for category in posed]
+    named = [{**category, "name": category.get("name") or "person"} for category in posed]
+    names = [category["name"] for category in named]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"{file}: several categories with keypoints are called {repeated[0]!r}: names must differ"
+        )
+    return named
 
 
 def _skeleton(category: dict[str, Any], file: Path, notes: Notes) -> SourceSkeleton:
@@ -216,11 +222,11 @@ def _person(item: dict[str, Any], count: int) -> ImportedPerson:
     return ImportedPerson(keypoints, (x, y, width, height), area, bool(item.get("iscrowd")))
 
 
-def _unique_names(images: list[ImportedImage]) -> list[ImportedImage]:
+def _unique_names(images: list[ImportedImage], source: Path) -> list[ImportedImage]:
     """Refuses two different images of one name."""
     seen: dict[str, ImportedImage] = {}
     for image in images:
         if image.name in seen:
-            raise ValueError(f"two images of the source are called {image.name}: each must be listed once")
+            raise ValueError(f"{source} lists the image {image.name} twice: each must be listed once")
         seen[image.name] = image
     return images

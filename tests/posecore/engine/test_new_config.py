@@ -108,6 +108,17 @@ def test_the_batch_fits_the_memory_and_the_data(fish, monkeypatch):
     assert config.values["SOLVER.BASE_LR"][0] == pytest.approx(0.001 / 4)
 
 
+def test_a_trained_model_is_trained_further_at_a_lower_rate(tmp_path, monkeypatch):
+    folder = dataset(tmp_path, "lsp_14")
+    further = propose_config(folder, "fcpose", size="small", device="cpu")
+    monkeypatch.setattr(new_config, "list_models", list)
+    first = propose_config(folder, "fcpose", size="small", device="cpu")
+    assert further.values["MODEL.WEIGHTS"][0] == "model://fcpose_lite0_lsp"
+    assert further.values["MODEL.FCOS.SIZE_RANGES"][0] == (32, 64)
+    rates = [config.values["SOLVER.BASE_LR"][0] for config in (further, first)]
+    assert rates[0] == pytest.approx(0.3 * rates[1])
+
+
 def test_boxes_without_a_size_are_not_used(fish, tmp_path):
     for name in ("train", "val"):
         text = (fish / f"{name}.yaml").read_text()

@@ -136,6 +136,19 @@ def test_several_categories(tmp_path):
     assert [person["keypoints"] for person in written["annotations"]] == [[1, 1, 2, 9, 9, 2]]
 
 
+def test_names_that_a_coco_file_repeats(tmp_path):
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+    dog = {"id": 1, "name": "dog", "keypoints": ["tip", "end"]}
+    content = {"images": [image], "categories": [dog, dog | {"id": 2}], "annotations": []}
+    file = tmp_path / "labels.json"
+    file.write_text(json.dumps(content))
+    refused(
+        file, tmp_path / "out", r"labels\.json: several categories .* are called 'dog': names must differ"
+    )
+    file.write_text(json.dumps(content | {"categories": [dog], "images": [image, image | {"id": 2}]}))
+    refused(file, tmp_path / "out", r"labels\.json lists the image a\.png twice")
+
+
 def test_nothing_that_is_known(tmp_path):
     refused(tmp_path / "gone", tmp_path / "out", r"SOURCE .*gone does not exist")
     (tmp_path / "in").mkdir()
