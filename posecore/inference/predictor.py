@@ -71,7 +71,7 @@ class Predictor:
         self,
         model: nn.Module,
         samples: Samples,
-        detector: "Predictor | None" = None,
+        detector: PosePredictor | None = None,
         max_pixels: int = MAX_PIXELS,
         precision: torch.dtype | None = None,
     ) -> None:
@@ -82,7 +82,7 @@ class Predictor:
         self.precision = precision
 
     @classmethod
-    def from_config(cls, cfg: CfgNode, detector: "Predictor | None" = None) -> "Predictor":
+    def from_config(cls, cfg: CfgNode, detector: PosePredictor | None = None) -> "Predictor":
         """The model of ``cfg`` with MODEL.WEIGHTS, TEST.PRECISION, and the augmentation of TEST.AUG.
 
         Raises:
