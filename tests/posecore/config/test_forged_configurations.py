@@ -360,7 +360,9 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
     rng = random.Random(kind)
     ends = Counter()
     longest = 0.0
-    for number in range(max(4, TRIES // (len(KINDS) + 1))):
+    # Those that are nested and repeated take seconds, because PyYAML reads them to their limits.
+    share = 5 if kind == "nested and repeated" else 1
+    for number in range(max(4, TRIES // (len(KINDS) + 1) // share)):
         folder = tmp_path / str(number)
         folder.mkdir()
         KINDS[kind](rng, folder)
@@ -371,7 +373,8 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
             longest = max(longest, time.monotonic() - since)
             ends["read" if said == "read" else "refused"] += 1
             if said != "read" and way == "merge_config":
-                assert "forged.yaml" in said or str(folder) in said or kind == "bases", said
+                # The file, one of its bases, or the key that is settled when all files are merged.
+                assert any(name in said for name in (".yaml", str(folder), "MODEL.DEVICE")), said
                 assert len(said) < 2000, said[:3000]
     signal.alarm(0)
     assert not list(tmp_path.glob("ran*"))
