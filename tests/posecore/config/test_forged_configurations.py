@@ -374,7 +374,7 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
             ends["read" if said == "read" else "refused"] += 1
             if said != "read" and way == "merge_config":
                 # The file, one of its bases, or the key that is settled when all files are merged.
-                assert any(name in said for name in (".yaml", str(folder), "MODEL.DEVICE")), said
+                assert any(name in said for name in ("config file", str(folder), "MODEL.DEVICE")), said
                 assert len(said) < 2000, said[:3000]
     signal.alarm(0)
     assert not list(tmp_path.glob("ran*"))
