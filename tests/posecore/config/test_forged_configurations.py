@@ -190,7 +190,7 @@ def changed_files(rng: random.Random, folder: Path) -> None:
         else:
             data[place:place] = data[place : place + rng.randint(1, 8)]
     data = data[: rng.randint(1, len(data))] if rng.random() < 0.1 else data
-    (folder / "forged.yaml").write_bytes(bytes(data).replace(b"_BASE_: ../", f"_BASE_: {CONFIGS}/".encode()))
+    (folder / "forged.yaml").write_bytes(bytes(data).replace(b"../Base", f"{CONFIGS}/Base".encode()))
 
 
 def deep_files(rng: random.Random, folder: Path) -> None:
