@@ -60,7 +60,7 @@ hard: setup
 attack: export OMP_NUM_THREADS = 1
 attack: export POSECORE_ATTACK_FIGURES = 1
 attack: export POSECORE_MUTATIONS = 1500
-attack: export POSECORE_ATTACK_CONFIGS = 4000
+attack: export POSECORE_ATTACK_CONFIGS = 4800
 attack: export POSECORE_ATTACK_BINARY_FILES = 150
 attack: setup
 	timeout 19m $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not long and not browser" tests/attack \

@@ -19,7 +19,7 @@ from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import CONFIGS
 
 TRIES = int(os.environ.get("POSECORE_ATTACK_CONFIGS", 160))
-SECONDS = 60  # that a single file may take
+SECONDS = 120  # that a single file may take
 WAYS = ("merge_config", "merge_from_file")
 FUNCTIONS = ("os.mkdir", "os.system", "posix.mkdir", "builtins.exec", "subprocess.check_call", "os.makedirs")
 TAGS = (
@@ -190,7 +190,7 @@ def changed_files(rng: random.Random, folder: Path) -> None:
         else:
             data[place:place] = data[place : place + rng.randint(1, 8)]
     data = data[: rng.randint(1, len(data))] if rng.random() < 0.1 else data
-    (folder / "forged.yaml").write_bytes(bytes(data).replace(b"_BASE_: ../", f"_BASE_: {CONFIGS}/".encode()))
+    (folder / "forged.yaml").write_bytes(bytes(data).replace(b"../Base", f"{CONFIGS}/Base".encode()))
 
 
 def deep_files(rng: random.Random, folder: Path) -> None:
@@ -324,7 +324,7 @@ def alarm() -> Iterator[None]:
     """A try that takes longer than SECONDS fails."""
 
     def fail(*_: object) -> None:
-        raise AssertionError(f"a file took more than {SECONDS} seconds")
+        pytest.fail(f"a file took more than {SECONDS} seconds")  # which nothing takes for an error of its own
 
     before = signal.signal(signal.SIGALRM, fail)
     yield
@@ -360,7 +360,9 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
     rng = random.Random(kind)
     ends = Counter()
     longest = 0.0
-    for number in range(max(4, TRIES // (len(KINDS) + 1))):
+    # Those that are nested and repeated take seconds, because PyYAML reads them to their limits.
+    share = 5 if kind == "nested and repeated" else 1
+    for number in range(max(4, TRIES // (len(KINDS) + 1) // share)):
         folder = tmp_path / str(number)
         folder.mkdir()
         KINDS[kind](rng, folder)
@@ -371,7 +373,8 @@ def test_files(tmp_path, monkeypatch, alarm, kind):
             longest = max(longest, time.monotonic() - since)
             ends["read" if said == "read" else "refused"] += 1
             if said != "read" and way == "merge_config":
-                assert "forged.yaml" in said or str(folder) in said or kind == "bases", said
+                # The file, one of its bases, or the key that is settled when all files are merged.
+                assert any(name in said for name in ("config file", str(folder), "MODEL.DEVICE")), said
                 assert len(said) < 2000, said[:3000]
     signal.alarm(0)
     assert not list(tmp_path.glob("ran*"))
