@@ -114,6 +114,8 @@ def test_make_stops_before_it_downloads(checkout):
 
 @needs_make
 def test_make_says_what_to_check_without_a_network(checkout):
+    if shutil.disk_usage(checkout).free < 9e9:
+        pytest.skip("a full disk is what set-up says first")
     nowhere = {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",

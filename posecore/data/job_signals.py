@@ -31,18 +31,22 @@ def held_signals() -> Iterator[None]:
     def note(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
 
-    is_main = threading.current_thread() is threading.main_thread()
+    previous: dict[signal.Signals, Any] = {}
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    # Another thread may get a signal all the same, and its handler then runs in this one.
-    previous = {number: signal.signal(number, note) for number in SIGNALS} if is_main else {}
     try:
+        # Another thread may get a signal all the same, and its handler then runs in this one.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                previous[number] = signal.signal(number, note)
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for signum in received:
-            os.kill(os.getpid(), signum)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        try:
+            for number, handler in previous.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            for signum in received:
+                os.kill(os.getpid(), signum)
+        finally:  # also where another thread gets the signal at once, and its handler raises
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def release_signals() -> None:

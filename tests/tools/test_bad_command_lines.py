@@ -117,7 +117,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     # Imports and proposed configurations.
     (("import_dataset", "{tmp}/gone", *OUT), r"import_dataset\.py: SOURCE .*gone does not exist"),
     (("import_dataset", "{tmp}/cut.json", *OUT), r"cut\.json is not valid JSON"),
-    (("import_dataset", "{tmp}/folder", *OUT), r"folder is of no format that is known"),
+    (("import_dataset", "{tmp}/folder", *OUT), r"folder is an empty folder: give the one with the files"),
     (("import_dataset", "{tmp}/annotations", "--output", "{tmp}/train"), r"is not empty, and no dataset of"),
     (("import_dataset", "{tmp}/annotations", "--output", "{tmp}/file"), r"--output .*file is a file"),
     (("import_dataset", "{tmp}/annotations", *OUT, "--split", "0.8", "0.8"), r"--split must be two or three"),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -37,6 +38,28 @@ def test_a_signal_waits_for_the_end_of_the_block(number):
 
     assert stopped_in(signal_and_go_on) == 128 + number
     assert done
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_signal_that_another_thread_gets_leaves_nothing_blocked():
+    """It comes at once where it is sent again, for this thread alone has it blocked."""
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+
+    def signal_in_block():
+        with held_signals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+        time.sleep(1)
+
+    try:
+        for _ in range(5):
+            stopped_in(signal_in_block)
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        end.set()
+        other.join()
 
 
 def test_a_process_that_starts_in_the_block_has_the_signals_blocked():
