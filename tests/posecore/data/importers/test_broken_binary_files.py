@@ -111,7 +111,15 @@ def leave(file):
     os._exit(3)
 
 
-def test_a_reader_that_crashes_or_waits(tmp_path, capfd):
+def test_a_reader_that_crashes_or_waits(tmp_path, capfd, monkeypatch):
+    fork, children = os.fork, []
+
+    def noted_fork():
+        if child := fork():
+            children.append(child)
+        return child
+
+    monkeypatch.setattr(os, "fork", noted_fork)
     file = tmp_path / "x.mat"
     file.write_bytes(b"")
     for read, seconds, message in (
@@ -122,8 +130,10 @@ def test_a_reader_that_crashes_or_waits(tmp_path, capfd):
         with pytest.raises(CrashError, match=message):
             read_guarded(read, file, seconds=seconds)
     assert capfd.readouterr().err == ""
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 3
+    for child in children:  # none is left, not even as a zombie
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 def test_what_a_reader_raises_and_returns(tmp_path):
