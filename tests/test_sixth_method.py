@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 PYPROJECT = """
 [build-system]
 requires = ["setuptools"]
@@ -130,6 +132,7 @@ def run(*command: str, **options) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_installed_package_adds_its_keys_and_its_model(tmp_path, root):
     project, site = tmp_path / "meanpose", tmp_path / "site"
     project.mkdir()

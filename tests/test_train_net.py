@@ -73,6 +73,7 @@ def test_train_resume_and_evaluate(run, folder):
     assert "synthetic_train, keypoints (hotcoco)" in done.stdout
 
 
+@pytest.mark.long
 def test_a_finished_training_is_not_written_over(run, folder):
     output = folder / "kept"
     place = ("OUTPUT_DIR", str(output), "DATASETS.TEST", "()")
@@ -116,6 +117,7 @@ def test_a_bad_image_is_one_line(run, broken, tmp_path, number):
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.long
 def test_a_bad_image_is_passed_over(run, broken, tmp_path):
     data = ("DATASETS.DEFINITIONS", f"('{broken}',)", "DATASETS.TRAIN", "('broken_train',)")
     place = ("OUTPUT_DIR", str(tmp_path / "passed"), "DATASETS.TEST", "()", "DATASETS.BAD_IMAGES", "0.3")

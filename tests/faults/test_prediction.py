@@ -93,6 +93,7 @@ def test_a_folder_whose_name_is_a_number_is_a_folder(
     assert [Path(record["name"]).name for record in records] == ["000001.jpg"]
 
 
+@pytest.mark.long
 def test_cut_metrics_do_not_cost_the_results(faults: Path, root: Path, tmp_path: Path) -> None:
     """A training is resumed in a folder whose metrics.json ends in half a line."""
     make_dataset(tmp_path, num_images=2, size=(64, 64), people=(1, 1))

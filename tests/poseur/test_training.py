@@ -7,7 +7,9 @@ from helpers.person_crops import SIZE, crop
 from helpers.poseur_oracle import tiny
 
 
-@pytest.mark.parametrize("loss", ["rle", "rle_official", "l1"])
+@pytest.mark.parametrize(
+    "loss", ["rle", *(pytest.param(loss, marks=pytest.mark.long) for loss in ("rle_official", "l1"))]
+)
 def test_persons_are_learned_by_heart(loss: str) -> None:
     """A few steps on four crops bring proposals and decoder closer to the ground truth."""
     score = "none" if loss == "l1" else "probability"

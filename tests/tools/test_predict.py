@@ -326,6 +326,7 @@ def test_a_damaged_model_is_not_used(predict, shipped, tmp_path):
         predict(config=None)
 
 
+@pytest.mark.long
 def test_poses_of_an_image_within_a_minute(root, tmp_path, monkeypatch):
     """The third command of the README, from a fresh process, with the model that comes with the project."""
     monkeypatch.delenv("POSECORE_MODELS", raising=False)

@@ -72,6 +72,7 @@ def test_from_a_model(submit, tmp_path: Path, datasets: Path) -> None:
     assert all(len(result["keypoints"]) == 51 for result in results)
 
 
+@pytest.mark.long
 def test_from_results_that_are_wrong(submit, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     good = {"image_id": 1, "category_id": 1, "keypoints": [1.0] * 51, "score": 0.5}

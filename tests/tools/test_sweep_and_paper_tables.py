@@ -31,6 +31,7 @@ def run(root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
     return start
 
 
+@pytest.mark.long
 def test_a_sweep_goes_on_where_it_was(run, tmp_path: Path) -> None:
     make_dataset(tmp_path, num_images=2, size=(64, 64))
     shared = [

@@ -185,9 +185,13 @@ def test_files_that_other_readers_get_wrong(
 def test_files_that_are_refused(shared: Path) -> None:
     with pytest.raises(ValueError, match=r"p\.tif cannot be read: its pixels are floating-point numbers"):
         read_image(faults(shared) / "pic_float_tif" / "images" / "p.tif")
-    huge = faults(shared) / "pic_huge" / "images" / "p.png"
     with pytest.raises(ValueError, match=r"p\.png cannot be read: .*INPUT\.MAX_PIXELS = 178956970 pixels"):
-        read_image(huge)
+        read_image(faults(shared) / "pic_huge" / "images" / "p.png")
+
+
+@pytest.mark.long
+def test_the_limit_of_pixels_is_lifted_by_its_key(shared: Path) -> None:
+    huge = faults(shared) / "pic_huge" / "images" / "p.png"
     limit = Image.MAX_IMAGE_PIXELS
     assert read_image(huge, 0).shape == (10000, 20000, 3)
     assert limit == Image.MAX_IMAGE_PIXELS

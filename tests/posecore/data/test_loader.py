@@ -136,6 +136,7 @@ def contents_of_process(overrides):
     return contents(cfg, 8)
 
 
+@pytest.mark.long
 def test_two_processes_see_the_samples_of_one(cfg, tmp_path):
     overrides = [
         *override_list(

@@ -87,6 +87,7 @@ def train_two(dataset, output):
     return weights(trainer)
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(dataset, tmp_path):
     """Not to the last bit, because losses are averaged in another order."""
     first, second = in_processes(train_two, 2, str(dataset), str(tmp_path / "two"))

@@ -175,6 +175,7 @@ def test_each_video_has_ids_of_its_own(tmp_path: Path) -> None:
     assert [person["id"] for record in records for person in record["people"]] == [1] * 6
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """2,000 images; what is held after 500 is what is held after all."""
     image = image_at(20, 20, (16, 16))
