@@ -44,7 +44,7 @@ def test_a_training_saves_and_goes_on(tmp_path, definition, number, options, to_
         (checkpoint,) = output.glob("model_*.pth")
         done = int(checkpoint.stem.removeprefix("model_")) + 1
         again = runs.start(definition, output, options=(*options, "--resume"), iterations=done + 2)
-        assert again.wait(120) == 0, runs.screen(output)
+        assert again.wait(300) == 0, runs.screen(output)
         assert f"Starting training from iteration {done}" in runs.screen(output)
     finally:
         runs.kill_all(output)
