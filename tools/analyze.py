@@ -38,7 +38,7 @@ from posecore.engine.command_line import (
     run_tool,
 )
 from posecore.evaluation.errors import describe_errors_of_file
-from posecore.evaluation.tracking import evaluate_track_files
+from posecore.evaluation.track_files import evaluate_track_files
 from posecore.inference.load_model import load_model
 from posecore.inference.video import read_images
 from posecore.reports.results_page import write_results_report

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.changed_bytes import changed_bytes
 
 from posecore.checkpoint.errors import CheckpointError
 from posecore.checkpoint.weights import read_checkpoint
@@ -24,22 +25,6 @@ TAGS = [
     "!!python/object/new:os.mkdir [ran]",
     "!!python/name:os.mkdir x",
 ]
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, left out, doubled or cut."""
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 8)):
-        place = rng.randrange(len(data))
-        change = rng.randrange(5)
-        if change < 3:
-            data[place] = rng.randrange(256)
-        elif change == 3:
-            del data[place : place + rng.randint(1, 8)]
-        else:
-            data[place:place] = data[place : place + rng.randint(1, 8)]
-        data = data or bytearray(b".")
-    return bytes(data[: rng.randint(1, len(data))] if rng.random() < 0.1 else data)
 
 
 @pytest.mark.parametrize("ending", ["pkl", "pth"])
@@ -55,7 +40,7 @@ def test_mutated_weights(tmp_path, monkeypatch, ending):
         originals = [pickle.dumps({"model": weights}, protocol=number) for number in range(6)]
     read = 0
     for _ in range(FILES):
-        Path(f"forged.{ending}").write_bytes(mutated(rng.choice(originals), rng))
+        Path(f"forged.{ending}").write_bytes(changed_bytes(rng.choice(originals), rng))
         with contextlib.suppress(CheckpointError):
             read_checkpoint(f"forged.{ending}")
             read += 1

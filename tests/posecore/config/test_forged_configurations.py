@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode
+from helpers.changed_bytes import changed_bytes
 
 from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -179,18 +180,8 @@ def value_files(rng: random.Random, folder: Path) -> None:
 
 
 def changed_files(rng: random.Random, folder: Path) -> None:
-    data = bytearray(rng.choice(sorted(CONFIGS.glob("*/*.yaml"))).read_bytes())
-    for _ in range(rng.randint(1, 8)):
-        place = rng.randrange(len(data))
-        change = rng.randrange(5)
-        if change < 3:
-            data[place] = rng.randrange(256)
-        elif change == 3:
-            del data[place : place + rng.randint(1, 8)]
-        else:
-            data[place:place] = data[place : place + rng.randint(1, 8)]
-    data = data[: rng.randint(1, len(data))] if rng.random() < 0.1 else data
-    (folder / "forged.yaml").write_bytes(bytes(data).replace(b"../Base", f"{CONFIGS}/Base".encode()))
+    data = changed_bytes(rng.choice(sorted(CONFIGS.glob("*/*.yaml"))).read_bytes(), rng)
+    (folder / "forged.yaml").write_bytes(data.replace(b"../Base", f"{CONFIGS}/Base".encode()))
 
 
 def deep_files(rng: random.Random, folder: Path) -> None:

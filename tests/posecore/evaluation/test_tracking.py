@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posecore.evaluation.tracking import TrackedFrame, evaluate_track_files, evaluate_tracks, tracked_frame
+from posecore.evaluation.track_files import evaluate_track_files
+from posecore.evaluation.tracking import TrackedFrame, evaluate_tracks, tracked_frame
 from posecore.structures.skeleton import load_skeleton
 
 COCO = load_skeleton("coco_17")
