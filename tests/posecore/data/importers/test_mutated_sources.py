@@ -71,6 +71,19 @@ def mutated(content: Any, choices: random.Random) -> Any:
     return content
 
 
+def refusals(format: str, folder: Path) -> list[str]:
+    """The message with which an import of a folder is refused; none where it ends in valid JSON."""
+    try:
+        dataset = IMPORTERS[format].read(folder, ImportOptions())
+        check_content(dataset, folder)
+        skeleton = complete_skeleton(dataset, "s")
+        for images in split_images(dataset, None, "auto", 0).values():
+            json.dumps(coco_document(images, skeleton, dataset), allow_nan=False)
+    except (ValueError, OSError) as error:
+        return [str(error)]
+    return []
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_mutated_documents(formats, tmp_path, name):
     folder = tmp_path / "in"
@@ -81,14 +94,7 @@ def test_mutated_documents(formats, tmp_path, name):
     messages = []
     for _ in range(NUM_MUTATIONS):
         file.write_text(json.dumps(mutated(content, choices)))
-        try:
-            dataset = IMPORTERS[SAMPLES[name]].read(folder, ImportOptions())
-            check_content(dataset, folder)
-            skeleton = complete_skeleton(dataset, "s")
-            for images in split_images(dataset, None, "auto", 0).values():
-                json.dumps(coco_document(images, skeleton, dataset), allow_nan=False)
-        except (ValueError, OSError) as error:
-            messages.append(str(error))
+        messages += refusals(SAMPLES[name], folder)
     assert all(str(folder) in message or "skeleton 's'" in message for message in messages), messages
     assert len(messages) < NUM_MUTATIONS
 
@@ -154,13 +160,6 @@ def test_mutated_texts(formats, tmp_path, name):
         file = choices.choice(files)
         text = file.read_text()
         file.write_text(mutated_text(text, choices))
-        try:
-            dataset = IMPORTERS[TEXTS[name]].read(folder, ImportOptions())
-            check_content(dataset, folder)
-            skeleton = complete_skeleton(dataset, "s")
-            for images in split_images(dataset, None, "auto", 0).values():
-                json.dumps(coco_document(images, skeleton, dataset), allow_nan=False)
-        except (ValueError, OSError) as error:
-            messages.append(str(error))
+        messages += refusals(TEXTS[name], folder)
         file.write_text(text)
     assert all(str(folder) in message or "skeleton 's'" in message for message in messages), messages
