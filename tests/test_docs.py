@@ -64,8 +64,11 @@ def pages(root: Path) -> list[Path]:
 
 
 def named_files(page: str) -> set[str]:
-    """The files that a page names; in a table headed "file under `folder/`", those of its first column."""
-    named = set(FILE.findall(page))
+    """The files that a page names; in a table headed "file under `folder/`", those of its first column.
+
+    `benchmark.py` takes its `--configs` from below configs/, so commands that the pages print have them so.
+    """
+    named = set(FILE.findall(re.sub(r"--configs (?=[a-z])", "--configs configs/", page)))
     for folder, rows in re.findall(r"^\| file under `([^`]+)` .*\n((?:\|.*\n)+)", page, re.MULTILINE):
         for row in rows.splitlines():
             named |= {folder + name for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
