@@ -4,7 +4,8 @@
     python tools/import_dataset.py export.zip --output datasets/dogs --format cvat --category dog
     python tools/import_dataset.py datasets/dogs --to yolo --output dogs_yolo
 
-SOURCE is a file, a folder or a zip archive; its format is recognized. Images are linked, not copied.
+SOURCE is a file, a folder or a zip archive; its format is recognized. Images are linked, not copied. The exit
+status is 1 if the check of the dataset finds errors; it is written all the same.
 """
 
 import argparse
@@ -35,7 +36,7 @@ _FOR_IMPORT = (
 )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -95,7 +96,7 @@ def main() -> None:
             parser.error(f"--{given[0].replace('_', '-')} has no effect with --to, which exports a dataset")
         for line in EXPORTERS[options.to](options.source, options.output, copy=options.copy):
             print(line)
-        return
+        return 0
     if options.seed < 0:
         parser.error(f"--seed must be 0 or more, not {options.seed}")
     for name in ("min_score", "min_keypoint_score"):
@@ -138,11 +139,12 @@ def main() -> None:
             print(line)
     if errors:
         print(f"next: correct the {errors} errors above, and import again with --overwrite")
-        return
+        return 1
     print(
         f"next: python tools/new_config.py --dataset {shlex.quote(str(options.output))} --method fcpose "
         "--output my_config.yaml"
     )
+    return 0
 
 
 if __name__ == "__main__":

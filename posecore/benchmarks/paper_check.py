@@ -20,6 +20,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from posecore.benchmarks.cost import ONE_PASS, Cost, CostRow, example, measure, published_rows
+from posecore.benchmarks.model import prepare_random_weights
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
@@ -163,7 +164,7 @@ def _check(row: TableRow, published: Sequence[tuple[str, CostRow]]) -> RowCheck:
             get_cfg(), row.config_file, [*row.overrides, *OVERRIDES, *data, *boxes, "OUTPUT_DIR", folder]
         )
         torch.manual_seed(0)
-        model = build_model(cfg)
+        model = prepare_random_weights(build_model(cfg))
         with EventStorage():  # Detectron2's region heads record what they sample
             loss = _train(cfg, model)
         poses = _predict(cfg, model)

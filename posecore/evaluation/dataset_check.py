@@ -141,7 +141,7 @@ def _check_persons(report: Report, persons: Persons) -> None:
     _warn(
         report,
         persons,
-        posed & ~fitting(persons.areas, sizes),
+        posed & (sizes > 0) & ~fitting(persons.areas, sizes),
         "areas above the box's or below 2 % of it; the evaluation's tolerance grows with the area",
     )
 

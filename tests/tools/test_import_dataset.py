@@ -17,7 +17,7 @@ def test_a_dataset_that_cannot_be_checked_is_reported(root, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["import_dataset.py", str(tmp_path / "labels"), "--output", str(output)])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(root / "tools" / "import_dataset.py"), run_name="__main__")
-    assert not end.value.code
+    assert end.value.code == 1
     printed = capsys.readouterr().out
     assert "train.yaml: 1 errors, 0 warnings\n  error: train.json: it is on fire" in printed
     assert (output / "train.yaml").is_file()
