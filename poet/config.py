@@ -24,6 +24,10 @@ def add_config(cfg: CfgNode) -> None:
     node.LOSSES = [["offset", 4.0], ["visibility", 0.2], ["center", 0.5]]
     # "repaired" or "official" (with the official code's mix-up of indices).
     node.MATCHER = "repaired"
+    # The loss of classes: "cross_entropy", with "no object" as a class, or "focal", with a sigmoid for each
+    # class; and its weight, in the costs of matches too.
+    node.CLASS_LOSS = "cross_entropy"
+    node.CLASS_WEIGHT = 1.0
     # Weight of queries without a person in the cross-entropy of classes.
     node.NO_OBJECT_WEIGHT = 0.1
     # Whether every decoder layer has losses, or the last one alone.

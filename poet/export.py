@@ -6,7 +6,7 @@ Letters: N images, Q queries, K keypoints.
 import torch
 from torch import Tensor
 
-from poet.poet import POET, class_scores
+from poet.poet import POET
 from posecore.export.fcos import clipped
 from posecore.export.graph import FixedDetections, ImageGraph, export_graph
 from posecore.modeling.set_prediction.poses import Poses
@@ -23,7 +23,7 @@ class POETGraph(ImageGraph):
     def detections(self, images: Tensor, sizes: Tensor) -> FixedDetections:
         predictions = self._predictions(images, sizes)
         poses = predictions.poses
-        scores, classes = class_scores(predictions.logits)
+        scores, classes = self.model.class_rule.scores(predictions.logits)
         points = poses.keypoints * sizes.flip(1)[:, None, None]
         return FixedDetections(
             boxes=clipped(enclosing_boxes(points), sizes),

@@ -19,13 +19,14 @@ class PoseHead(nn.Module):
 
     Args:
         width: D.
-        num_classes: number of classes of persons; "no object" is one more, the last.
+        num_classes: number of classes of persons.
         codec: converts the numbers to poses.
+        no_object: whether "no object" is one more class, the last.
     """
 
-    def __init__(self, width: int, num_classes: int, codec: PoseCodec) -> None:
+    def __init__(self, width: int, num_classes: int, codec: PoseCodec, *, no_object: bool = True) -> None:
         super().__init__()
-        self.classifier = nn.Linear(width, num_classes + 1)
+        self.classifier = nn.Linear(width, num_classes + no_object)
         self.regressor = MLP(width, width, width, codec.num_values)
         self.codec = codec
 

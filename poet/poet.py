@@ -13,6 +13,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
+from poet.classes import ClassRule, focal_rule, softmax_rule
 from poet.codec import PoseCodec
 from poet.costs import poet_costs
 from poet.head import PoseHead
@@ -23,7 +24,6 @@ from posecore.layers.padding import cell_padding
 from posecore.layers.position import encode_cells
 from posecore.modeling.estimator import CommonParts, PoseEstimator
 from posecore.modeling.losses import reduce_losses
-from posecore.modeling.set_prediction.classification import SoftmaxLoss, softmax_cost
 from posecore.modeling.set_prediction.costs import weighted_costs
 from posecore.modeling.set_prediction.criterion import SetCriterion
 from posecore.modeling.set_prediction.detections import pose_detections
@@ -61,6 +61,7 @@ class POET(PoseEstimator):
         head: from decoder states to classes and poses.
         matcher: decides which query predicts which person.
         criterion: the losses of matched queries.
+        class_rule: what the head's logits mean.
         labels: gives each person its class.
         min_visibility: COCO's flag from which a keypoint counts as visible, 1 or 2.
         auxiliary: whether every decoder layer has losses, or the last alone.
@@ -79,6 +80,7 @@ class POET(PoseEstimator):
         head: PoseHead,
         matcher: HungarianMatcher,
         criterion: SetCriterion,
+        class_rule: ClassRule,
         labels: Labeler,
         min_visibility: int,
         auxiliary: bool,
@@ -93,6 +95,8 @@ class POET(PoseEstimator):
         self.head = head
         self.matcher = matcher
         self.criterion = criterion
+        self.class_rule = class_rule
+        self.class_rule.start(head.classifier)
         self.labels = labels
         self.min_visibility = min_visibility
         self.auxiliary = auxiliary
@@ -109,6 +113,8 @@ class POET(PoseEstimator):
         matcher = choice(
             cfg, "MODEL.POET.MATCHER", {"repaired": HungarianMatcher, "official": OfficialMatcher}
         )
+        rules = {"cross_entropy": softmax_rule(node.NO_OBJECT_WEIGHT), "focal": focal_rule()}
+        rule = choice(cfg, "MODEL.POET.CLASS_LOSS", rules)
         options = poet_costs(skeleton.sigmas)
         losses = weighted_costs(node.LOSSES, options, "MODEL.POET.LOSSES")
         costs = weighted_costs(node.COSTS, options, "MODEL.POET.COSTS") or losses
@@ -133,9 +139,15 @@ class POET(PoseEstimator):
                 width=node.WIDTH,
             ),
             "queries": LearnedQueries(node.NUM_QUERIES, node.WIDTH),
-            "head": PoseHead(node.WIDTH, classes.num_classes, PoseCodec(skeleton.num_keypoints)),
-            "matcher": matcher(softmax_cost, list(costs.values())),
-            "criterion": SetCriterion(SoftmaxLoss(node.NO_OBJECT_WEIGHT), losses),
+            "head": PoseHead(
+                node.WIDTH,
+                classes.num_classes,
+                PoseCodec(skeleton.num_keypoints),
+                no_object=rule.no_object,
+            ),
+            "matcher": matcher(rule.cost, list(costs.values()), class_weight=node.CLASS_WEIGHT),
+            "criterion": SetCriterion(rule.loss, losses, class_weight=node.CLASS_WEIGHT),
+            "class_rule": rule,
             "labels": classes.labels,
             "min_visibility": choice(cfg, "MODEL.POET.MIN_VISIBILITY", {1: 1, 2: 2}),
             "auxiliary": node.AUXILIARY,
@@ -208,9 +220,9 @@ class POET(PoseEstimator):
     ) -> list[Instances]:
         """The poses of one decoder layer as detections.
 
-        The score of a pose is the probability of its likeliest class other than "no object". Its box encloses
-        the keypoints within the image. With the official classes a person without usable keypoints is of
-        class 1, any other person of class 0.
+        The score of a pose is the probability of its likeliest class. Its box encloses the keypoints within
+        the image. With the official classes a person without usable keypoints is of class 1, any other person
+        of class 0.
 
         Args:
             predictions: (L, N, Q) predictions.
@@ -220,7 +232,7 @@ class POET(PoseEstimator):
         Returns:
             Per image Q detections in its pixels, in the queries' order.
         """
-        scores, no_person = class_scores(predictions.logits[layer])
+        scores, no_person = self.class_rule.scores(predictions.logits[layer])
         poses = predictions.poses[layer]
         keypoint_scores = self.keypoint_scores(poses)
         return [
@@ -229,16 +241,6 @@ class POET(PoseEstimator):
             )
             for image, size in enumerate(sizes)
         ]
-
-
-def class_scores(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., C) logits, "no object" last -> (...) scores, and (...) int64 classes of detections.
-
-    The score is the probability of the likeliest class other than "no object". The last of these classes is a
-    person, class 0; any other becomes class 1.
-    """
-    scores, classes = logits.softmax(dim=-1)[..., :-1].max(dim=-1)
-    return scores, (classes != logits.shape[-1] - 2).long()
 
 
 def predicted_visibility(poses: Poses) -> Tensor:

@@ -16,6 +16,7 @@ VARIANTS = {
     "official": ((), OFFICIAL),
     "last layer": (("MODEL.POET.AUXILIARY", False), "R_50.yaml"),
     "oks": (("MODEL.POET.LOSSES", [["oks", 1.0]]), "R_50.yaml"),
+    "focal": (("MODEL.POET.CLASS_LOSS", "focal", "MODEL.POET.CLASS_WEIGHT", 2.0), "R_50.yaml"),
     "more persons than queries": (("MODEL.POET.NUM_QUERIES", 2), "R_50.yaml"),
 }
 PAPER = {"loss_class", "loss_offset", "loss_visibility", "loss_center"}
@@ -46,7 +47,7 @@ def test_a_step_whatever_the_batch_holds(variant: str) -> None:
     assert keys == last | layers
 
 
-@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("variant", ["paper", "official", "focal"])
 def test_nobody_costs_nothing_but_the_class(variant: str) -> None:
     losses = model_of(variant).train()([sample(0, 0)])
     for name, loss in losses.items():
@@ -58,7 +59,7 @@ def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     contract.hard_persons_leave_everything_finite(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "official"])
+@pytest.mark.parametrize("variant", ["paper", "official", "focal"])
 def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = varied(model_of(variant))
     contract.batches_are_their_images(model, [sample(i, 1, (99, 131)) for i in range(3)], count=6)
@@ -111,6 +112,27 @@ def test_official_results() -> None:
     assert result.pred_classes.unique().tolist() == [1]
     assert (result.scores > 0.5).all()
     assert (result.pred_keypoints[..., 2] == 1).all()
+
+
+def test_focal_classes_have_no_class_for_nobody_and_begin_with_low_scores() -> None:
+    model = model_of("focal").eval()
+    assert model.head.classifier.out_features == 1
+    scores = contract.detections(model, [sample(0, 1)])[0].scores
+    assert scores.mean() == pytest.approx(0.01, abs=0.01)
+    with torch.no_grad():
+        model.head.classifier.weight.zero_()
+        model.head.classifier.bias.fill_(1.0)
+    scores = contract.detections(model, [sample(0, 1)])[0].scores
+    assert_close(scores, torch.full((6,), 0.7310586))
+
+
+def test_the_class_weight_counts_in_losses_and_costs() -> None:
+    weights = ("MODEL.POET.CLASS_LOSS", "focal", "MODEL.POET.CLASS_WEIGHT")
+    single, double = (tiny(*weights, weight).train() for weight in (1.0, 2.0))
+    double.load_state_dict(single.state_dict())
+    batch = [sample(0, 0)]
+    assert_close(double(batch)["loss_class"], 2 * single(batch)["loss_class"])
+    assert double.matcher.class_weight == 2.0
 
 
 def test_every_decoder_layer_can_be_decoded() -> None:
