@@ -68,7 +68,8 @@ def named_files(page: str) -> set[str]:
 
     `benchmark.py` takes its `--configs` from below configs/, so commands that the pages print have them so.
     """
-    named = set(FILE.findall(re.sub(r"--configs (?=[a-z])", "--configs configs/", page)))
+    page = re.sub(r"--configs(?: [a-z]\S+)+", lambda found: found[0].replace(" ", " configs/"), page)
+    named = set(FILE.findall(page))
     for folder, rows in re.findall(r"^\| file under `([^`]+)` .*\n((?:\|.*\n)+)", page, re.MULTILINE):
         for row in rows.splitlines():
             named |= {folder + name for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
