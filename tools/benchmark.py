@@ -19,6 +19,7 @@ are medians.
 
 import argparse
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -99,7 +100,8 @@ def main() -> None:
     add_count(command, "--crops", 4, "persons at once")
 
     command = add_command(commands, "memory", run_memory)
-    add_measurement(command, rounds=1)
+    add_machine(command)
+    command.add_argument("--rounds", type=positive, help="deprecated: memory is measured once")
     add_drawn_images(command, persons=[1, 50])
     add_configs(command, IMAGE_METHODS)
     command.add_argument(
@@ -174,6 +176,8 @@ def run_ops(options: argparse.Namespace) -> None:
 
 
 def run_memory(options: argparse.Namespace) -> None:
+    if options.rounds is not None:
+        print("memory --rounds is deprecated and has no effect: memory is measured once", file=sys.stderr)
     if options.training:
         calling(measure_training_memory, images=drawn_images)(options)
     else:
@@ -217,9 +221,13 @@ def add_command(
 
 def add_measurement(command: argparse.ArgumentParser, rounds: int) -> None:
     """Adds where candidates run, and how often."""
+    add_machine(command)
+    add_count(command, "--rounds", rounds, "runs of each candidate")
+
+
+def add_machine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add_count(command, "--threads", 2, "threads on the CPU")
-    add_count(command, "--rounds", rounds, "runs of each candidate")
 
 
 def add_count(

@@ -55,3 +55,10 @@ def test_options_become_parameters(called):
     assert (given["configs"], given["overrides"]) == (["a.yaml"], ["SOLVER.BASE_LR", "0.1"])
     assert called("export", "--compile")["compiled"] is True
     assert called("predict", "--batch-size", "3")["size"] == (480, 640)
+
+
+def test_the_rounds_of_memory_are_deprecated(called, capsys):
+    assert "rounds" not in called("memory", "--rounds", "3")
+    assert "memory --rounds is deprecated" in capsys.readouterr().err
+    called("memory")
+    assert not capsys.readouterr().err
