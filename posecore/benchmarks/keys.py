@@ -12,7 +12,7 @@ from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.benchmarks.training import DrawnImages, benchmark_cfg, frozen_rates, labeled_batch
 from posecore.config.errors import UsageError
 from posecore.engine.averages import average_model
-from posecore.engine.memory import keep_freed_memory, peak_of_process
+from posecore.engine.memory import peak_of_process
 from posecore.engine.solver import build_optimizer
 from posecore.engine.step import TrainingStep
 from posecore.engine.trainer import amp_dtype
@@ -152,7 +152,6 @@ def compare_keys(
         raise UsageError(f"--only {unknown[0]} is not measured: it must be among {', '.join(sorted(known))}")
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    keep_freed_memory(device)
     print(f"{describe_machine(device)}; {images}; medians of {rounds} rounds, random weights\n")
     print("| model | work | keys | ms | ratio | MiB | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")

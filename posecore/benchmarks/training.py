@@ -27,7 +27,6 @@ from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS
 from posecore.data import build_samples, train_dataset_dicts
 from posecore.data.synthetic import make_dataset
-from posecore.engine.memory import keep_freed_memory
 from posecore.engine.solver import build_optimizer
 from posecore.engine.trainer import amp_dtype
 from posecore.modeling.build import build_model
@@ -169,7 +168,6 @@ def time_training(
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    keep_freed_memory(device)
     with images.written() as definition:
         cfgs = {config: benchmark_cfg(config, definition, device, overrides) for config in configs}
         dtype = amp_dtype(next(iter(cfgs.values()))) if cfgs else None

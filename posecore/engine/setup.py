@@ -14,13 +14,10 @@ from detectron2.utils.logger import setup_logger
 from posecore.config.differences import differences
 from posecore.config.yaml_text import load_yaml
 from posecore.engine.determinism import set_deterministic
-from posecore.engine.memory import keep_freed_memory
 
 
 def set_up_process(cfg: CfgNode) -> None:
     """Logs to the screen and OUTPUT_DIR/log.txt, writes OUTPUT_DIR/config.yaml, seeds by SEED and rank.
-
-    On the CPU the process keeps the memory that it frees (:func:`posecore.engine.memory.keep_freed_memory`).
 
     Raises:
         UsageError: DETERMINISTIC is True and SEED is not set.
@@ -40,7 +37,6 @@ def set_up_process(cfg: CfgNode) -> None:
         logger.info("Whole configuration: %s", recorded)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    keep_freed_memory(cfg.MODEL.DEVICE)
     set_deterministic(cfg)
 
 

@@ -106,6 +106,11 @@ def test_warnings(dataset, change, message):
     assert any(message in warning for warning in report.warnings)
 
 
+def test_a_box_without_a_size_says_nothing_of_the_area(dataset):
+    report = check_dataset(dataset(everybody(bbox=[3, 3, 0, 9])))
+    assert not any("areas above the box's" in warning for warning in report.warnings)
+
+
 def test_shares_instead_of_pixels(dataset):
     assert "COCO's are pixels" in check_dataset(dataset(normalize)).errors[0]
 
