@@ -14,7 +14,7 @@ from helpers.processes import in_processes
 from helpers.support import core_cfg
 from torch import nn
 
-from posecore.data import build_labeled_loader, build_test_loader, load_dataset
+from posecore.data import build_labeled_loader, build_test_loader, load_dataset, register_definitions
 from posecore.data.synthetic import make_dataset
 from posecore.engine.trainer import Trainer
 from posecore.engine.validation import check_validation, mean_losses, validation_losses
@@ -95,6 +95,7 @@ def make_cfg(dataset, *overrides):
 
 
 def persons(cfg):
+    register_definitions(cfg.DATASETS.DEFINITIONS)
     images = load_dataset("toy_train", load_skeleton(cfg.DATASETS.SKELETON))
     return [len(image["annotations"]) for image in images]
 
