@@ -13,6 +13,10 @@ def add_config(cfg: CfgNode) -> None:
     add_shared_keys(node, dropout=0.1, num_queries=25)
     # The feature map of the backbone that the encoder reads.
     node.IN_FEATURE = "res5"
+    # The attention of the encoder: "dense", of each cell to all, or "deformable", to POINTS points around it
+    # for each head.
+    node.ENCODER = "dense"
+    node.POINTS = 4
     # "person" (one class, and "no object") or "official" (persons, persons without usable keypoints, and
     # "no object").
     node.CLASSES = "person"

@@ -5,6 +5,7 @@ Letters: N images, H and W the size of the feature map, L decoder layers, Q quer
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,15 @@ from poet.codec import PoseCodec
 from poet.costs import poet_costs
 from poet.head import PoseHead
 from poet.official import OFFICIAL_CLASSES, OfficialMatcher
-from poet.transformer import AttentionMaps, Cells, CrossAttention, DecoderLayer, EncoderLayer, Transformer
+from poet.transformer import (
+    AttentionMaps,
+    Cells,
+    CrossAttention,
+    DecoderLayer,
+    DeformableEncoderLayer,
+    EncoderLayer,
+    Transformer,
+)
 from posecore.config.options import choice
 from posecore.layers.padding import cell_padding
 from posecore.layers.position import encode_cells
@@ -116,16 +125,19 @@ class POET(PoseEstimator):
         rules = {"cross_entropy": softmax_rule(node.NO_OBJECT_WEIGHT), "focal": focal_rule()}
         rule = choice(cfg, "MODEL.POET.CLASS_LOSS", rules)
         options = poet_costs(skeleton.sigmas)
+        sizes = {"hidden": node.FEED_FORWARD, "dropout": node.DROPOUT}
+        encoders: dict[str, Callable[[], nn.Module]] = {
+            "dense": partial(EncoderLayer, node.WIDTH, node.HEADS, **sizes),
+            "deformable": partial(DeformableEncoderLayer, node.WIDTH, node.HEADS, node.POINTS, **sizes),
+        }
+        encoder_layer = choice(cfg, "MODEL.POET.ENCODER", encoders)
         losses = weighted_costs(node.LOSSES, options, "MODEL.POET.LOSSES")
         costs = weighted_costs(node.COSTS, options, "MODEL.POET.COSTS") or losses
         return {
             "in_feature": node.IN_FEATURE,
             "projection": nn.Conv2d(feature.channels, node.WIDTH, 1),
             "transformer": Transformer(
-                encoder=[
-                    EncoderLayer(node.WIDTH, node.HEADS, node.FEED_FORWARD, node.DROPOUT)
-                    for _ in range(node.ENCODER_LAYERS)
-                ],
+                encoder=[encoder_layer() for _ in range(node.ENCODER_LAYERS)],
                 decoder=[
                     DecoderLayer(
                         CrossAttention(node.WIDTH, node.HEADS, node.DROPOUT),

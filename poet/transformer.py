@@ -1,14 +1,18 @@
 """DETR's ``Transformer``: an encoder of a feature map's cells, and a decoder of queries that attend to them.
 
-Attention is PyTorch's own: ``scaled_dot_product_attention`` unless its weights are asked for. Source: DETR
-(arXiv 2005.12872), Figure 10. Letters: N images, S = H * W cells, Q queries, D width, L decoder layers.
+Attention is PyTorch's own: ``scaled_dot_product_attention`` unless its weights are asked for. The encoder can
+have deformable attention instead. Source: DETR (arXiv 2005.12872), Figure 10. Letters: N images, S = H * W
+cells, Q queries, D width, L decoder layers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from posecore.layers.deform_attention import DeformAttention
+from posecore.layers.deform_transformer import DeformableLayer, pyramid_cells
 from posecore.layers.feed_forward import FeedForward, Residual
 from posecore.modeling.set_prediction.queries import Queries
 
@@ -35,11 +39,11 @@ class AttentionMaps:
     """Attention weights of the last encoder and decoder layer, averaged over their heads.
 
     Attributes:
-        encoder: (N, S, S), from each cell to all cells.
+        encoder: (N, S, S), from each cell to all cells; None without an encoder whose attention is dense.
         decoder: (N, Q, S), from each query to the cells.
     """
 
-    encoder: Tensor
+    encoder: Tensor | None
     decoder: Tensor
 
 
@@ -83,6 +87,28 @@ class EncoderLayer(nn.Module):
         )
         x = self.after_attention(x, update)
         return self.after_feed_forward(x, self.feed_forward(x)), weights
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable attention of each cell to a few points around it, and a feed-forward layer.
+
+    Its time and memory grow with the number of cells, those of :class:`EncoderLayer` with its square.
+
+    Args:
+        width, heads, hidden, dropout: see :class:`EncoderLayer`.
+        points: points of each head.
+    """
+
+    def __init__(self, width: int, heads: int, points: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.layer = DeformableLayer(width, heads, 1, points, hidden, dropout)
+
+    def forward(self, x: Tensor, cells: Cells, need_weights: bool = False) -> tuple[Tensor, None]:
+        """(N, S, D) -> (N, S, D); there are no weights of all cells, even if they are needed."""
+        memory = pyramid_cells(
+            [x.transpose(1, 2).unflatten(2, cells.size)], [cells.padding.unflatten(1, cells.size)]
+        )
+        return self.layer(x, x + cells.positions, memory.centers, memory), None
 
 
 class CrossAttention(nn.Module):
@@ -149,15 +175,16 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """Encoder and decoder, and the norm of the decoder's states.
 
-    All matrices are initialized by Xavier's uniform distribution, as the paper says.
+    All matrices are initialized by Xavier's uniform distribution, as the paper says, except for those of
+    deformable attention.
 
     Args:
-        encoder: layers of the encoder.
+        encoder: layers of the encoder, with the ``forward`` of :class:`EncoderLayer`.
         decoder: L layers of the decoder.
         width: D.
     """
 
-    def __init__(self, encoder: list[EncoderLayer], decoder: list[DecoderLayer], width: int) -> None:
+    def __init__(self, encoder: Sequence[nn.Module], decoder: Sequence[DecoderLayer], width: int) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(encoder)
         self.decoder = nn.ModuleList(decoder)
@@ -165,6 +192,9 @@ class Transformer(nn.Module):
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, DeformAttention):
+                module.reset_parameters()
 
     def forward(self, cells: Cells, queries: Queries, need_weights: bool = False) -> TransformerOutput:
         """From cells and queries to the states of the queries.
@@ -185,6 +215,6 @@ class Transformer(nn.Module):
             x, decoder_weights = layer(x, queries, encoded, need_weights and last)
             # The head gets the normalized states, the next layer gets them as they are.
             states.append(self.norm(x))
-        if encoder_weights is None or decoder_weights is None:
+        if decoder_weights is None:
             return TransformerOutput(torch.stack(states), memory, attention=None)
         return TransformerOutput(torch.stack(states), memory, AttentionMaps(encoder_weights, decoder_weights))

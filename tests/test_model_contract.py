@@ -70,6 +70,7 @@ WRONG_CHOICES = {
     "poet": {
         "MODEL.POET.CLASSES": "coco",
         "MODEL.POET.MATCHER": "greedy",
+        "MODEL.POET.ENCODER": "sparse",
         "MODEL.POET.KEYPOINT_SCORE": "logit",
     },
     "poseur": {

@@ -37,7 +37,8 @@ def draw_attention(
         (H', W', 3) uint8 RGB.
 
     Raises:
-        ValueError: a point lies outside the image, or there is nothing to draw.
+        ValueError: a point lies outside the image, the encoder has no maps for points, or there is nothing to
+            draw.
     """
     height, width = image.shape[:2]
     if not all(0 <= x < width and 0 <= y < height for x, y in points):
@@ -46,12 +47,15 @@ def draw_attention(
     output = model.find(images, need_weights=True)
     assert output.attention is not None
     map_height, map_width = output.size
-    encoder, decoder = output.attention.encoder[0], output.attention.decoder[0]
+    encoder, decoder = output.attention.encoder, output.attention.decoder[0]
+    if points and encoder is None:
+        raise ValueError("--cells needs an encoder with dense attention (MODEL.POET.ENCODER)")
 
     drawings, captions = [], []
     for x, y in points:
         cell = int(y * map_height / height) * map_width + int(x * map_width / width)
-        heat = encoder[cell].view(map_height, map_width).cpu().numpy()
+        assert encoder is not None
+        heat = encoder[0, cell].view(map_height, map_width).cpu().numpy()
         drawings.append(draw_heat(image, heat, mark=(x, y)))
         captions.append(f"from ({x:.0f}, {y:.0f})")
     poses = model.decode(output.predictions, images.image_sizes)[0]

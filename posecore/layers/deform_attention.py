@@ -60,14 +60,16 @@ class DeformAttention(nn.Module, ABC):
         self.attention_weights = nn.Linear(channels, places)
         self.value_proj = nn.Linear(channels, channels)
         self.output_proj = nn.Linear(channels, channels)
-        self._init_parameters(init)
+        self.init = init
+        self.reset_parameters()
 
     @torch.no_grad()
-    def _init_parameters(self, init: Init) -> None:
+    def reset_parameters(self) -> None:
+        """Gives the parameters the values of a new layer."""
         for layer in (self.sampling_offsets, self.attention_weights, self.value_proj, self.output_proj):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        if init == "xavier":
+        if self.init == "xavier":
             values = self.value_proj
             nn.init.xavier_uniform_(values.weight.view(self.heads * values.in_features, -1))
             nn.init.xavier_uniform_(values.bias.view(self.heads, -1))

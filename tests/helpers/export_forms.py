@@ -34,6 +34,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
         {**SMALL_FCOS, "MODEL.INSPOSE.OFFICIAL.TRUNK_CHANNELS": 16},
     ),
     "poet": ("poet/R_50.yaml", SMALL_POET),
+    "poet-deformable": ("poet/R_50.yaml", {**SMALL_POET, "MODEL.POET.ENCODER": "deformable"}),
     "grouppose": ("grouppose/R_50.yaml", SMALL_GROUPPOSE),
 }
 

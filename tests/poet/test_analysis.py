@@ -57,6 +57,16 @@ def test_attention_needs_something_to_show(trained, dataset: Path) -> None:
         draw_attention(model, build_samples(cfg), image, threshold=1.0)
 
 
+def test_a_deformable_encoder_has_no_maps_of_points(trained, dataset: Path) -> None:
+    cfg = trained[0].clone()
+    cfg.MODEL.POET.ENCODER = "deformable"
+    model = build_model(cfg).eval()
+    image = next(iter(read_images(dataset.parent))).image
+    assert draw_attention(model, build_samples(cfg), image, threshold=0.0).std() > 1
+    with pytest.raises(ValueError, match=r"dense attention \(MODEL\.POET\.ENCODER\)"):
+        draw_attention(model, build_samples(cfg), image, [(10.0, 60.0)])
+
+
 def test_every_person_has_a_prediction(trained) -> None:
     images = list(matched_persons(*trained, num_images=2))
     assert len(images) == 2

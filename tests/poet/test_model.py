@@ -17,6 +17,7 @@ VARIANTS = {
     "last layer": (("MODEL.POET.AUXILIARY", False), "R_50.yaml"),
     "oks": (("MODEL.POET.LOSSES", [["oks", 1.0]]), "R_50.yaml"),
     "focal": (("MODEL.POET.CLASS_LOSS", "focal", "MODEL.POET.CLASS_WEIGHT", 2.0), "R_50.yaml"),
+    "deformable": (("MODEL.POET.ENCODER", "deformable"), "R_50.yaml"),
     "more persons than queries": (("MODEL.POET.NUM_QUERIES", 2), "R_50.yaml"),
 }
 PAPER = {"loss_class", "loss_offset", "loss_visibility", "loss_center"}
@@ -59,14 +60,31 @@ def test_persons_that_are_hard_leave_everything_finite(variant: str) -> None:
     contract.hard_persons_leave_everything_finite(model_of(variant))
 
 
-@pytest.mark.parametrize("variant", ["paper", "official", "focal"])
+@pytest.mark.parametrize("variant", ["paper", "official", "focal", "deformable"])
 def test_a_batch_gives_what_its_images_give_one_by_one(variant: str) -> None:
     model = varied(model_of(variant))
     contract.batches_are_their_images(model, [sample(i, 1, (99, 131)) for i in range(3)], count=6)
 
 
+@pytest.mark.parametrize("encoder", ["dense", "deformable"])
+def test_a_larger_image_beside_changes_nothing(encoder: str) -> None:
+    model = varied(tiny("MODEL.POET.ENCODER", encoder))
+    small = sample(1, 1, (96, 128))
+    with torch.no_grad():
+        maps = model.backbone(model.preprocess([small]).tensor)["res5"]
+        cells = model.projection(maps)
+        padding = torch.zeros(1, *cells.shape[2:], dtype=torch.bool)
+        alone = model.decode_features(cells, padding).predictions
+        # What stands in the padding differs from zero.
+        wide = torch.nn.functional.pad(cells, (0, 3, 0, 2), value=5.0)
+        beside = torch.nn.functional.pad(padding, (0, 3, 0, 2), value=True)
+        padded = model.decode_features(wide, beside).predictions
+    assert_close(padded.poses.keypoints, alone.poses.keypoints)
+    assert_close(padded.logits, alone.logits)
+
+
 def test_padding_is_not_looked_at() -> None:
-    """Whatever stands in it, the smaller image's poses are the same."""
+    """The dense encoder and the decoder give it no weight."""
     model = varied(tiny())
     batch = [sample(0, 1, (203, 250)), sample(1, 1, (96, 128))]
     images = model.preprocess(batch)

@@ -8,7 +8,7 @@ from helpers.poet_oracle import build
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from poet.transformer import Cells, DecoderLayer, EncoderLayer, Transformer
+from poet.transformer import Cells, DecoderLayer, DeformableEncoderLayer, EncoderLayer, Transformer
 from posecore.modeling.set_prediction.queries import LearnedQueries, Queries
 
 WIDTH = 16
@@ -26,6 +26,13 @@ class Recorder(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         self.calls.append((queries, memory))
         return torch.zeros_like(x), None
+
+
+class NoUpdate(nn.Module):
+    """Stands for a residual connection and drops the update."""
+
+    def forward(self, x: Tensor, update: Tensor) -> Tensor:
+        return x
 
 
 def cells() -> Cells:
@@ -52,6 +59,44 @@ def test_matrices_start_by_xavier() -> None:
         assert 0.98 * bound < matrix.abs().max() <= bound
     assert layer.self_attention.in_proj_weight.shape == (768, 256)
     assert model.queries.positions.weight.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_deformable_attention_keeps_its_start() -> None:
+    layer = DeformableEncoderLayer(WIDTH, 2, 3, 32, 0.0)
+    layer.layer.attention.sampling_offsets.weight.data.fill_(1.0)
+    Transformer([layer], [], WIDTH)
+    attention = layer.layer.attention
+    assert not attention.sampling_offsets.weight.any()
+    assert not attention.attention_weights.weight.any()
+    # Two heads look to the right and to the left, with three points each.
+    expected = torch.tensor([[1.0, 0.0], [2, 0], [3, 0], [-1, 0], [-2, 0], [-3, 0]])
+    assert_close(attention.sampling_offsets.bias.view(-1, 2), expected)
+
+
+def test_the_deformable_encoder_reads_around_each_cell() -> None:
+    """By attention alone a cell is the mean of its points: bilinear, zero beyond the map and in padding."""
+    layer = DeformableEncoderLayer(4, 1, 2, 8, 0.0).layer
+    layer.after_attention.norm = nn.Identity()
+    layer.after_feed_forward = NoUpdate()
+    with torch.no_grad():
+        for linear in (layer.attention.value_proj, layer.attention.output_proj):
+            linear.weight.copy_(torch.eye(4))
+        layer.attention.sampling_offsets.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.5]))
+    wrapped = DeformableEncoderLayer(4, 1, 2, 8, 0.0)
+    wrapped.layer = layer
+    values = torch.randn(1, 12, 4)
+    padding = torch.zeros(1, 3, 4, dtype=torch.bool)
+    padding[:, :, 3] = True
+    given = Cells(values, torch.randn(1, 12, 4), padding.flatten(1), (3, 4))
+    found, weights = wrapped(values, given, need_weights=True)
+    grid = values[0].view(3, 4, 4) * ~padding[0, ..., None]
+    grid = torch.cat([grid, torch.zeros(1, 4, 4)])
+    for y in range(3):
+        for x in range(3):
+            below = (grid[y, x] + grid[y + 1, x]) / 2
+            expected = values[0, 4 * y + x] + (grid[y, x + 1] + below) / 2
+            assert_close(found[0, 4 * y + x], expected)
+    assert weights is None
 
 
 def test_another_cross_attention_gets_the_map_and_its_size() -> None:
