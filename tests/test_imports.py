@@ -93,6 +93,18 @@ def test_every_part_of_the_core_is_on_the_map():
     assert parts <= set(levels()), "give these a line in the docstring of posecore/__init__.py"
 
 
+def test_every_module_is_in_the_map_of_its_package():
+    """A package whose docstring has a line for some of its modules has one for each."""
+    for name, file in MODULES.items():
+        if file.name != "__init__.py" or name == "posecore":
+            continue
+        text = ast.get_docstring(ast.parse(file.read_text())) or ""
+        named = set(re.findall(r"^(\w+)  ", text, re.MULTILINE))
+        parts = {other.rpartition(".")[2] for other in MODULES if other.rpartition(".")[0] == name}
+        parts = {part for part in parts if not part.startswith("_")}
+        assert len(parts & named) < 2 or parts <= named, f"{name} has no line for {sorted(parts - named)}"
+
+
 def test_every_part_is_in_the_drawing_on_its_floor():
     drawing = (ROOT / "docs" / "images" / "architecture.svg").read_text()
     height = {

@@ -1,22 +1,27 @@
 """Data: datasets, the samples that models take, their loaders, and drawn images to practice on.
 
-datasets      datasets by name, and files that define more of them
-built_in      the datasets that are known by their names
-images        the reader of image files
-formats       readers of annotation formats, COCO, CrowdPose, COCO-WholeBody, MPII, and what they check
-importers     readers of the files of labeling tools, of which a dataset is made, and exports to them
-augment       augmentations of training images
-mapper        from a dataset dict to a sample of an image
-samples       kinds of samples: images, and those that methods register
-person_boxes  boxes of persons for top-down models, and files of them
-sampler       the order of training samples, which a resumed training continues
-job_signals   signals to a whole job, which the workers of a loader leave to the training
-loader        batches, by the configuration
-guarded_reading  files whose library crashes at broken ones, read in a process of their own
-mat_files     MATLAB's files
-lspet         makes a dataset of the published archive of Leeds Sports Pose extended
-near_duplicates  groups of images that show nearly the same, for splits
-synthetic     drawn images of jointed figures with ground truth (python -m posecore.data.synthetic)
+datasets          datasets by name, and files that define more of them
+built_in          the datasets that are known by their names
+images            the reader of image files
+image_writer      the writer of image files
+bad_images        what is done where a training image cannot be read
+formats           readers of annotation formats, COCO, CrowdPose, COCO-WholeBody, MPII, and what they check
+importers         readers of the files of labeling tools, of which a dataset is made, and exports to them
+augment           augmentations of training images
+deferred          augmentations whose resize waits for the crop that follows
+mapper            from a dataset dict to a sample of an image
+samples           kinds of samples: images, and those that methods register
+training_samples  the samples of a dataset for a loader, with their random numbers
+digest            a short text that tells training samples from others
+person_boxes      boxes of persons for top-down models, and files of them
+sampler           the order of training samples, which a resumed training continues
+job_signals       signals to a whole job, which the workers of a loader leave to the training
+loader            batches, by the configuration
+guarded_reading   files whose library crashes at broken ones, read in a process of their own
+mat_files         MATLAB's files
+lspet             makes a dataset of the published archive of Leeds Sports Pose extended
+near_duplicates   groups of images that show nearly the same, for splits
+synthetic         drawn images of jointed figures with ground truth (python -m posecore.data.synthetic)
 """
 
 from posecore.data.augment import build_augmentations

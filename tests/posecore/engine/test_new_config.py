@@ -13,12 +13,13 @@ from posecore.config import get_cfg
 from posecore.config.merge import UsageError, merge_config
 from posecore.config.repository import CONFIGS
 from posecore.data.synthetic import make_dataset
-from posecore.engine import new_config
+from posecore.engine import new_config, starting_weights
 from posecore.engine.data_statistics import DataStatistics
 from posecore.engine.dry_run import dry_run
 from posecore.engine.machine import Machine
-from posecore.engine.new_config import METHODS, crop_size, find_weights, propose_config
+from posecore.engine.new_config import METHODS, crop_size, propose_config
 from posecore.engine.proposed_config import ProposedConfig
+from posecore.engine.starting_weights import find_weights
 from posecore.modeling.build import build_model
 from posecore.structures.skeleton import load_skeleton
 
@@ -111,7 +112,7 @@ def test_the_batch_fits_the_memory_and_the_data(fish, monkeypatch):
 def test_a_trained_model_is_trained_further_at_a_lower_rate(tmp_path, monkeypatch):
     folder = dataset(tmp_path, "lsp_14")
     further = propose_config(folder, "fcpose", size="small", device="cpu")
-    monkeypatch.setattr(new_config, "list_models", list)
+    monkeypatch.setattr(starting_weights, "list_models", list)
     first = propose_config(folder, "fcpose", size="small", device="cpu")
     assert further.values["MODEL.WEIGHTS"][0] == "model://fcpose_lite0_lsp"
     assert further.values["MODEL.FCOS.SIZE_RANGES"][0] == (32, 64)
@@ -165,7 +166,7 @@ def test_trainings_start_from_the_models_of_the_project(monkeypatch):
         backbone = find_weights(base, load_skeleton("coco_17"))
         assert (backbone.source, backbone.is_whole) == ("backbone://model://fcpose_lite0_lsp", False)
         PoseCheckpointer(build_model(base)).load(backbone.source, strict=False)
-    monkeypatch.setattr(new_config, "list_models", list)
+    monkeypatch.setattr(starting_weights, "list_models", list)
     assert find_weights(base, load_skeleton("lsp_14")).source in ("package://efficientnet_lite0", "")
 
 
