@@ -81,8 +81,11 @@ def test_train_prints_phases_beside_the_peer(root):
 def test_keys_prints_a_row_for_each_setting(root):
     done = benchmark(root, "keys", "--rounds", "1", *SMALL, *DEMOS[:2], "--only", "SOLVER.EMA.ENABLED")
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| directpose")]
-    assert [row[2] for row in rows] == ["none", "`SOLVER.EMA.ENABLED True`", "none"], done.stderr
-    assert rows[0][4] == "1.00"
+    assert [row[2] for row in rows] == ["none", "`SOLVER.EMA.ENABLED True`"], done.stderr
+    without, averaged = ([float(value.strip("| ")) for value in row[3:]] for row in rows)
+    assert without[1::2] == [1.0, 1.0]
+    assert averaged[1] == pytest.approx(averaged[0] / without[0], abs=0.02)
+    assert averaged[3] == pytest.approx(averaged[2] / without[2], abs=0.02)
     done = benchmark(root, "keys", "--only", "SOLVER.EMA")
     assert "--only SOLVER.EMA is not measured: it must be among MODEL." in done.stderr
 
