@@ -135,7 +135,7 @@ def compare_keys(
     """Prints a Markdown table: median milliseconds and peak MiB with each key, and ratios to those without.
 
     A key and the model without it run in turns, and nothing else is in memory then: beside six other models
-    in the process, a step took up to 1.6 times as long. Memory is that of a process of its own. The time
+    in the process, a step took up to 1.5 times as long. Memory is that of a process of its own. The time
     without keys is the median of its times beside each of them.
 
     Args:

@@ -75,20 +75,19 @@ def test_deformable_attention_keeps_its_start() -> None:
 
 def test_the_deformable_encoder_reads_around_each_cell() -> None:
     """By attention alone a cell is the mean of its points: bilinear, zero beyond the map and in padding."""
-    layer = DeformableEncoderLayer(4, 1, 2, 8, 0.0).layer
+    encoder = DeformableEncoderLayer(4, 1, 2, 8, 0.0)
+    layer = encoder.layer
     layer.after_attention.norm = nn.Identity()
     layer.after_feed_forward = NoUpdate()
     with torch.no_grad():
         for linear in (layer.attention.value_proj, layer.attention.output_proj):
             linear.weight.copy_(torch.eye(4))
         layer.attention.sampling_offsets.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.5]))
-    wrapped = DeformableEncoderLayer(4, 1, 2, 8, 0.0)
-    wrapped.layer = layer
     values = torch.randn(1, 12, 4)
     padding = torch.zeros(1, 3, 4, dtype=torch.bool)
     padding[:, :, 3] = True
     given = Cells(values, torch.randn(1, 12, 4), padding.flatten(1), (3, 4))
-    found, weights = wrapped(values, given, need_weights=True)
+    found, weights = encoder(values, given, need_weights=True)
     grid = values[0].view(3, 4, 4) * ~padding[0, ..., None]
     grid = torch.cat([grid, torch.zeros(1, 4, 4)])
     for y in range(3):
