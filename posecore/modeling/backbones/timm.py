@@ -46,6 +46,8 @@ class TimmBackbone(Backbone):
             and EfficientNets, 320 -> 1280 channels).
         out_norm: norm of each map: "LN" (over the channels, as detectors have it on Swin) or "" for none.
         drop_path: probability that the last block's residuals are left out; 0 for timm's own.
+        freeze_stride: the layers that the map of this stride depends on are constant, their BatchNorms too,
+            as Detectron2 freezes the first stages of a ResNet; 0 trains all.
 
     Maps are named ``stride8``, ``stride16``, ...
 
@@ -66,6 +68,7 @@ class TimmBackbone(Backbone):
         head_conv: bool = False,
         out_norm: OutNorm = "",
         drop_path: float = 0.0,
+        freeze_stride: int = 0,
     ) -> None:
         super().__init__()
         if not timm.is_model(name):
@@ -80,12 +83,7 @@ class TimmBackbone(Backbone):
         with torch.device("meta"):
             every: Any = timm.create_model(name, features_only=True, **options).feature_info
         reductions = every.reduction()
-        missing = sorted(set(strides) - set(reductions))
-        if missing:
-            raise ValueError(
-                f"MODEL.TIMM.STRIDES must be among the strides {sorted(set(reductions))} of {name}, "
-                f"not {missing}"
-            )
+        _check_strides("MODEL.TIMM.STRIDES", strides, reductions, name)
         # The deepest map of each stride, because its features have the largest receptive field.
         indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
         # With these indices timm leaves out the layers after the last map in most models.
@@ -99,6 +97,10 @@ class TimmBackbone(Backbone):
         self._behind = HEAD_CONV if head_conv else ()
         if head_conv:
             channels[-1] = _add_head_conv(body, name)
+        if freeze_stride:
+            _check_strides("MODEL.TIMM.FREEZE_STRIDE", (freeze_stride,), reductions, name)
+            last = len(reductions) - 1 - reductions[::-1].index(freeze_stride)
+            _freeze_layers(body, name, every.out_indices[last], options)
         self.body = convert_batch_norms(body, norm)
         self._channels_last = getattr(body, "output_fmt", None) == Format.NHWC
         self._patch = SWIN_PATCH if name.startswith("swin_") else 1
@@ -122,6 +124,30 @@ class TimmBackbone(Backbone):
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each map."""
         return self._shapes
+
+
+def _check_strides(key: str, strides: Sequence[int], possible: Sequence[int], name: str) -> None:
+    """Raises ValueError where the model has no map of a stride."""
+    missing = sorted(set(strides) - set(possible))
+    if missing:
+        raise ValueError(f"{key} must be among the strides {sorted(set(possible))} of {name}, not {missing}")
+
+
+def _freeze_layers(body: nn.Module, name: str, index: int, options: dict[str, Any]) -> None:
+    """Makes the layers constant that the map at ``index`` depends on.
+
+    These are the ones that get a gradient from it. timm's models have no other common form that tells them.
+    """
+    with torch.device("meta"):
+        probe = timm.create_model(name, features_only=True, out_indices=(index,), **options)
+        probe(torch.zeros(2, 3, 64, 64))[0].sum().backward()
+    for key, parameter in probe.named_parameters():
+        if parameter.grad is not None:
+            body.get_parameter(key).requires_grad_(False)
+    for key, module in list(body.named_modules()):
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            parent, _, child = key.rpartition(".")
+            setattr(body.get_submodule(parent), child, convert_batch_norms(module, "FrozenBN"))
 
 
 def _freeze_unread(hrnet: Any, kept: Sequence[int]) -> None:
@@ -169,6 +195,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         head_conv=cfg.MODEL.TIMM.HEAD_CONV,
         out_norm=choice(cfg, "MODEL.TIMM.OUT_NORM", {"": "", "LN": "LN"}),
         drop_path=cfg.MODEL.TIMM.DROP_PATH,
+        freeze_stride=cfg.MODEL.TIMM.FREEZE_STRIDE,
     )
 
 

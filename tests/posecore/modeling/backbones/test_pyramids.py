@@ -85,6 +85,39 @@ def test_hrnet_trains_what_its_maps_depend_on(strides: tuple[int, ...], location
     assert bool(frozen) == (4 not in strides)
 
 
+FROZEN = {
+    "tf_efficientnet_lite0": ("conv_stem", "bn1", "blocks.0", "blocks.1"),
+    "resnet10t": ("conv1", "bn1", "layer1"),
+    "convnext_atto": ("stem_0", "stem_1", "stages_0"),
+    "swin_tiny_patch4_window7_224": ("patch_embed", "layers_0"),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_freeze_stride(name: str) -> None:
+    """The layers up to the map are constant in training, whether or not it is returned; the others learn."""
+    torch.manual_seed(0)
+    plain = TimmBackbone(name, strides=(8, 32)).train()
+    backbone = TimmBackbone(name, strides=(8, 32), freeze_stride=4).train()
+    backbone.load_state_dict(plain.state_dict(), strict=False)
+    inside = tuple(f"body.{layer}." for layer in FROZEN[name])
+    frozen = {key for key, _ in plain.named_parameters() if key.startswith(inside)}
+    assert frozen
+    trained = {key for key, p in backbone.named_parameters() if p.requires_grad}
+    assert trained == {key for key, _ in plain.named_parameters()} - frozen
+
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    maps = backbone(torch.randn(2, 3, 64, 64))
+    sum(values.square().sum() for values in maps.values()).backward()
+    assert {key for key, p in backbone.named_parameters() if p.grad is not None} == trained
+    changed = {key for key, value in backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert not any(key.startswith(inside) for key in changed)
+    image = torch.randn(1, 3, 64, 64)
+    backbone.load_state_dict(before)
+    for key, expected in plain.eval()(image).items():
+        torch.testing.assert_close(backbone.eval()(image)[key], expected)
+
+
 @pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN"])
 def test_norms_keep_the_activations_in_them(norm: str) -> None:
     """timm's MobileNets have ReLU6 inside of their BatchNorms."""
@@ -122,6 +155,7 @@ def test_plain_backbone_is_the_one_below_the_pyramid() -> None:
         ({"name": ""}, "MODEL.TIMM.NAME"),
         ({"name": "resnet10t", "strides": (8, 64)}, "MODEL.TIMM.STRIDES"),
         ({"name": "resnet10t", "head_conv": True}, "MODEL.TIMM.HEAD_CONV"),
+        ({"name": "resnet10t", "freeze_stride": 5}, r"MODEL.TIMM.FREEZE_STRIDE .*\[2, 4, 8, 16, 32\].*not \[5\]"),
     ],
 )
 def test_wrong_settings_name_the_key(arguments: dict, message: str) -> None:
