@@ -140,8 +140,8 @@ def _add_model(cfg: CfgNode) -> None:
     # that have it; 0 for timm's own.
     cfg.MODEL.TIMM.DROP_PATH = 0.0
     # The layers that the map of this stride depends on are not trained, and their BatchNorms are constant, as
-    # MODEL.BACKBONE.FREEZE_AT has it for ResNets (4 is like FREEZE_AT 2): faster, with less memory, for weights
-    # that are good already. 0 trains all.
+    # MODEL.BACKBONE.FREEZE_AT has it for ResNets (4 is like FREEZE_AT 2). A step is faster and needs less
+    # memory. 0 trains all.
     cfg.MODEL.TIMM.FREEZE_STRIDE = 0
 
     # HRFormer, for MODEL.BACKBONE.NAME "build_hrformer_backbone".

@@ -155,7 +155,7 @@ def test_plain_backbone_is_the_one_below_the_pyramid() -> None:
         ({"name": ""}, "MODEL.TIMM.NAME"),
         ({"name": "resnet10t", "strides": (8, 64)}, "MODEL.TIMM.STRIDES"),
         ({"name": "resnet10t", "head_conv": True}, "MODEL.TIMM.HEAD_CONV"),
-        ({"name": "resnet10t", "freeze_stride": 5}, r"MODEL.TIMM.FREEZE_STRIDE .*\[2, 4, 8, 16, 32\].*not \[5\]"),
+        ({"name": "resnet10t", "freeze_stride": 5}, r"MODEL.TIMM.FREEZE_STRIDE .*\[2, 4, 8, .*not \[5\]"),
     ],
 )
 def test_wrong_settings_name_the_key(arguments: dict, message: str) -> None:
