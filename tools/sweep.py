@@ -10,7 +10,8 @@ whose evaluations fall behind. Each training has its folder below --output; KEY 
 for all of them. They run one after the other, --jobs N of them at once, or with --slurm in Slurm's queue.
 Started again, the tool skips the trainings that are done and continues the interrupted ones. --print prints
 the commands of a grid instead, one per line; --collect only writes the tables. results.md and results.csv in
---output have a row for each training, sorted by a metric with --sort-by.
+--output have a row for each training, sorted by a metric with --sort-by. With --grid SEED 0 1 2 and --average
+SEED there are averages.md and averages.csv too, with means and standard deviations over the seeds.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from posecore.engine.search import (
     start_search,
     write_search_tables,
 )
-from posecore.engine.sweeps import parse_grid, sweep_runs, write_tables
+from posecore.engine.sweeps import check_average, parse_grid, sweep_runs, write_averages, write_tables
 
 
 def main() -> int:
@@ -64,11 +65,16 @@ def main() -> int:
     parser.add_argument(
         "--sort-by", metavar="METRIC", help="such as AP or PCK@0.2: sort the tables, the greatest first"
     )
+    parser.add_argument(
+        "--average", metavar="KEY", help="a key of --grid, such as SEED: table the means over its values too"
+    )
     add_run_options(parser)
     parser.add_argument("opts", nargs="*", help="after --: KEY VALUE pairs for all runs")
     options = parser.parse_args()
     if options.search and options.print:
         parser.error("--print needs --grid: a search chooses its values one after the other")
+    if options.search and options.average:
+        parser.error("--average needs --grid: the trials of a search have no common values")
     execution = Execution(
         launcher=options.launcher,
         num_gpus=options.num_gpus,
@@ -81,11 +87,15 @@ def main() -> int:
 
 def sweep(options: argparse.Namespace, execution: Execution) -> int:
     grid = parse_grid(options.grid)
+    if options.average is not None:
+        check_average(grid, options.average)
     runs = sweep_runs(options.config_file, grid, output=options.output, overrides=options.opts)
     check_output_folder(options.output)
     failed = [] if options.collect else start_runs(runs, execution, print_only=options.print)
     if not options.print:
         print(write_tables(runs, grid, options.output, options.sort_by))
+        if options.average is not None:
+            print(write_averages(runs, grid, options.output, over=options.average))
     return report(failed)
 
 

@@ -1,5 +1,8 @@
 """Sweeps: runs of one configuration with every combination of some values, and tables of their metrics.
 
+:func:`sweep_runs` makes the runs, :func:`write_tables` a row for each, and :func:`write_averages` means over
+seeds.
+
 A grid is a mapping from config keys to the values that each takes. Combinations come in the order of
 ``itertools.product``: the last key's values change fastest.
 """
@@ -7,6 +10,7 @@ A grid is a mapping from config keys to the values that each takes. Combinations
 import csv
 import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +37,12 @@ def parse_grid(arguments: Sequence[Sequence[str]]) -> Grid:
         if not values or len(set(values)) < len(values) or keys.count(key) > 1:
             raise UsageError(f"--grid {key} must stand there once and have different values")
     return {key: values for key, *values in arguments}
+
+
+def check_average(grid: Grid, key: str) -> None:
+    """Raises UsageError where the grid does not have the key whose values are to be averaged."""
+    if key not in grid:
+        raise UsageError(f"--average {key}: the key must be one of --grid: {', '.join(grid)}")
 
 
 def sweep_runs(config_file: Path, grid: Grid, *, output: Path, overrides: Sequence[str] = ()) -> list[Run]:
@@ -92,6 +102,49 @@ def write_tables(runs: Sequence[Run], grid: Grid, folder: Path, sort_by: str | N
         for values, result in pairs
     ]
     return write_rows(columns, rows, folder)
+
+
+def write_averages(runs: Sequence[Run], grid: Grid, folder: Path, *, over: str) -> str:
+    """Writes averages.md and averages.csv: means over the values of one key, which is SEED as a rule.
+
+    The rows are the combinations of the other keys, in the order of the grid. A column says how many runs are
+    done; of two or more, the sample standard deviation stands behind the mean, in averages.csv in a column of
+    its own.
+
+    Args:
+        runs: those of :func:`sweep_runs` with the same grid, one of them done at least.
+        grid: what varies.
+        folder: where the files go.
+        over: the key whose values are averaged.
+
+    Returns:
+        The table of averages.md.
+
+    Raises:
+        UsageError: the grid does not have the key.
+    """
+    check_average(grid, over)
+    kept = [key for key in grid if key != over]
+    groups: dict[tuple[str, ...], list[Mapping[str, float]]] = {}
+    for values, run in zip(itertools.product(*grid.values()), runs, strict=True):
+        group = tuple(value for key, value in zip(grid, values, strict=True) if key != over)
+        metrics = run.metrics()
+        groups.setdefault(group, []).extend([] if metrics is None else [metrics])
+    names = list(dict.fromkeys(name for done in groups.values() for metrics in done for name in metrics))
+    table, sheet = [], []
+    for group, done in groups.items():
+        samples = [[metrics[name] for metrics in done if name in metrics] for name in names]
+        means = [f"{statistics.fmean(sample):.4g}" if sample else "-" for sample in samples]
+        spreads = [f"{statistics.stdev(sample):.2g}" if len(sample) > 1 else "" for sample in samples]
+        start = [*group, str(len(done))]
+        table.append([*start, *(f"{m} ± {s}" if s else m for m, s in zip(means, spreads, strict=True))])
+        sheet.append([*start, *itertools.chain.from_iterable(zip(means, spreads, strict=True))])
+    markdown = markdown_table([*kept, "runs", *names], table)
+    (folder / "averages.md").write_text(f"{markdown}\n")
+    columns = itertools.chain.from_iterable((name, f"{name} std") for name in names)
+    with (folder / "averages.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([[*kept, "runs", *columns], *sheet])
+    return markdown
 
 
 def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], folder: Path) -> str:

@@ -83,6 +83,20 @@ def test_what_cannot_be_swept_is_said_before_anything_starts(run, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_averages_are_beside_the_runs(run, tmp_path: Path) -> None:
+    for seed, ap in (("1", 30.0), ("2", 32.0)):
+        (tmp_path / f"SEED={seed}").mkdir()
+        write_results(tmp_path / f"SEED={seed}", {"keypoints": {"AP": ap}})
+    start = ["sweep", "--config-file", CONFIG, "--output", tmp_path, "--grid", "SEED", "1", "2", "--collect"]
+    status, tables, _ = run(*start, "--average", "SEED")
+    assert status == 0
+    assert "| 1 | 30 |" in tables
+    assert "| 2 | 31 ± 1.4 |" in tables
+    status, _, errors = run(*start, "--average", "SOLVER.BASE_LR")
+    assert status == 1
+    assert "--average SOLVER.BASE_LR: the key must be one of --grid: SEED" in errors
+
+
 def test_a_launcher_replaces_this_python(run, tmp_path: Path) -> None:
     start = ["--config-file", CONFIG, "--output", tmp_path, "--grid", "SEED", "1", "2", "--print"]
     _, commands, _ = run("sweep", *start, "--launcher", "torchrun --nproc_per_node 8")

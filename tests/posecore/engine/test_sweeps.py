@@ -7,7 +7,7 @@ import pytest
 
 from posecore.config.merge import UsageError
 from posecore.engine.results import write_results
-from posecore.engine.sweeps import parse_grid, sweep_runs, write_tables
+from posecore.engine.sweeps import parse_grid, sweep_runs, write_averages, write_tables
 
 GRID = {"SEED": ["1", "2"], "MODEL.DEVICE": ["cpu", "a/b"]}
 
@@ -81,3 +81,35 @@ def test_tables_sorted_by_a_metric(tmp_path: Path) -> None:
         UsageError, match=r"no run has a metric 'PCK' to sort by; there are PCK@0\.2, neck, AP"
     ):
         write_tables(runs, grid, tmp_path, "PCK")
+
+
+def test_averages_over_seeds(tmp_path: Path) -> None:
+    """Means and sample standard deviations of the runs that are done; one run has no deviation."""
+    grid = {"A": ["x", "y", "z"], "SEED": ["1", "2"], "B": ["0"]}
+    runs = sweep_runs(Path("c.yaml"), grid, output=tmp_path)
+    for run, metrics in zip(
+        runs,
+        [{"AP": 30.0}, {"AP": 32.0, "AP50": 60.0}, None, {"AP": 20.5}, None, None],
+        strict=True,
+    ):
+        if metrics is not None:
+            run.folder.mkdir()
+            write_results(run.folder, {"keypoints": metrics})
+    table = write_averages(runs, grid, tmp_path, over="SEED")
+    assert table.splitlines() == [
+        "| A | B | runs | AP | AP50 |",
+        "| --- | --- | --- | --- | --- |",
+        "| x | 0 | 2 | 31 ± 1.4 | 60 |",
+        "| y | 0 | 1 | 20.5 | - |",
+        "| z | 0 | 0 | - | - |",
+    ]
+    assert (tmp_path / "averages.md").read_text() == f"{table}\n"
+    with (tmp_path / "averages.csv").open() as file:
+        assert list(csv.reader(file)) == [
+            ["A", "B", "runs", "AP", "AP std", "AP50", "AP50 std"],
+            ["x", "0", "2", "31", "1.4", "60", ""],
+            ["y", "0", "1", "20.5", "", "-", ""],
+            ["z", "0", "0", "-", "", "-", ""],
+        ]
+    with pytest.raises(UsageError, match=r"--average C: the key must be one of --grid: A, SEED, B"):
+        write_averages(runs, grid, tmp_path, over="C")
