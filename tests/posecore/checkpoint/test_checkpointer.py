@@ -299,6 +299,25 @@ def test_another_number_of_keypoints(tmp_path, caplog):
     assert torch.equal(model.backbone.lateral.weight, trained.backbone.lateral.weight)
 
 
+def test_weights_that_stay_random_are_named(tmp_path, caplog):
+    """Frozen weights that the file does not have: nothing else would tell of them."""
+    trained, model = Model(), Model()
+    model.backbone.lateral.requires_grad_(False)
+    file = save_weights(tmp_path, backbone_weights(trained))
+    warning = "2 weights stay at their random initialization"
+    for path in (file, "", "random"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="posecore"):
+            PoseCheckpointer(model).load(path, strict=False)
+        assert warning in caplog.text
+        assert "MODEL.TIMM.FREEZE_STRIDE trains them): backbone.lateral.weight, backbone.lat" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="posecore"):
+        PoseCheckpointer(model).load(save(tmp_path, trained), strict=False)
+        PoseCheckpointer(model.requires_grad_(True)).load(file, strict=False)
+    assert warning not in caplog.text
+
+
 def test_a_file_with_too_much_loads_with_a_warning(tmp_path, caplog):
     trained = Model()
     trained.heatmaps = nn.Conv2d(2, 2, 1)

@@ -170,6 +170,15 @@ def test_trainings_start_from_the_models_of_the_project(monkeypatch):
     assert find_weights(base, load_skeleton("lsp_14")).source in ("package://efficientnet_lite0", "")
 
 
+def test_layers_without_weights_are_not_frozen(tmp_path, monkeypatch):
+    folder = dataset(tmp_path, "lsp_14", ("train",))
+    assert "MODEL.TIMM.FREEZE_STRIDE" not in propose_config(folder, "fcpose", device="cpu").values
+    monkeypatch.setattr(starting_weights, "list_models", list)
+    monkeypatch.setattr(starting_weights, "find_spec", lambda module: None)
+    values = propose_config(folder, "fcpose", device="cpu").values
+    assert (values["MODEL.WEIGHTS"][0], values["MODEL.TIMM.FREEZE_STRIDE"][0]) == ("", 0)
+
+
 @pytest.mark.parametrize(
     ("ratio", "area", "size"),
     [(1.0, 128 * 128, (128, 128)), (4 / 3, 256 * 192, (256, 192)), (0.1, 128 * 128, (96, 192))],
