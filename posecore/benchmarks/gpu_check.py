@@ -237,9 +237,9 @@ def training(settings: CheckSettings) -> Iterator[Row]:
         steps_in_turns,
     )
 
-    with DrawnImages(2, settings.size, settings.persons).written() as definition:
+    with DrawnImages(2, settings.size, settings.persons).written(settings.configs) as folder:
         for config in settings.configs:
-            ours = build_training(benchmark_cfg(config, definition, settings.device))
+            ours = build_training(benchmark_cfg(config, folder, settings.device))
             if settings.device == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             losses = {name: loss.item() for name, loss in ours.model(ours.batch).items()}
@@ -250,7 +250,7 @@ def training(settings: CheckSettings) -> Iterator[Row]:
             if settings.device == "cuda":
                 row["MiB"] = round(torch.cuda.max_memory_allocated() / 2**20)
             # After the memory is read, because the peer takes some too.
-            peer = build_peer_training(definition, settings.device, None)
+            peer = build_peer_training(folder, settings.device, None)
             times = steps_in_turns({PEER: peer, config: ours}, settings.rounds)
             row["ms"] = round(times[config].step, 2)
             row["Keypoint R-CNN ms"] = round(times[PEER].step, 2)

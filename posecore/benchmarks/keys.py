@@ -51,8 +51,8 @@ class Work:
     Attributes:
         name: for the table.
         keys: overrides, each a row of the table.
-        prepare: takes a configuration below configs/, the definition of drawn images, their persons, the
-            device and overrides, and returns a function that does the work once.
+        prepare: takes a configuration below configs/, the folder of drawn images, their persons, the device
+            and overrides, and returns a function that does the work once.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Work:
 
 
 def prepare_training(
-    config: str, definition: str, persons: int, device: str, overrides: Sequence[str]
+    config: str, folder: str, persons: int, device: str, overrides: Sequence[str]
 ) -> Callable[[], object]:
     """A function that makes a training step, as a training makes it."""
-    cfg = benchmark_cfg(config, definition, device, overrides)
+    cfg = benchmark_cfg(config, folder, device, overrides)
     model = prepare_random_weights(build_model(cfg)).train()
     step = TrainingStep(
         model,
@@ -85,10 +85,10 @@ def prepare_training(
 
 
 def prepare_prediction(
-    config: str, definition: str, persons: int, device: str, overrides: Sequence[str]
+    config: str, folder: str, persons: int, device: str, overrides: Sequence[str]
 ) -> Callable[[], object]:
     """A function that predicts the persons of one image."""
-    cfg = benchmark_cfg(config, definition, device, overrides)
+    cfg = benchmark_cfg(config, folder, device, overrides)
     model = prepare_random_weights(build_inference_model(cfg)).eval()
     set_num_persons(model, persons)
     precision = inference_precision(cfg)
@@ -112,12 +112,12 @@ WORKS = {
 
 
 def peak_of_work(
-    name: str, config: str, definition: str, persons: int, device: str, threads: int, overrides: Sequence[str]
+    name: str, config: str, folder: str, persons: int, device: str, threads: int, overrides: Sequence[str]
 ) -> float:
     """Does a work of :data:`WORKS` twice; returns the MiB of this process at its peak."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    work = WORKS[name].prepare(config, definition, persons, device, overrides)
+    work = WORKS[name].prepare(config, folder, persons, device, overrides)
     work()
     work()
     return peak_of_process(device)
@@ -157,7 +157,7 @@ def compare_keys(
     print(f"{describe_machine(device)}; {images}; medians of {rounds} rounds, random weights\n")
     print("| model | work | keys | ms | ratio | MiB | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    with images.written() as path:
+    with images.written(configs) as path:
         for config in configs:
             for work in WORKS.values():
                 _compare(config, work, str(path), images.persons, only, device, threads, rounds)
@@ -166,7 +166,7 @@ def compare_keys(
 def _compare(
     config: str,
     work: Work,
-    definition: str,
+    folder: str,
     persons: int,
     only: Sequence[str],
     device: str,
@@ -178,14 +178,14 @@ def _compare(
         return
     times = {
         pairs: take_turns(
-            {keys: work.prepare(config, definition, persons, device, keys) for keys in (NONE, pairs)},
+            {keys: work.prepare(config, folder, persons, device, keys) for keys in (NONE, pairs)},
             rounds,
             device,
         )
         for pairs in wanted
     }
     memories = {
-        pairs: in_new_process(peak_of_work, work.name, config, definition, persons, device, threads, pairs)
+        pairs: in_new_process(peak_of_work, work.name, config, folder, persons, device, threads, pairs)
         for pairs in (NONE, *wanted)
     }
     without = median(pair[NONE] for pair in times.values())

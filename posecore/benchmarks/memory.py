@@ -65,19 +65,19 @@ def measure_memory(
 
 
 def peak_training_memory(
-    config: str, definition: str, overrides: Sequence[str], device: str, threads: int
+    config: str, folder: str, overrides: Sequence[str], device: str, threads: int
 ) -> float:
     """Builds a model, makes two training steps, and returns the MiB of this process at its peak.
 
     Args:
         config: below configs/.
-        definition: of the dataset that it trains on.
+        folder: of the drawn images that it trains on.
         overrides: KEY VALUE pairs.
         device, threads: see :func:`peak_memory`.
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    training = build_training(benchmark_cfg(config, definition, device, overrides))
+    training = build_training(benchmark_cfg(config, folder, device, overrides))
     for _ in range(2):  # the optimizer's states are there from the first update on
         training.step()
     return peak_of_process(device)
@@ -95,10 +95,10 @@ def measure_training_memory(
     """
     print(f"{describe_machine(device)}; {images}")
     print(f"{'model':40}{'MiB':>10}{'checkpointing':>15}{'ratio':>8}")
-    with images.written() as definition:
+    with images.written(configs) as folder:
         for config in configs:
             plain, saving = (
-                in_new_process(peak_training_memory, config, str(definition), overrides, device, threads)
+                in_new_process(peak_training_memory, config, str(folder), overrides, device, threads)
                 for overrides in ((), CHECKPOINTING)
             )
             print(f"{config:40}{plain:10.0f}{saving:15.0f}{saving / plain:8.2f}", flush=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import detectron2.modeling
 import torch
@@ -53,11 +53,23 @@ class DrawnImages:
         return f"{self.count} images of {height} x {width} with {self.persons} persons each"
 
     @contextmanager
-    def written(self) -> Iterator[Path]:
-        """Draws the images into a folder that is removed afterwards; yields the dataset's definition."""
+    def written(self, configs: Sequence[str]) -> Iterator[Path]:
+        """Draws the images for each skeleton of some configurations and for that of the defaults.
+
+        Yields:
+            The folder, for :func:`benchmark_cfg`, which is removed afterwards.
+        """
         with tempfile.TemporaryDirectory() as folder:
-            people = (self.persons, self.persons)
-            yield make_dataset(folder, num_images=self.count, size=self.size, name=NAME, people=people)
+            for skeleton in sorted({_skeleton(config) for config in ("", *configs)}):
+                make_dataset(
+                    Path(folder, skeleton),
+                    num_images=self.count,
+                    size=self.size,
+                    skeleton=skeleton,
+                    name=f"{NAME}_{skeleton}",
+                    people=(self.persons, self.persons),
+                )
+            yield Path(folder)
 
 
 @dataclass(frozen=True)
@@ -106,14 +118,30 @@ class Training:
         return Phases(*((end - start) * 1e3 for start, end in pairwise(times)))
 
 
-def benchmark_cfg(config: str, definition: Path | str, device: str, overrides: Sequence[str] = ()) -> CfgNode:
+def benchmark_cfg(config: str, folder: Path | str, device: str, overrides: Sequence[str] = ()) -> CfgNode:
     """A configuration below configs/ that trains on drawn images at their own size, without weights.
 
-    "" is that of the defaults, for what only reads images.
+    Args:
+        config: its file; "" for the defaults, for what only reads images.
+        folder: of :meth:`DrawnImages.written`.
+        device: for MODEL.DEVICE.
+        overrides: KEY VALUE pairs, flat.
     """
+    skeleton = _skeleton(config)
+    definition = Path(folder, skeleton, "train.yaml")
     fixed = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", "", "INPUT.MIN_SIZE_TEST", "0"]
-    data = ["DATASETS.DEFINITIONS", f"('{definition}',)", "DATASETS.TRAIN", f"('{NAME}_train',)"]
-    return merge_config(get_cfg(), CONFIGS / config if config else "", [*fixed, *data, *overrides])
+    data = ["DATASETS.DEFINITIONS", f"('{definition}',)", "DATASETS.TRAIN", f"('{NAME}_{skeleton}_train',)"]
+    return merge_config(get_cfg(), _file(config), [*fixed, *data, *overrides])
+
+
+def _skeleton(config: str) -> str:
+    """The name of a configuration's skeleton."""
+    return merge_config(get_cfg(), _file(config), ["MODEL.DEVICE", "cpu"]).DATASETS.SKELETON
+
+
+def _file(config: str) -> Path | Literal[""]:
+    """The file of a configuration below configs/; "" for the defaults."""
+    return CONFIGS / config if config else ""
 
 
 def labeled_batch(cfg: CfgNode) -> list[dict[str, Any]]:
@@ -130,12 +158,12 @@ def build_training(cfg: CfgNode) -> Training:
     )
 
 
-def build_peer_training(definition: Path | str, device: str, dtype: torch.dtype | None) -> Training:
+def build_peer_training(folder: Path | str, device: str, dtype: torch.dtype | None) -> Training:
     """The training of Keypoint R-CNN on the same images."""
     model = scale_stem(detectron2.modeling.build_model(keypoint_rcnn_cfg(device))).train()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = SGD(parameters, lr=0.0, momentum=0.9, weight_decay=1e-4)
-    batch = labeled_batch(benchmark_cfg("", definition, device))
+    batch = labeled_batch(benchmark_cfg("", folder, device))
     return Training(model, optimizer, batch, dtype, device)
 
 
@@ -168,10 +196,10 @@ def time_training(
     """
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    with images.written() as definition:
-        cfgs = {config: benchmark_cfg(config, definition, device, overrides) for config in configs}
+    with images.written(configs) as folder:
+        cfgs = {config: benchmark_cfg(config, folder, device, overrides) for config in configs}
         dtype = amp_dtype(next(iter(cfgs.values()))) if cfgs else None
-        trainings = {PEER: build_peer_training(definition, device, dtype)}
+        trainings = {PEER: build_peer_training(folder, device, dtype)}
         trainings |= {config: build_training(cfg) for config, cfg in cfgs.items()}
     times = steps_in_turns(trainings, rounds)
     print(f"{describe_machine(device)}; {images}")
