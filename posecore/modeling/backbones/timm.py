@@ -85,7 +85,8 @@ class TimmBackbone(Backbone):
         reductions = every.reduction()
         _check_strides("MODEL.TIMM.STRIDES", strides, reductions, name)
         # The deepest map of each stride, because its features have the largest receptive field.
-        indices = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in strides]
+        deepest = {stride: index for index, stride in enumerate(reductions)}
+        indices = [deepest[stride] for stride in strides]
         # With these indices timm leaves out the layers after the last map in most models.
         kept = [every.out_indices[index] for index in indices]
         channels = [every.channels()[index] for index in indices]
@@ -99,8 +100,7 @@ class TimmBackbone(Backbone):
             channels[-1] = _add_head_conv(body, name)
         if freeze_stride:
             _check_strides("MODEL.TIMM.FREEZE_STRIDE", (freeze_stride,), reductions, name)
-            last = len(reductions) - 1 - reductions[::-1].index(freeze_stride)
-            _freeze_layers(body, name, every.out_indices[last], options)
+            _freeze_layers(body, name, every.out_indices[deepest[freeze_stride]], options)
         self.body = convert_batch_norms(body, norm)
         self._channels_last = getattr(body, "output_fmt", None) == Format.NHWC
         self._patch = SWIN_PATCH if name.startswith("swin_") else 1
@@ -134,16 +134,17 @@ def _check_strides(key: str, strides: Sequence[int], possible: Sequence[int], na
 
 
 def _freeze_layers(body: nn.Module, name: str, index: int, options: dict[str, Any]) -> None:
-    """Makes the layers constant that the map at ``index`` depends on.
+    """Makes the layers constant that the map at ``index`` depends on, as far as the model has them.
 
     These are the ones that get a gradient from it. timm's models have no other common form that tells them.
     """
+    parameters = dict(body.named_parameters())
     with torch.device("meta"):
         probe = timm.create_model(name, features_only=True, out_indices=(index,), **options)
         probe(torch.zeros(2, 3, 64, 64))[0].sum().backward()
     for key, parameter in probe.named_parameters():
-        if parameter.grad is not None:
-            body.get_parameter(key).requires_grad_(False)
+        if parameter.grad is not None and key in parameters:
+            parameters[key].requires_grad_(False)
     for key, module in list(body.named_modules()):
         if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
             parent, _, child = key.rpartition(".")

@@ -118,6 +118,11 @@ def test_freeze_stride(name: str) -> None:
         torch.testing.assert_close(backbone.eval()(image)[key], expected)
 
 
+def test_freezing_beyond_the_last_map_freezes_all() -> None:
+    backbone = TimmBackbone("tf_efficientnet_lite0", strides=(4, 8), freeze_stride=32)
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
 @pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN"])
 def test_norms_keep_the_activations_in_them(norm: str) -> None:
     """timm's MobileNets have ReLU6 inside of their BatchNorms."""
