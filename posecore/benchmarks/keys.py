@@ -157,10 +157,10 @@ def compare_keys(
     print(f"{describe_machine(device)}; {images}; medians of {rounds} rounds, random weights\n")
     print("| model | work | keys | ms | ratio | MiB | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    with images.written(configs) as path:
+    with images.written(configs) as folder:
         for config in configs:
             for work in WORKS.values():
-                _compare(config, work, str(path), images.persons, only, device, threads, rounds)
+                _compare(config, work, str(folder), images.persons, only, device, threads, rounds)
 
 
 def _compare(
