@@ -17,6 +17,7 @@ from torch import nn
 from posecore.config.device import check_device, find_device
 from posecore.config.options import choice
 from posecore.layers.precision import PRECISIONS
+from posecore.layers.same_padding import fix_divisible_same_padding
 from posecore.modeling.estimator import PoseEstimator
 
 # The values of MODEL.COMPILE_BACKEND, torch.compile's names.
@@ -78,6 +79,7 @@ def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -
     """
     modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.get_submodule("backbone")]
     for module in modules:
+        fix_divisible_same_padding(module)
         module.compile(dynamic=True, backend=backend)
 
 
