@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
+import timm.layers
+import torch.nn.functional as F
+import torchvision
 from detectron2.layers import get_norm as detectron2_norm
-from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
-from torch import nn
+from torch import Tensor, nn
 
 # GroupNorm's usual number of groups, and the fewest channels of one: a group of a single channel would
 # have nothing to average over on a 1x1 map.
@@ -49,9 +51,40 @@ def convert_batch_norms(model: nn.Module, form: BatchNorm) -> nn.Module:
     return _CONVERSIONS[form](model)
 
 
+class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
+    """torchvision's constant BatchNorm, in one pass over the map where no gradient goes through it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return super().forward(x) if x.requires_grad else _normalize(self, x)
+
+
+class FrozenBatchNormAct2d(timm.layers.FrozenBatchNormAct2d):
+    """timm's constant BatchNorm with an activation, in one pass where no gradient goes through it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return super().forward(x) if x.requires_grad else self.act(self.drop(_normalize(self, x)))
+
+
+def _normalize(norm: FrozenBatchNorm2d | FrozenBatchNormAct2d, x: Tensor) -> Tensor:
+    # With gradients, F.batch_norm would keep x and compute those of the constants too.
+    return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+
+
+def _freeze(model: nn.Module) -> nn.Module:
+    model = timm.layers.freeze_batch_norm_2d(model)
+    for module in model.modules():
+        if type(module) is torchvision.ops.FrozenBatchNorm2d:
+            module.__class__ = FrozenBatchNorm2d
+        elif type(module) is timm.layers.FrozenBatchNormAct2d:
+            module.__class__ = FrozenBatchNormAct2d
+    return model
+
+
 # timm's conversions, because they keep the activation that is part of some of its BatchNorms.
 _CONVERSIONS: dict[BatchNorm, Callable[[nn.Module], nn.Module]] = {
     "BN": lambda model: model,
-    "FrozenBN": freeze_batch_norm_2d,
-    "SyncBN": convert_sync_batchnorm,
+    "FrozenBN": _freeze,
+    "SyncBN": timm.layers.convert_sync_batchnorm,
 }
