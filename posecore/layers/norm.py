@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import timm.layers
 import torch.nn.functional as F
@@ -67,7 +67,8 @@ class FrozenBatchNormAct2d(timm.layers.FrozenBatchNormAct2d):
         return super().forward(x) if x.requires_grad else self.act(self.drop(_normalize(self, x)))
 
 
-def _normalize(norm: FrozenBatchNorm2d | FrozenBatchNormAct2d, x: Tensor) -> Tensor:
+def _normalize(norm: Any, x: Tensor) -> Tensor:
+    """What either of the constant norms computes, without its activation."""
     # With gradients, F.batch_norm would keep x and compute those of the constants too.
     return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
