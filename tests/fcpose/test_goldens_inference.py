@@ -108,5 +108,9 @@ def test_every_detection(case: Case, stages: dict) -> None:
     with torch.no_grad():
         result = model(stages["inputs"])[0]["instances"]
     model.detector.inference_settings = settings
-    case.check("all_pred_boxes", result.pred_boxes.tensor)
     case.check("all_scores", result.scores)
+    # How detections are ordered whose scores differ by rounding alone depends on the processor.
+    order = torch.cdist(case.golden["all_pred_boxes"], result.pred_boxes.tensor, p=torch.inf).argmin(dim=1)
+    assert sorted(order.tolist()) == list(range(len(order)))
+    case.check("all_scores", result.scores[order])
+    case.check("all_pred_boxes", result.pred_boxes.tensor[order])
