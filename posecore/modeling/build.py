@@ -13,6 +13,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from torch import nn
+from torch.fx.experimental import _config as symbolic_shapes
 
 from posecore.config.device import check_device, find_device
 from posecore.config.options import choice
@@ -77,6 +78,9 @@ def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -
         model: of a :class:`PoseEstimator` its ``dense_modules()``, otherwise its backbone.
         backend: as ``torch.compile`` takes it.
     """
+    # Otherwise sizes that are equal at first, such as those of square images, get one symbol, and the first
+    # images of another form are compiled again, which takes minutes. There is no public setting.
+    symbolic_shapes.use_duck_shape = False
     modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.get_submodule("backbone")]
     for module in modules:
         fix_divisible_same_padding(module)
