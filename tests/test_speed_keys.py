@@ -132,18 +132,27 @@ def test_compile_trains_as_without() -> None:
 
 
 def test_compile_to_code() -> None:
-    """One tower by torch's compiler, at two sizes."""
+    """One tower by torch's compiler: it trains at three sizes with the same code and gradients."""
     torch._dynamo.reset()
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU(), nn.Conv2d(8, 4, 1)]
     model = nn.Module()
     model.backbone = nn.Sequential(*layers)
-    images = [torch.rand(2, 3, 24, 32), torch.rand(2, 3, 40, 16)]
-    with torch.no_grad():
-        expected = [model.backbone(image) for image in images]
-        compile_dense_modules(model, "inductor")
-        for image, other in zip(images, expected, strict=True):
-            torch.testing.assert_close(model.backbone(image), other, rtol=1e-4, atol=1e-5)
+    inputs = [torch.rand(2, 3, *size) for size in [(32, 32), (24, 40), (48, 16)]]
+
+    def output_and_gradients(maps: Tensor) -> list[Tensor]:
+        model.zero_grad()
+        output = model.backbone(maps)
+        output.square().sum().backward()
+        return [output.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+    expected = [output_and_gradients(maps) for maps in inputs]
+    compile_dense_modules(model, "inductor")
+    torch._dynamo.utils.counters.clear()
+    for maps, values in zip(inputs, expected, strict=True):
+        for value, other in zip(output_and_gradients(maps), values, strict=True):
+            torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-4)
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, tuple(maps.shape)
 
 
 def demo_cfg(*overrides: Any) -> Any:

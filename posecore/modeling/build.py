@@ -12,8 +12,9 @@ import detectron2.modeling
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
-from torch import nn
+from torch import Tensor, nn
 from torch.fx.experimental import _config as symbolic_shapes
+from torch.utils._pytree import tree_map_only
 
 from posecore.config.device import check_device, find_device
 from posecore.config.options import choice
@@ -74,6 +75,9 @@ def to_channels_last(model: nn.Module) -> None:
 def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -> None:
     """Compiles the modules that compute whole maps, for any size of the image; in place.
 
+    With "inductor", the compiler that generates code, their maps lie in memory by pixels, as with
+    :func:`to_channels_last`.
+
     Args:
         model: of a :class:`PoseEstimator` its ``dense_modules()``, otherwise its backbone.
         backend: as ``torch.compile`` takes it.
@@ -82,9 +86,26 @@ def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -
     # images of another form are compiled again, which takes minutes. There is no public setting.
     symbolic_shapes.use_duck_shape = False
     modules = model.dense_modules() if isinstance(model, PoseEstimator) else [model.get_submodule("backbone")]
+    options = None
+    if backend == "inductor":
+        # Gradients of maps that lie by channels are compiled again for every size, and those of maps of which
+        # only some lie by pixels fail at the second one (torch 2.14).
+        to_channels_last(model)
+        options = {"force_layout_optimization": True}
     for module in modules:
         fix_divisible_same_padding(module)
-        module.compile(dynamic=True, backend=backend)
+        if backend == "inductor":
+            module.register_forward_pre_hook(_by_pixels)
+        module.compile(dynamic=True, backend=backend, options=options)
+
+
+def _by_pixels(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The inputs of a module, with all maps among them by pixels."""
+    return tree_map_only(Tensor, _map_by_pixels, inputs)
+
+
+def _map_by_pixels(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def _build(cfg: CfgNode) -> nn.Module:
