@@ -106,7 +106,8 @@ def _add_model(cfg: CfgNode) -> None:
     # with tensor cores and on recent CPUs; results differ by rounding.
     cfg.MODEL.CHANNELS_LAST = False
     # Whether the backbone and the dense heads are compiled by torch.compile, for any size of the image, when
-    # they are first called, which takes minutes. Their maps lie in memory by pixels. Results differ by rounding.
+    # they are first called, which takes minutes. Their maps lie in memory by pixels. Results differ by
+    # rounding.
     cfg.MODEL.COMPILE = False
     # torch.compile's backend: "inductor", or "aot_eager" and "eager", which generate no code and help to find
     # what does not compile.
