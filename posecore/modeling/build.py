@@ -91,11 +91,11 @@ def compile_dense_modules(model: nn.Module, backend: str | Callable[..., Any]) -
         # Gradients of maps that lie by channels are compiled again for every size, and those of maps of which
         # only some lie by pixels fail at the second one (torch 2.14).
         to_channels_last(model)
+        for module in modules:
+            module.register_forward_pre_hook(_by_pixels)
         options = {"force_layout_optimization": True}
     for module in modules:
         fix_divisible_same_padding(module)
-        if backend == "inductor":
-            module.register_forward_pre_hook(_by_pixels)
         module.compile(dynamic=True, backend=backend, options=options)
 
 
