@@ -21,6 +21,7 @@ from posecore.engine.determinism import operator_errors
 from posecore.engine.memory import peak_of_process
 from posecore.engine.setup import set_up_process
 from posecore.engine.trainer import Trainer
+from posecore.engine.unread_keys import log_unread_overrides
 from posecore.evaluation import build_evaluator
 from posecore.modeling.tta import with_tta
 
@@ -114,6 +115,7 @@ def dry_run(config_file: str, overrides: Sequence[str]) -> DryRun:
     with tempfile.TemporaryDirectory(prefix="posecore-dry-run-") as folder:
         cfg = merge_config(get_cfg(), config_file, [*overrides, "OUTPUT_DIR", folder])
         set_up_process(cfg)
+        log_unread_overrides(cfg, overrides)
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=False)
         result = _measure(cfg, trainer)

@@ -21,6 +21,7 @@ from posecore.engine.results import FILE, clear_results, write_results
 from posecore.engine.setup import log_differences, set_up_process
 from posecore.engine.signals import StopSignals
 from posecore.engine.trainer import Trainer
+from posecore.engine.unread_keys import log_unread_overrides
 from posecore.env import describe
 from posecore.modeling.build import build_inference_model
 
@@ -98,6 +99,7 @@ def _train_or_evaluate(
     folder = Path(cfg.OUTPUT_DIR)
     recorded = _read_recorded(folder) if comm.is_main_process() else {}
     set_up_process(cfg)
+    log_unread_overrides(cfg, overrides)
     if comm.is_main_process():
         if resume and not eval_only:
             log_differences(cfg, folder, recorded)
