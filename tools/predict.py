@@ -68,6 +68,13 @@ def main() -> int | None:
     )
     parser.add_argument("--output", type=Path, required=True, help="folder for drawings and poses.json")
     parser.add_argument("--threshold", type=float, default=0.3, help="least score of a person (default 0.3)")
+    parser.add_argument(
+        "--keypoint-threshold",
+        type=float,
+        default=0.0,
+        metavar="THRESHOLD",
+        help="draw keypoints with a greater score only; poses.json has all (default 0)",
+    )
     parser.add_argument("--detector-config", help="configuration of a detector of persons, likewise")
     parser.add_argument("--detector-weights", help="its weights")
     parser.add_argument("--boxes", type=Path, help="file with boxes of persons, instead of a detector")
@@ -117,8 +124,12 @@ def main() -> int | None:
         parser.error("--detector-config and --detector-weights go together")
     if options.detector_weights and options.boxes:
         parser.error("boxes come from --boxes or from --detector-weights, not from both")
-    if not math.isfinite(options.threshold):
-        parser.error(f"--threshold must be a finite number, not {options.threshold}")
+    for name, value in (
+        ("--threshold", options.threshold),
+        ("--keypoint-threshold", options.keypoint_threshold),
+    ):
+        if not math.isfinite(value):
+            parser.error(f"{name} must be a finite number, not {value}")
     detector = None
     if options.detector_weights:
         detector = DetectorFiles(options.detector_config, options.detector_weights)
@@ -129,6 +140,7 @@ def main() -> int | None:
         overrides = ["MODEL.WEIGHTS", f"{SCHEME}{model.name}", *overrides]
     settings = PredictionSettings(
         threshold=options.threshold,
+        keypoint_threshold=options.keypoint_threshold,
         batch_size=options.batch_size,
         tracking=tracking_settings(options),
         image_rate=options.image_rate,

@@ -25,6 +25,7 @@ class DrawingOutput:
         writer: of the files.
         skeleton: of the poses.
         fail: reports an error.
+        keypoint_threshold: keypoints with a confidence not above this are not drawn.
         show: whether a window shows the drawings too.
         threaded: whether there is a thread; a window has none.
 
@@ -38,12 +39,14 @@ class DrawingOutput:
         skeleton: Skeleton,
         fail: Callable[[str], None],
         *,
+        keypoint_threshold: float,
         show: bool,
         threaded: bool,
     ) -> None:
         self.writer = writer
         self.skeleton = skeleton
         self.fail = fail
+        self.keypoint_threshold = keypoint_threshold
         self.show = show
         self.stopped = False
         self._thread = ThreadPoolExecutor(1) if threaded and not show else None
@@ -78,7 +81,7 @@ class DrawingOutput:
 
     def _write(self, frame: SourceImage, poses: Instances) -> np.ndarray | None:
         """The drawing, which was written; None after an error, which is reported."""
-        drawing = _draw(frame, poses, self.skeleton, self.fail)
+        drawing = self._draw(frame, poses)
         try:
             self.writer.write(frame, poses, drawing)
         except UsageError:
@@ -87,16 +90,13 @@ class DrawingOutput:
             self.fail(str(error))
         return drawing
 
-
-def _draw(
-    frame: SourceImage, poses: Instances, skeleton: Skeleton, fail: Callable[[str], None]
-) -> np.ndarray | None:
-    """The drawing of an image; None after an error, which is reported, because poses matter more."""
-    try:
-        return draw_poses(frame.image, poses, skeleton)
-    except Exception as error:
-        fail(f"image {frame.label} cannot be drawn: {error}")
-        return None
+    def _draw(self, frame: SourceImage, poses: Instances) -> np.ndarray | None:
+        """The drawing of an image; None after an error, which is reported, because poses matter more."""
+        try:
+            return draw_poses(frame.image, poses, self.skeleton, threshold=self.keypoint_threshold)
+        except Exception as error:
+            self.fail(f"image {frame.label} cannot be drawn: {error}")
+            return None
 
 
 def _stopped_in_window(drawing: np.ndarray) -> bool:

@@ -168,6 +168,7 @@ class PredictionSettings:
 
     Attributes:
         threshold: least score of a person.
+        keypoint_threshold: keypoints with a confidence not above this are not drawn; the files have all.
         batch_size: images, one after the other and of one size, that are predicted at once. The poses are
             those of the images one by one, up to rounding.
         read_ahead: images of files that are read and prepared in a thread meanwhile, beyond a batch; 0 reads
@@ -186,6 +187,7 @@ class PredictionSettings:
     """
 
     threshold: float = 0.3
+    keypoint_threshold: float = 0.0
     batch_size: int = 1
     read_ahead: int = 4
     tracking: TrackingSettings | None = None
@@ -260,7 +262,14 @@ def predict_sources(
     number = len(files) if all(source.kind == "image" for source in files) else None
     with (
         PredictionWriter(folder, skeleton, plan.drawings, export) as writer,
-        DrawingOutput(writer, skeleton, fail, show=settings.show, threaded=settings.read_ahead > 0) as output,
+        DrawingOutput(
+            writer,
+            skeleton,
+            fail,
+            keypoint_threshold=settings.keypoint_threshold,
+            show=settings.show,
+            threaded=settings.read_ahead > 0,
+        ) as output,
         tqdm(unit="image", total=number) as progress,
     ):
         predict = _Prediction(predictor, settings, skeleton, output, progress, fail)

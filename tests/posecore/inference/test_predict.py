@@ -21,6 +21,7 @@ from posecore.inference.predict import PredictionSettings, PredictionSummary, pr
 from posecore.inference.smoothing import SmoothingSettings
 from posecore.inference.tracking import TrackingSettings
 from posecore.inference.video import SourceImage, read_images
+from posecore.visualization.poses import draw_poses
 
 
 class BrightPredictor:
@@ -104,6 +105,32 @@ def test_a_batch_gives_what_its_images_give_one_by_one(folder: Path, tmp_path: P
     assert sum("2b.png" in failure for failure in alone.failures) == 1
     assert "image 4.png: it is too thin" in alone.failures
     assert "image 6.png: no memory" in alone.failures
+
+
+class DoubtfulPredictor(BrightPredictor):
+    """Finds the first keypoint with a confidence of 0.05, the others with 1."""
+
+    def pose(self, image: np.ndarray) -> Instances:
+        pose = super().pose(image)
+        pose.pred_keypoints[:, 0, 2] = 0.05
+        return pose
+
+
+def test_keypoints_below_their_threshold_are_written_but_not_drawn(tmp_path: Path) -> None:
+    image = image_at(30, 20)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    predictor, drawings = DoubtfulPredictor(), {}
+    for threshold in (0.0, 0.05):
+        out = tmp_path / f"out{threshold}"
+        settings = PredictionSettings(keypoint_threshold=threshold)
+        predict_sources(predictor, [str(tmp_path / "a.png")], out, settings=settings)
+        drawings[threshold] = cv2.imread(str(out / "a.png"))[..., ::-1]
+        (record,) = json.loads((out / "poses.json").read_text())
+        confidences = [point[2] for point in record["people"][0]["keypoints"].values()]
+        assert confidences == pytest.approx([0.05] + [1] * (len(confidences) - 1))
+        expected = draw_poses(image, predictor.pose(image), DOG, threshold=threshold)
+        np.testing.assert_array_equal(drawings[threshold], expected)
+    assert (drawings[0.0] != drawings[0.05]).any()
 
 
 def film(file: Path, length: int, size: tuple[int, int] = (40, 60)) -> Path:
