@@ -54,19 +54,6 @@ class PersonCropSamples(Samples):
 
     same_shape = True
     needs_boxes = True
-    unread_keys = (
-        "INPUT.MIN_SIZE_TRAIN",
-        "INPUT.MIN_SIZE_TRAIN_SAMPLING",
-        "INPUT.MAX_SIZE_TRAIN",
-        "INPUT.MIN_SIZE_TEST",
-        "INPUT.MAX_SIZE_TEST",
-        "INPUT.RESIZE_ROUNDING",
-        "INPUT.CROP",
-        "INPUT.ROTATION",
-        "INPUT.ROTATION_PROB",
-        "INPUT.COARSE_DROPOUT_PROB",
-        "INPUT.COLOR",
-    )
 
     geometry: CropGeometry
     skeleton: Skeleton

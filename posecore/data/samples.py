@@ -4,7 +4,7 @@ INPUT.SAMPLES names the kind. Loaders and the predictor make all samples by the 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,12 +26,10 @@ class Samples(ABC):
         same_shape: whether all training samples have the same shape, so that they need no grouping by it
             (DATALOADER.ASPECT_RATIO_GROUPING).
         needs_boxes: whether a sample of an image needs the boxes of its persons.
-        unread_keys: keys and sections of the core that other kinds of samples read and this one does not.
     """
 
     same_shape: bool = False
     needs_boxes: bool = False
-    unread_keys: Sequence[str] = ()
 
     @classmethod
     @abstractmethod

@@ -115,8 +115,8 @@ def dry_run(config_file: str, overrides: Sequence[str]) -> DryRun:
     with tempfile.TemporaryDirectory(prefix="posecore-dry-run-") as folder:
         cfg = merge_config(get_cfg(), config_file, [*overrides, "OUTPUT_DIR", folder])
         set_up_process(cfg)
-        log_unread_overrides(cfg, overrides)
         trainer = Trainer(cfg)
+        log_unread_overrides(cfg, overrides)
         trainer.resume_or_load(resume=False)
         result = _measure(cfg, trainer)
         comm.synchronize()

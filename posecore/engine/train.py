@@ -99,7 +99,6 @@ def _train_or_evaluate(
     folder = Path(cfg.OUTPUT_DIR)
     recorded = _read_recorded(folder) if comm.is_main_process() else {}
     set_up_process(cfg)
-    log_unread_overrides(cfg, overrides)
     if comm.is_main_process():
         if resume and not eval_only:
             log_differences(cfg, folder, recorded)
@@ -109,6 +108,7 @@ def _train_or_evaluate(
         clear_results(cfg.OUTPUT_DIR)
     if eval_only:
         model = build_inference_model(cfg)
+        log_unread_overrides(cfg, overrides)
         checkpointer = PoseCheckpointer(model, cfg.OUTPUT_DIR)
         is_last = resume and checkpointer.has_checkpoint()
         weights = checkpointer.get_checkpoint_file() if is_last else cfg.MODEL.WEIGHTS
@@ -117,6 +117,7 @@ def _train_or_evaluate(
         results = Trainer.test(cfg, model)
     else:
         trainer = Trainer(cfg)
+        log_unread_overrides(cfg, overrides)
         trainer.resume_or_load(resume)
         results = trainer.train()
     if comm.is_main_process():

@@ -1,90 +1,82 @@
 """Finds command-line overrides that have no effect: :func:`unread_overrides`."""
 
+import copy
 import logging
-from collections.abc import Iterator, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
-from detectron2.config import get_cfg as get_detectron2_cfg
-from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 
-from posecore.config import METHODS, add_config
-from posecore.data.samples import SAMPLES
+from posecore.data.samples import build_samples
+from posecore.data.training_samples import seeded
+from posecore.modeling.build import build_model
+
+# The sections that are read where the samples and the model are built, and what is read elsewhere of them.
+_SECTIONS = ("INPUT.", "MODEL.")
+_READ_ELSEWHERE = ("MODEL.DEVICE", "MODEL.WEIGHTS")
 
 
 def log_unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
-    """Warns of :func:`unread_overrides` in the log of the main process."""
-    if comm.is_main_process():
-        for sentence in unread_overrides(cfg, overrides):
-            logging.getLogger(__name__).warning(sentence)
+    """Warns of :func:`unread_overrides` in the log of the main process; after the model itself was built."""
+    if not comm.is_main_process():
+        return
+    logger = logging.getLogger(__name__)
+    try:
+        keys = unread_overrides(cfg, overrides)
+    except Exception as error:  # a method from elsewhere may need what a copy of a configuration lacks
+        logger.warning("the overrides on the command line are not checked: %s", error)
+        return
+    for key in keys:
+        logger.warning(
+            "%s on the command line has no effect: nothing reads it with this model and these samples", key
+        )
 
 
 def unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
-    """Says which overrides another method or another kind of samples has, so that they have no effect.
+    """The keys of INPUT and MODEL among overrides that neither the samples nor the model read.
 
-    Keys in files are not examined: a file that several configurations extend sets keys for all of them. Nor
-    are models from outside this project, which may read the keys of any method.
+    They belong to another method, another kind of samples, another backbone, or to an option that is off. The
+    samples and the model are built once more to find out, on the CPU. Keys in files are not examined: a file
+    that several configurations extend sets keys for all of them.
 
     Args:
-        cfg: the merged configuration.
+        cfg: the merged configuration, of a model that can be built.
         overrides: KEY VALUE pairs, flat.
-
-    Returns:
-        One sentence for each of them.
     """
-    samples, model = cfg.INPUT.SAMPLES, cfg.MODEL.META_ARCHITECTURE
-    reasons = dict.fromkeys(_keys_of_other_samples(cfg), f"INPUT.SAMPLES {samples!r} does not read it")
-    for key, method in _keys_of_other_methods(cfg):
-        reasons[key] = f"{model} does not read it, it is of {method}"
-    return [
-        f"{key} on the command line has no effect: {reason}"
-        for key in dict.fromkeys(overrides[::2])
-        for section, reason in reasons.items()
-        if f"{key}.".startswith(f"{section}.")
-    ]
+    keys = [key for key in dict.fromkeys(overrides[::2]) if key.startswith(_SECTIONS)]
+    if keys := [key for key in keys if key not in _READ_ELSEWHERE]:
+        read: set[str] = set()
+        recording = _RecordingNode(cfg, "", read)
+        recording.MODEL.DEVICE = "cpu"
+        build_samples(recording)
+        with seeded(0):  # the weights of the real model do not depend on this one
+            build_model(recording)
+        keys = [key for key in keys if key not in read]
+    return keys
 
 
-def _keys_of_other_samples(cfg: CfgNode) -> Sequence[str]:
-    samples = SAMPLES.get(cfg.INPUT.SAMPLES)
-    return () if samples is None else samples.unread_keys
+class _RecordingNode(CfgNode):
+    """A copy of a configuration that notes the keys whose values are read, also from copies of itself.
 
-
-def _keys_of_other_methods(cfg: CfgNode) -> Iterator[tuple[str, str]]:
-    """Keys of the methods that neither the model nor the samples belong to, whole sections where possible.
-
-    Yields:
-        The key and the name of its method.
+    Args:
+        node: that is copied.
+        prefix: its name and a dot; "" for the root.
+        read: gets the full names of the keys.
     """
-    methods = {
-        point.module.partition(".")[0]: point
-        for point in entry_points(group=METHODS)
-        if point.dist is not None and point.dist.name == "posecore"
-    }
-    model = dict(META_ARCH_REGISTRY).get(cfg.MODEL.META_ARCHITECTURE)
-    if model is None or _package(model) not in methods:
-        return
-    readers = {_package(model), _package(SAMPLES.get(cfg.INPUT.SAMPLES, object))}
-    for package, point in methods.items():
-        if package not in readers:
-            yield from ((key, point.name) for key in _added_keys(point))
 
+    def __init__(self, node: CfgNode, prefix: str, read: set[str]) -> None:
+        super().__init__()
+        # Not by assignment, which would make a key of it.
+        self.__dict__.update(_prefix=prefix, _read=read)
+        for key, value in dict.items(node):
+            is_section = isinstance(value, CfgNode)
+            copied = _RecordingNode(value, f"{prefix}{key}.", read) if is_section else copy.deepcopy(value)
+            dict.__setitem__(self, key, copied)
 
-def _added_keys(method: EntryPoint) -> Iterator[str]:
-    before = get_detectron2_cfg()
-    add_config(before)
-    after = before.clone()
-    method.load()(after)
-    return _new_keys(after, before)
+    def __getitem__(self, key: str) -> Any:
+        self.__dict__["_read"].add(f"{self.__dict__['_prefix']}{key}")
+        return super().__getitem__(key)
 
-
-def _new_keys(after: CfgNode, before: CfgNode, prefix: str = "") -> Iterator[str]:
-    for key, value in after.items():
-        if key not in before:
-            yield f"{prefix}{key}"
-        elif isinstance(value, CfgNode):
-            yield from _new_keys(value, before[key], f"{prefix}{key}.")
-
-
-def _package(of: type) -> str:
-    return of.__module__.partition(".")[0]
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_RecordingNode":
+        return _RecordingNode(self, self.__dict__["_prefix"], self.__dict__["_read"])
