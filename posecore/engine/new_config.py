@@ -69,7 +69,7 @@ _LONG_PERSON = 64
 # The borders between the sizes of P3, P4 and P5 are at least this factor apart, as their strides are.
 _LEVEL_RATIO = 2.0
 # A training that starts from a model of the same keypoints takes this share of the epochs and of the learning
-# rate: with the whole rate, 90 steps on photographs took the shipped model from an AP of 22.1 to 20.9.
+# rate: with the whole rate, 90 steps on photographs took a trained model from an AP of 22.1 to 20.9.
 _FURTHER_TRAINING = 0.3
 
 
