@@ -2,6 +2,7 @@
 
 train             a training or an evaluation, from a configuration file to its results
 setup             logging, the recorded configuration and seeds of a process
+unread_keys       overrides that have no effect
 launch            starts the processes of a job and connects them
 dry_run           a trial of a training on its real data
 solver            optimizers, gradient clipping, schedules, lengths in epochs
