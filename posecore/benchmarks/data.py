@@ -16,7 +16,7 @@ from posecore.benchmarks.timing import describe_machine, take_turns
 from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.config.repository import CONFIGS
-from posecore.data.augment import CropShare, CropToSize, build_augmentations
+from posecore.data.augment import CropAroundPerson, CropShare, CropToSize, build_augmentations
 from posecore.data.datasets import load_dataset, register_definitions
 from posecore.data.mapper import PoseMapper, decode_rgb
 from posecore.engine.markdown import markdown_table
@@ -86,6 +86,9 @@ def detectron2_mapper(cfg: CfgNode) -> DatasetMapper:
 
     Its crop of the same size is at the same place among the augmentations, but anywhere in the image and
     without padding.
+
+    Raises:
+        ValueError: INPUT.CROP.TYPE is "person", which Detectron2 does not have.
     """
     skeleton = load_skeleton(cfg.DATASETS.SKELETON)
     return DatasetMapper(
@@ -100,6 +103,10 @@ def detectron2_mapper(cfg: CfgNode) -> DatasetMapper:
 def _detectron2_step(step: T.Augmentation) -> T.Augmentation:
     if isinstance(step, CropToSize):
         return T.RandomCrop("absolute", step.size)
+    if isinstance(step, CropAroundPerson):
+        raise ValueError(
+            'Detectron2 has no crop that is comparable with INPUT.CROP.TYPE "person"; use another type'
+        )
     if isinstance(step, CropShare):
         return T.RandomCrop("relative_range", step.least)
     if isinstance(step, T.RandomApply):

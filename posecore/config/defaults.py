@@ -73,7 +73,8 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.INPUT.BOXES = "keypoints"
     # Crops are placed on a person, drawn at random, instead of anywhere (INPUT.CROP.TYPE "absolute":
     # the window starts up to half its size before the person's corner, and is padded with black;
-    # "relative_range": it reaches the person's center).
+    # "relative_range": it reaches the person's center). With TYPE "person" the window is always around a
+    # person: its side is uniform in [SIZE[0], SIZE[1]] times the longer side of the person's box.
     cfg.INPUT.CROP.ON_PERSON = True
     # Probability that an image is cropped.
     cfg.INPUT.CROP.PROB = 1.0

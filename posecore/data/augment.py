@@ -91,6 +91,36 @@ class CropShare(T.Augmentation):
         return T.CropTransform(left, top, size[1], size[0])
 
 
+class CropAroundPerson(T.Augmentation):
+    """Crops a square window around a person drawn at random, as large as the person's size asks for.
+
+    Persons who are small in their images become large, with little of the background, so that training images
+    can be small. The window is anywhere where it contains the person's box; along a side of the box that is
+    longer, the window lies within the box. Parts outside the image are left out. Images without persons stay
+    as they are.
+    """
+
+    def __init__(self, sizes: tuple[float, float]) -> None:
+        """
+        Args:
+            sizes: least and greatest side of the window, as multiples of the longer side of the person's box;
+                the side is uniform between them.
+        """
+        super().__init__()
+        self.sizes = sizes
+
+    def get_transform(self, image: np.ndarray, boxes: np.ndarray) -> T.Transform:
+        """boxes: (n, 4) of the persons, continuous pixels of the image."""
+        if not len(boxes):
+            return T.NoOpTransform()
+        first, last = boxes[np.random.randint(len(boxes))].reshape(2, 2)[:, ::-1]
+        side = (last - first).max() * np.random.uniform(*self.sizes)
+        start = np.random.uniform(np.minimum(first, last - side), np.maximum(first, last - side))
+        top, left = start.round().astype(int).clip(0, np.subtract(image.shape[:2], 1))
+        bottom, right = (start + side).round().astype(int).clip((top + 1, left + 1), image.shape[:2])
+        return T.CropTransform(left, top, right - left, bottom - top)
+
+
 class EmptyImageError(ValueError):
     """A resize would leave no pixels of an image."""
 
@@ -177,9 +207,9 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """The augmentations that INPUT asks for; in evaluation the resize alone.
 
     Rotation comes before the crop, which then leaves out some of its black corners. The rest is in the order
-    of the official codes: a crop of type "relative_range" or "absolute_range", the resize, a crop of type
-    "absolute" (its size is then in pixels that the network sees), the flip. Color changes come last; they
-    expect RGB.
+    of the official codes: a crop of type "person", "relative_range" or "absolute_range", the resize, a crop
+    of type "absolute" (its size is then in pixels that the network sees), the flip. Color changes come last;
+    they expect RGB.
 
     Args:
         cfg: INPUT.
@@ -244,12 +274,22 @@ def build_crop(cfg: CfgNode) -> Crop:
     def absolute() -> Crop:
         return [], [_sometimes(CropToSize(crop.SIZE, crop.ON_PERSON), crop.PROB)]
 
+    def person() -> Crop:
+        least, greatest = crop.SIZE
+        if not 0 < least <= greatest:
+            raise ValueError(
+                'INPUT.CROP.SIZE of INPUT.CROP.TYPE "person" must be a least and a greatest multiple of the '
+                f"person's size, such as (1.2, 2.0), not {crop.SIZE}"
+            )
+        return [_sometimes(CropAroundPerson(crop.SIZE), crop.PROB)], []
+
     def absolute_range() -> Crop:
         resize = choice(cfg, "INPUT.RESIZE_ROUNDING", RESIZES)(crop.RESIZE, sample_style="choice")
         window = T.RandomCrop("absolute_range", crop.SIZE)
         return [_sometimes(T.AugmentationList([resize, window]), crop.PROB)], []
 
     options: dict[str, Callable[[], Crop]] = {
+        "person": person,
         "relative_range": relative_range,
         "absolute": absolute,
         "absolute_range": absolute_range,

@@ -8,6 +8,7 @@ from helpers.support import core_cfg
 
 from posecore.data.augment import (
     CoarseDropout,
+    CropAroundPerson,
     CropShare,
     CropToSize,
     ResizeRoundingDown,
@@ -46,6 +47,7 @@ def apply(augmentations, image, boxes=None):
         ["INPUT.RANDOM_FLIP", "horizontal"],
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [0.6, 0.6]],
         ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "absolute", "INPUT.CROP.SIZE", [70, 140]],
+        ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "person", "INPUT.CROP.SIZE", [1.5, 3.0]],
         [
             *override_list(
                 {
@@ -79,6 +81,7 @@ def apply(augmentations, image, boxes=None):
         "flip",
         "relative crop",
         "absolute crop",
+        "crop around a person",
         "crop of a range",
         "rotation at times",
         "all",
@@ -121,9 +124,14 @@ def test_evaluation_only_resizes():
     assert apply([resize], painted([], (60, 80)))[0].image.shape == (30, 40, 3)
 
 
-def test_rotation_comes_first_relative_crops_before_the_resize_and_absolute_ones_after():
+def test_rotation_comes_first_relative_and_person_crops_before_the_resize_and_absolute_ones_after():
     kinds = {}
-    for kind, size in (("relative_range", [0.5, 0.5]), ("absolute_range", [32, 64]), ("absolute", [32, 32])):
+    for kind, size in (
+        ("person", [1.2, 2.0]),
+        ("relative_range", [0.5, 0.5]),
+        ("absolute_range", [32, 64]),
+        ("absolute", [32, 32]),
+    ):
         cfg = core_cfg(
             "INPUT.CROP.ENABLED",
             True,
@@ -135,6 +143,7 @@ def test_rotation_comes_first_relative_crops_before_the_resize_and_absolute_ones
             5.0,
         )
         kinds[kind] = [type(step).__name__ for step in build_augmentations(cfg, True)]
+    assert kinds["person"] == ["RandomRotation", "CropAroundPerson", "ResizeShortestEdge", "RandomFlip"]
     assert kinds["relative_range"] == ["RandomRotation", "CropShare", "ResizeShortestEdge", "RandomFlip"]
     assert kinds["absolute_range"] == [
         "RandomRotation",
@@ -194,6 +203,47 @@ def test_relative_crops_reach_the_center_of_a_person():
     assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
 
 
+def windows_around(box, sizes, size, count=300):
+    """The windows (left, top, right, bottom) that are drawn around one person; (count, 4)."""
+    crop, image = CropAroundPerson(sizes), painted([], size)
+    drawn = [crop.get_transform(image, np.array([box], dtype=float)) for _ in range(count)]
+    return np.array([(w.x0, w.y0, w.x0 + w.w, w.y0 + w.h) for w in drawn])
+
+
+def test_crops_around_a_person_contain_the_box_and_follow_its_size():
+    left, top, right, bottom = windows_around([150, 100, 190, 120], (1.25, 2.0), (300, 400)).T
+    assert np.abs((right - left) - (bottom - top)).max() <= 1  # rounding
+    assert (right - left).min() in (50, 51)  # 1.25 times the longer side, which is 40
+    assert (right - left).max() in (79, 80)
+    assert left.min() in range(110, 115)
+    assert left.max() == 150
+    assert right.min() == 190
+    assert top.min() in range(40, 46)
+    assert top.max() == 100
+    assert bottom.min() == 120
+
+
+def test_crops_around_a_person_can_be_smaller_than_the_box_and_end_with_the_image():
+    left, top, right, bottom = windows_around([10, 20, 90, 70], (0.5, 0.5), (80, 100)).T
+    assert set((right - left).tolist()) == {40}
+    assert (left.min(), right.max()) == (10, 90)
+    assert (top.min(), bottom.max()) == (20, 70)
+    left, top, right, bottom = windows_around([10, 20, 90, 70], (3.0, 3.0), (80, 100)).T
+    assert (left.min(), top.min(), right.max(), bottom.max()) == (0, 0, 100, 80)
+
+
+def test_crops_around_persons_choose_among_them():
+    crop, image = CropAroundPerson((1.0, 1.0)), painted([], (80, 100))
+    boxes = np.array([[0.0, 0, 20, 20], [60, 50, 80, 70]])
+    assert {crop.get_transform(image, boxes).x0 for _ in range(50)} == {0, 60}
+
+
+def test_images_without_persons_are_not_cropped_around_any():
+    image = painted([(30, 40)])
+    augmented, _ = apply([CropAroundPerson((1.2, 2.0))], image)
+    assert np.array_equal(augmented.image, image)
+
+
 @pytest.mark.parametrize("crop", [CropToSize((30, 30), True), CropShare((0.3, 0.3), True)])
 def test_without_persons_the_window_is_anywhere(crop):
     windows = [crop.get_transform(painted([], (80, 100)), np.zeros((0, 4))) for _ in range(60)]
@@ -211,7 +261,7 @@ def test_crops_anywhere_ignore_persons(crop):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7)])
 def test_tiny_images(size):
-    for crop in (CropToSize((4, 4), True), CropShare((0.1, 0.1), True)):
+    for crop in (CropToSize((4, 4), True), CropShare((0.1, 0.1), True), CropAroundPerson((0.1, 3.0))):
         apply([crop], np.zeros((*size, 3), dtype=np.uint8), [[0, 0, 1, 1]])
 
 
@@ -239,6 +289,10 @@ def test_colors():
         (
             ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative"],
             r"INPUT\.CROP\.TYPE must be one of .*not 'relative'",
+        ),
+        (
+            ["INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "person", "INPUT.CROP.SIZE", [2.0, 1.2]],
+            r"INPUT\.CROP\.SIZE .* such as \(1\.2, 2\.0\), not \[2\.0, 1\.2\]",
         ),
         (
             ["INPUT.RANDOM_FLIP", "vertical"],

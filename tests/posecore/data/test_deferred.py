@@ -19,6 +19,7 @@ CASES = {
     "absolute crop": {"INPUT.CROP.TYPE": "absolute", "INPUT.CROP.SIZE": [60, 70]},
     "absolute crop with a border": {"INPUT.CROP.TYPE": "absolute", "INPUT.CROP.SIZE": [150, 160]},
     "relative crop": {"INPUT.CROP.TYPE": "relative_range", "INPUT.CROP.SIZE": [0.4, 0.4]},
+    "crop around a person": {"INPUT.CROP.TYPE": "person", "INPUT.CROP.SIZE": [0.8, 2.0]},
     "crop of a range": {
         "INPUT.CROP.TYPE": "absolute_range",
         "INPUT.CROP.SIZE": [40, 60],
