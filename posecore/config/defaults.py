@@ -88,6 +88,8 @@ def _add_data(cfg: CfgNode) -> None:
     cfg.INPUT.ROTATION_PROB = 1.0
     # Probability of coarse dropout, which turns a share of large cells of the image black.
     cfg.INPUT.COARSE_DROPOUT_PROB = 0.0
+    # Probability that a training image becomes a mosaic of four, each augmented by itself.
+    cfg.INPUT.MOSAIC_PROB = 0.0
     # Rounding of the longer side when an image is resized: "nearest" (Detectron2) or "down" (torchvision,
     # DETR).
     cfg.INPUT.RESIZE_ROUNDING = "nearest"

@@ -10,6 +10,7 @@ importers         readers of the files of labeling tools, of which a dataset is 
 augment           augmentations of training images
 deferred          augmentations whose resize waits for the crop that follows
 mapper            from a dataset dict to a sample of an image
+mosaic            images made of four samples
 samples           kinds of samples: images, and those that methods register
 training_samples  the samples of a dataset for a loader, with their random numbers
 digest            a short text that tells training samples from others

@@ -119,7 +119,14 @@ def build_train_loader(
         first_batch=first_batch,
     )
     loader = JobLoader(
-        TrainingSamples(dicts, mapper or samples.train_sample, groups=groups, seed=seed, replaces=share > 0),
+        TrainingSamples(
+            dicts,
+            mapper or samples.train_sample,
+            groups=groups,
+            seed=seed,
+            replaces=share > 0,
+            mosaic=samples.mosaic,
+        ),
         batch_sampler=batches,
         num_workers=_num_workers(cfg),
         collate_fn=trivial_batch_collator,

@@ -13,6 +13,7 @@ from detectron2.config import CfgNode
 
 from posecore.config.options import choice
 from posecore.data.mapper import PoseMapper
+from posecore.data.mosaic import Mosaic
 from posecore.data.person_boxes import PersonBoxes
 
 
@@ -26,10 +27,12 @@ class Samples(ABC):
         same_shape: whether all training samples have the same shape, so that they need no grouping by it
             (DATALOADER.ASPECT_RATIO_GROUPING).
         needs_boxes: whether a sample of an image needs the boxes of its persons.
+        mosaic: joins training samples to mosaics; None for a kind of which there are none.
     """
 
     same_shape: bool = False
     needs_boxes: bool = False
+    mosaic: Mosaic | None = None
 
     @classmethod
     @abstractmethod
@@ -116,12 +119,14 @@ class ImageSamples(Samples):
         labeled_mapper: makes samples that are labeled and not augmented.
         test_mapper: makes samples of evaluation.
         min_keypoints: labeled keypoints, over all persons, that a training image must have.
+        mosaic: joins training samples to mosaics.
     """
 
     train_mapper: PoseMapper
     labeled_mapper: PoseMapper
     test_mapper: PoseMapper
     min_keypoints: int
+    mosaic: Mosaic | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "ImageSamples":
@@ -131,6 +136,7 @@ class ImageSamples(Samples):
             labeled_mapper=PoseMapper(cfg, is_train=False, labeled=True),
             test_mapper=PoseMapper(cfg, is_train=False),
             min_keypoints=cfg.DATASETS.MIN_KEYPOINTS,
+            mosaic=Mosaic.from_config(cfg),
         )
 
     def train_records(self, images: list[dict]) -> list[dict]:

@@ -17,6 +17,7 @@ from detectron2.data.common import DatasetFromList
 from detectron2.utils.serialize import PicklableWrapper
 from torch.utils.data import Dataset
 
+from posecore.data.mosaic import Mosaic
 from posecore.data.sampler import Draw
 
 # What the reading of an image raises where the image is the cause.
@@ -82,6 +83,7 @@ class TrainingSamples(Dataset[Loaded]):
         groups: (size,); a sample that cannot be read is replaced by the next one of its group.
         seed: of the training.
         replaces: whether samples are replaced at all; if not, one that cannot be read is returned as such.
+        mosaic: joins samples with others of the records; None for samples of one record each.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class TrainingSamples(Dataset[Loaded]):
         groups: Sequence[int],
         seed: int,
         replaces: bool,
+        mosaic: Mosaic | None = None,
     ) -> None:
         self._records = DatasetFromList(records, copy=False)
         # By cloudpickle, because Detectron2 has augmentations of local classes.
@@ -99,30 +102,55 @@ class TrainingSamples(Dataset[Loaded]):
         self._groups = groups
         self._seed = seed
         self._tries = MAX_TRIES if replaces else 1
+        self._mosaic = mosaic
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, draw: Draw) -> Loaded:
         bad: list[BadImage] = []
-        size = len(self._records)
-        candidates = ((draw.index + step) % size for step in range(size))
-        for index in candidates:
-            if self._groups[index] != self._groups[draw.index]:
-                continue
-            record = self._records[index]
-            try:
-                with seeded(self._seed, draw.epoch, index):
-                    return Loaded(self._make_sample(record), tuple(bad))
-            except IMAGE_ERRORS as error:
-                file_name = str(record.get("file_name", ""))
-                # An error that does not name the image is no fault of the image.
-                if not file_name or file_name not in str(error):
-                    raise
-                bad.append(BadImage(file_name, str(error)))
-            if len(bad) == self._tries:
-                break
+        for index in self._candidates(draw.index):
+            with seeded(self._seed, draw.epoch, index):
+                sample = self._read(index, bad)
+                if sample is not None:
+                    sample = self._joined(sample, bad)
+            if sample is not None or len(bad) >= self._tries:
+                return Loaded(sample, tuple(bad))
         return Loaded(None, tuple(bad))
+
+    def _candidates(self, first: int) -> Iterator[int]:
+        """The index itself, and then the others of its group."""
+        size = len(self._records)
+        indices = ((first + step) % size for step in range(size))
+        return (index for index in indices if self._groups[index] == self._groups[first])
+
+    def _read(self, index: int, bad: list[BadImage]) -> dict[str, Any] | None:
+        """The sample of one record; None where its image cannot be read, which is then added to ``bad``."""
+        record = self._records[index]
+        try:
+            return self._make_sample(record)
+        except IMAGE_ERRORS as error:
+            file_name = str(record.get("file_name", ""))
+            # An error that does not name the image is no fault of the image.
+            if not file_name or file_name not in str(error):
+                raise
+            bad.append(BadImage(file_name, str(error)))
+            return None
+
+    def _joined(self, sample: dict[str, Any], bad: list[BadImage]) -> dict[str, Any] | None:
+        """The mosaic that a sample becomes, or the sample; None where too many images cannot be read."""
+        if self._mosaic is None:
+            return sample
+        others = []
+        for first in self._mosaic.draw(len(self._records)):
+            for index in self._candidates(first):
+                other = self._read(index, bad)
+                if other is not None:
+                    others.append(other)
+                    break
+                if len(bad) >= self._tries:
+                    return None
+        return self._mosaic.join([sample, *others]) if others else sample
 
 
 @contextmanager
