@@ -246,3 +246,5 @@ def _add_test(cfg: CfgNode) -> None:
     cfg.TEST.AUG.MERGE = "oks"
     # The similarity above which a pose is dropped.
     cfg.TEST.AUG.NMS_THRESH = 0.5
+    # Whether the dropped poses vote, with the others, on the keypoints of those that remain.
+    cfg.TEST.AUG.VOTING = False

@@ -19,6 +19,7 @@ from torchvision.ops import nms
 from posecore.config.options import choice
 from posecore.data.augment import RESIZES, EmptyImageError
 from posecore.modeling.estimator import PoseEstimator
+from posecore.modeling.voting import vote_on_keypoints
 from posecore.structures.boxes import enclosing_boxes
 from posecore.structures.oks import oks_nms
 from posecore.structures.skeleton import Skeleton
@@ -60,6 +61,7 @@ class PoseEstimatorWithTTA(nn.Module):
         flip: bool,
         merge: Merge,
         limit: int,
+        voting: bool = False,
     ) -> None:
         """
         Args:
@@ -68,6 +70,8 @@ class PoseEstimatorWithTTA(nn.Module):
             flip: whether each size is also used flipped.
             merge: chooses which poses to keep from those of all variants of an image.
             limit: the greatest number of poses of an image; the best are kept.
+            voting: whether the keypoints of the poses that are kept are found by a vote of all
+                (:func:`~posecore.modeling.voting.vote_on_keypoints`).
         """
         super().__init__()
         if not resizes:
@@ -78,6 +82,7 @@ class PoseEstimatorWithTTA(nn.Module):
         self.flips = (False, True) if flip else (False,)
         self.merge = merge
         self.limit = limit
+        self.voting = voting
         self.train(model.training)
 
     @classmethod
@@ -90,6 +95,7 @@ class PoseEstimatorWithTTA(nn.Module):
             "flip": cfg.TEST.AUG.FLIP,
             "merge": build_merge(cfg, model.skeleton),
             "limit": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "voting": cfg.TEST.AUG.VOTING,
         }
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
@@ -112,7 +118,10 @@ class PoseEstimatorWithTTA(nn.Module):
         for found in zip(*variants, strict=True):
             together = Instances.cat(list(found))
             together = together[together.pred_classes == 0]  # so that other classes suppress no person
-            merged.append({"instances": together[self.merge(together)[: self.limit]]})
+            kept = together[self.merge(together)[: self.limit]]
+            if self.voting:
+                kept.pred_keypoints = vote_on_keypoints(kept, together)
+            merged.append({"instances": kept})
         return merged
 
     def _variant(

@@ -95,12 +95,15 @@ def equal(a: Instances, b: Instances) -> bool:
     )
 
 
+@pytest.mark.parametrize("voting", [False, True])
 @pytest.mark.parametrize("merge", ["oks", "box"])
 @pytest.mark.parametrize("skeleton", SKELETONS, ids=lambda skeleton: skeleton.name)
-def test_all_variants_of_a_pose_become_the_one_in_the_original_image(skeleton: Skeleton, merge: str) -> None:
+def test_all_variants_of_a_pose_become_the_one_in_the_original_image(
+    skeleton: Skeleton, merge: str, voting: bool
+) -> None:
     model = seer(skeleton)
     batch = [sized_image(50, 80), sized_image(61, 45)]
-    results = augmented(model, "TEST.AUG.MERGE", merge)(batch)
+    results = augmented(model, "TEST.AUG.MERGE", merge, "TEST.AUG.VOTING", voting)(batch)
     assert model.sizes == [
         size
         for pair in [[(40, 64), (54, 40)], [(60, 96), (81, 60)], [(81, 130), (110, 81)]]
@@ -114,6 +117,30 @@ def test_all_variants_of_a_pose_become_the_one_in_the_original_image(skeleton: S
         assert_close(instances.pred_keypoints, expected.pred_keypoints)
         assert_close(instances.pred_boxes.tensor, expected.pred_boxes.tensor)
         assert torch.equal(instances.scores, expected.scores)
+
+
+class UnsureInSmallImages(Seer):
+    """Misplaces the first keypoint, with the highest score, in images of less than 50 rows."""
+
+    def look(self, inputs: dict[str, Any]) -> Instances:
+        instances = super().look(inputs)
+        if inputs["image"].shape[1] < 50:
+            instances.pred_keypoints[:, 0, :2] = 1.0
+        else:
+            instances.scores -= 0.1
+        return instances
+
+
+def test_dropped_poses_vote_on_the_keypoints_of_those_that_remain() -> None:
+    model = UnsureInSmallImages(torch.rand(1, 5, 2), [0.9], DOG)
+    places = {}
+    for voting in (False, True):
+        options = ("TEST.AUG.FLIP", False, "TEST.AUG.MERGE", "box", "TEST.AUG.VOTING", voting)
+        (result,) = augmented(model, *options)([sized_image(50, 80)])
+        assert_close(result["instances"].scores, torch.tensor([0.9]))
+        places[voting] = result["instances"].pred_keypoints[0, 0, :2]
+    assert_close(places[False], torch.ones(2))
+    assert_close(places[True], model.poses[0, 0] * torch.tensor([80.0, 50]))
 
 
 def test_sizes_and_flip_are_those_of_the_configuration() -> None:
@@ -136,9 +163,11 @@ def test_several_images_are_what_they_are_one_by_one_and_stay_as_they_are() -> N
     assert [set(inputs) for inputs in batch] == keys
 
 
+@pytest.mark.parametrize("voting", [False, True])
 @pytest.mark.parametrize("merge", ["oks", "box"])
-def test_nobody_is_found(merge: str) -> None:
-    (result,) = augmented(seer(people=0), "TEST.AUG.MERGE", merge)([sized_image(50, 80)])
+def test_nobody_is_found(merge: str, voting: bool) -> None:
+    model = augmented(seer(people=0), "TEST.AUG.MERGE", merge, "TEST.AUG.VOTING", voting)
+    (result,) = model([sized_image(50, 80)])
     assert result["instances"].pred_keypoints.shape == (0, 5, 3)
     assert result["instances"].pred_boxes.tensor.shape == (0, 4)
 
