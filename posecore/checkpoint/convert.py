@@ -1,15 +1,18 @@
 """Converts official checkpoints of a method to this project's names (:func:`convert_checkpoint_file`).
 
-:func:`write_backbone` takes the backbone out of a checkpoint of this project.
+:func:`write_backbone` takes the backbone out of a checkpoint of this project, and :func:`write_average`
+averages several.
 
 A method that has official weights has a module ``<method>.convert_weights`` with a function
 ``convert(weights)``, which is found by its name.
 """
 
 import importlib
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from posecore.checkpoint.checkpointer import chosen_weights
@@ -74,6 +77,56 @@ def write_backbone(source: str, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, lambda unfinished: save_content({"model": backbone}, unfinished))
     return len(backbone)
+
+
+def write_average(sources: Sequence[str], target: Path) -> int:
+    """Writes the mean of the weights of several models that were trained from the same one.
+
+    The mean is often better than each of them (arXiv 2109.01903 and 2203.05482). Tensors of whole numbers,
+    such as counters of norms, are those of the last model.
+
+    Args:
+        sources: the models' weights, at least two, as MODEL.WEIGHTS can be; averaged ones where a file has
+            some.
+        target: to be written as ``{"model": weights}``, as a whole or not at all.
+
+    Returns:
+        The number of tensors.
+
+    Raises:
+        UsageError: the models differ in names or shapes, or ``target`` is one of the sources.
+        CheckpointError: a source is not readable.
+        OSError: ``target`` cannot be written.
+    """
+    if len(sources) < 2:
+        raise UsageError("an average needs two models or more")
+    for source in sources:
+        if target.exists() and Path(source).exists() and target.samefile(source):
+            raise UsageError(f"OUT {target} is {source} itself: give another name")
+    states = [chosen_weights(read_checkpoint(source), "auto", source) for source in sources]
+    for source, state in zip(sources[1:], states[1:], strict=True):
+        differing = sorted(
+            name
+            for name in states[0].keys() | state.keys()
+            if name not in states[0] or name not in state or states[0][name].shape != state[name].shape
+        )
+        if differing:
+            raise UsageError(
+                f"{source} must have the same weights as {sources[0]}; they differ in {len(differing)}, the "
+                f"first of them {differing[0]}"
+            )
+    average = {name: _mean([state[name] for state in states]) for name in states[0]}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, lambda unfinished: save_content({"model": average}, unfinished))
+    return len(average)
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    """The mean, computed in float64; of whole numbers, the last tensor."""
+    last = tensors[-1]
+    if not last.is_floating_point():
+        return last.clone()
+    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(last.dtype)
 
 
 def convert_checkpoint(method: str, source: Path, config_file: str | Path) -> dict[str, Tensor]:

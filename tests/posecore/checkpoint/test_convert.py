@@ -8,7 +8,12 @@ import torch
 from helpers.fcpose_oracle import build, official_state
 
 from posecore.checkpoint.checkpointer import fit_weights
-from posecore.checkpoint.convert import convert_checkpoint, convert_checkpoint_file, write_backbone
+from posecore.checkpoint.convert import (
+    convert_checkpoint,
+    convert_checkpoint_file,
+    write_average,
+    write_backbone,
+)
 from posecore.checkpoint.weights import CheckpointError
 from posecore.config.merge import UsageError
 from posecore.config.repository import CONFIGS
@@ -73,6 +78,33 @@ def test_a_backbone_that_is_not_there_is_said(tmp_path: Path) -> None:
         write_backbone(str(tmp_path / "in.pth"), tmp_path / "out.pth")
     with pytest.raises(UsageError, match="is IN itself"):
         write_backbone(str(tmp_path / "in.pth"), tmp_path / "in.pth")
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_weights_are_averaged_and_whole_numbers_are_the_last(tmp_path: Path) -> None:
+    states = [{"a.weight": torch.rand(3, 2), "a.steps": torch.tensor(number)} for number in (4, 7, 5)]
+    files = [tmp_path / f"{number}.pth" for number in range(3)]
+    for state, file in zip(states, files, strict=True):
+        torch.save({"model": state, "iteration": 1}, file)
+    assert write_average([str(file) for file in files], tmp_path / "new" / "out.pth") == 2
+    written = torch.load(tmp_path / "new" / "out.pth", weights_only=True)["model"]
+    expected = (states[0]["a.weight"] + states[1]["a.weight"] + states[2]["a.weight"]) / 3
+    torch.testing.assert_close(written["a.weight"], expected)
+    assert written["a.weight"].dtype == torch.float32
+    assert written["a.steps"].item() == 5
+
+
+@pytest.mark.parametrize("other", [{"a.weight": torch.rand(3)}, {"b.weight": torch.rand(2)}, {}])
+def test_models_that_differ_are_not_averaged(tmp_path: Path, other: dict[str, torch.Tensor]) -> None:
+    one, two = str(tmp_path / "one.pth"), str(tmp_path / "two.pth")
+    torch.save({"model": {"a.weight": torch.rand(2), "c": torch.rand(1)}}, one)
+    torch.save({"model": other | {"c": torch.rand(1)}}, two)
+    with pytest.raises(UsageError, match=r"two\.pth must have the same weights as .*a\.weight"):
+        write_average([one, two], tmp_path / "out.pth")
+    with pytest.raises(UsageError, match=r"one\.pth itself: give another name"):
+        write_average([one, two], tmp_path / "one.pth")
+    with pytest.raises(UsageError, match="two models or more"):
+        write_average([one], tmp_path / "out.pth")
     assert not (tmp_path / "out.pth").exists()
 
 
