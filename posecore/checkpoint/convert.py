@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from posecore.checkpoint.checkpointer import chosen_weights
-from posecore.checkpoint.files import save_content, write_whole
+from posecore.checkpoint.files import check_not_read, save_content, write_whole
 from posecore.checkpoint.weights import read_checkpoint
 from posecore.config import METHODS, get_cfg
 from posecore.config.merge import UsageError, merge_config
@@ -40,8 +40,7 @@ def convert_checkpoint_file(method: str, source: Path, target: Path, config_file
         UsageError: as :func:`convert_checkpoint`; or ``target`` is ``source``.
         OSError: ``target`` cannot be written.
     """
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"OUT {target} is the official checkpoint itself: give another name")
+    check_not_read(target, [source], "OUT")
     weights = convert_checkpoint(method, source, config_file)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, lambda unfinished: save_content({"model": weights}, unfinished))
@@ -65,8 +64,7 @@ def write_backbone(source: str, target: Path) -> int:
         CheckpointError: ``source`` is not readable.
         OSError: ``target`` cannot be written.
     """
-    if target.exists() and Path(source).exists() and target.samefile(source):
-        raise UsageError(f"OUT {target} is IN itself: give another name")
+    check_not_read(target, [source], "OUT")
     weights = chosen_weights(read_checkpoint(source), "auto", source)
     names = [name for name in weights if name.startswith(_BACKBONE)]
     below = [name for name in names if name.startswith(_BELOW_PYRAMID)]
@@ -100,9 +98,7 @@ def write_average(sources: Sequence[str], target: Path) -> int:
     """
     if len(sources) < 2:
         raise UsageError("an average needs two models or more")
-    for source in sources:
-        if target.exists() and Path(source).exists() and target.samefile(source):
-            raise UsageError(f"OUT {target} is {source} itself: give another name")
+    check_not_read(target, sources, "OUT")
     states = [chosen_weights(read_checkpoint(source), "auto", source) for source in sources]
     for source, state in zip(sources[1:], states[1:], strict=True):
         differing = sorted(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import posecore
 from posecore.checkpoint.checkpointer import chosen_weights, weight_choice
-from posecore.checkpoint.files import write_whole
+from posecore.checkpoint.files import check_not_read, write_whole
 from posecore.checkpoint.safetensors_files import ENDING, ModelHeader, read_header, write_safetensors
 from posecore.checkpoint.weights import CheckpointError, local_file, read_checkpoint
 from posecore.config import get_cfg
@@ -58,8 +58,7 @@ def export_model(source: str, target: Path, config_file: Path | None = None, *, 
     """
     if target.suffix != ENDING:
         raise UsageError(f"OUT {target} must end in {ENDING}")
-    if target.exists() and Path(source).exists() and target.samefile(source):
-        raise UsageError(f"OUT {target} is the checkpoint itself: give another name")
+    check_not_read(target, [source], "OUT")
     if config_file is None:
         config_file = Path(source).parent / "config.yaml"
         if not config_file.is_file():

@@ -1,11 +1,16 @@
-"""Writes files of checkpoints as a whole: :func:`write_whole` and :func:`save_content`."""
+"""Writes files of checkpoints as a whole: :func:`write_whole` and :func:`save_content`.
+
+:func:`check_not_read` keeps what is read from being replaced.
+"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from posecore.config.errors import UsageError
 
 # The ending of files that are being written.
 PART = ".part"
@@ -28,6 +33,22 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
         os.replace(unfinished, file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_not_read(file: Path, inputs: Iterable[str | Path | None], option: str = "--output") -> None:
+    """Checks that a file that will be written is none of those that are read.
+
+    Args:
+        file: to be written.
+        inputs: read; None and files that do not exist count for nothing.
+        option: for the message.
+
+    Raises:
+        UsageError: it is one of them, by this name or by another one.
+    """
+    for other in inputs:
+        if other and file.exists() and Path(other).exists() and file.samefile(other):
+            raise UsageError(f"{option} {file} is read ({other}), and would be replaced: give another name")
 
 
 def save_content(content: Any, file: Path) -> None:

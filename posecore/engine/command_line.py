@@ -9,12 +9,13 @@ import dis
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NoReturn
 
 from posecore.checkpoint.errors import CheckpointError
+from posecore.checkpoint.files import check_not_read as check_not_read
 from posecore.config import METHODS
 from posecore.config.merge import UsageError
 
@@ -121,22 +122,6 @@ def check_output_file(file: Path, option: str = "--output", endings: Sequence[st
         raise UsageError(f"{option} {file}: its folder cannot be made: {error_message(error)}") from error
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UsageError(f"{option} {file} cannot be written: permission denied")
-
-
-def check_not_read(file: Path, inputs: Iterable[str | Path | None], option: str = "--output") -> None:
-    """Checks that a file that will be written is none of those that are read.
-
-    Args:
-        file: to be written.
-        inputs: read; None and files that do not exist count for nothing.
-        option: for the message.
-
-    Raises:
-        UsageError: it is one of them, by this name or by another one.
-    """
-    for other in inputs:
-        if other and file.exists() and Path(other).exists() and file.samefile(other):
-            raise UsageError(f"{option} {file} is read ({other}), and would be replaced: give another name")
 
 
 def check_output_folder(folder: Path, option: str = "--output") -> None:

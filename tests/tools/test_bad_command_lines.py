@@ -112,7 +112,7 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     ),
     (
         ("convert_checkpoint", "fcpose", "{tmp}/a.pth", "{tmp}/a.pth", "--config-file", CONFIG),
-        r"OUT .*a\.pth is the official checkpoint itself",
+        r"OUT .*a\.pth is read \(.*a\.pth\), and would be replaced",
     ),
     # Imports and proposed configurations.
     (("import_dataset", "{tmp}/gone", *OUT), r"import_dataset\.py: SOURCE .*gone does not exist"),

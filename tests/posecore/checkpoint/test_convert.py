@@ -76,7 +76,7 @@ def test_a_backbone_that_is_not_there_is_said(tmp_path: Path) -> None:
     torch.save({"model": {"head.weight": torch.rand(4)}}, tmp_path / "in.pth")
     with pytest.raises(UsageError, match=r"in\.pth must be a model of this project"):
         write_backbone(str(tmp_path / "in.pth"), tmp_path / "out.pth")
-    with pytest.raises(UsageError, match="is IN itself"):
+    with pytest.raises(UsageError, match=r"OUT .*in\.pth is read .*would be replaced"):
         write_backbone(str(tmp_path / "in.pth"), tmp_path / "in.pth")
     assert not (tmp_path / "out.pth").exists()
 
@@ -101,7 +101,7 @@ def test_models_that_differ_are_not_averaged(tmp_path: Path, other: dict[str, to
     torch.save({"model": other | {"c": torch.rand(1)}}, two)
     with pytest.raises(UsageError, match=r"two\.pth must have the same weights as .*a\.weight"):
         write_average([one, two], tmp_path / "out.pth")
-    with pytest.raises(UsageError, match=r"one\.pth itself: give another name"):
+    with pytest.raises(UsageError, match=r"OUT .*one\.pth is read .*would be replaced"):
         write_average([one, two], tmp_path / "one.pth")
     with pytest.raises(UsageError, match="two models or more"):
         write_average([one], tmp_path / "out.pth")
@@ -123,5 +123,5 @@ def test_the_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mo
         convert_checkpoint_file("fcpose", tmp_path / "in.pth", out, CONFIG)
     assert out.read_bytes() == before
     assert [path.name for path in out.parent.iterdir()] == ["out.pth"]
-    with pytest.raises(UsageError, match=r"out\.pth is the official checkpoint itself"):
+    with pytest.raises(UsageError, match=r"OUT .*out\.pth is read .*would be replaced"):
         convert_checkpoint_file("fcpose", out, tmp_path / "new" / ".." / "new" / "out.pth", CONFIG)
