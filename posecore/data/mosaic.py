@@ -66,57 +66,40 @@ class Mosaic:
         parts = []
         for number, sample in enumerate(samples):
             below, right = divmod(number, 2)
-            room = (height - y if below else y), (width - x if right else x)
-            part = _resized(sample, room)
-            rows, columns = part.image_size
+            pixels = _fitted(sample["image"], (height - y if below else y, width - x if right else x))
+            rows, columns = pixels.shape[1:]
             top, left = (y if below else y - rows), (x if right else x - columns)
-            image[:, top : top + rows, left : left + columns] = part.image
-            parts.append(part.moved((left, top), (height, width)))
+            image[:, top : top + rows, left : left + columns] = pixels
+            part = sample["instances"]
+            scale = torch.tensor([columns / part.image_size[1], rows / part.image_size[0]])
+            parts.append(_moved(part, scale, torch.tensor([left, top]), (height, width)))
         return samples[0] | {"image": image, "instances": Instances.cat(parts)}
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A resized sample: image (3, H, W) uint8, and its instances."""
-
-    image: Tensor
-    instances: Instances
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W)."""
-        height, width = self.image.shape[1:]
-        return height, width
-
-    def moved(self, corner: tuple[int, int], size: tuple[int, int]) -> Instances:
-        """The instances where the corner (x, y) of this image is in another one of this (height, width)."""
-        offset = torch.tensor(corner, dtype=torch.float32)
-        fields = self.instances.get_fields()
-        keypoints = fields["gt_keypoints"].tensor
-        labeled = keypoints[..., 2:] > 0
-        points = torch.where(labeled, keypoints[..., :2] + offset, keypoints[..., :2])
-        moved = {
-            "gt_boxes": Boxes(fields["gt_boxes"].tensor + offset.repeat(2)),
-            "gt_keypoints": Keypoints(torch.cat([points, keypoints[..., 2:]], dim=-1)),
-        }
-        return Instances(size, **(fields | moved))
-
-
-def _resized(sample: dict[str, Any], room: tuple[int, int]) -> _Part:
-    """The sample at the largest size that fits into (height, width) and keeps its aspect ratio."""
-    height, width = sample["image"].shape[1:]
+def _fitted(image: Tensor, room: tuple[int, int]) -> Tensor:
+    """The image, uint8 (3, H, W), at the largest size that fits into (height, width) in its aspect ratio."""
+    height, width = image.shape[1:]
     factor = min(room[0] / height, room[1] / width)
-    rows, columns = max(1, int(height * factor)), max(1, int(width * factor))
-    pixels = interpolate(
-        sample["image"][None].float(), (rows, columns), mode="bilinear", align_corners=False, antialias=True
-    )
-    scale = torch.tensor([columns / width, rows / height])
-    fields = sample["instances"].get_fields()
+    size = max(1, int(height * factor)), max(1, int(width * factor))
+    pixels = interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
+    return pixels[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _moved(instances: Instances, scale: Tensor, corner: Tensor, size: tuple[int, int]) -> Instances:
+    """The instances where their image has been resized and lies in another one of (height, width).
+
+    Args:
+        scale: (2,) float32, of x and of y.
+        corner: (2,), x and y of the image's corner in the other one.
+    """
+    fields = instances.get_fields()
     keypoints = fields["gt_keypoints"].tensor
-    resized = {
-        "gt_boxes": Boxes(fields["gt_boxes"].tensor * scale.repeat(2)),
-        "gt_keypoints": Keypoints(torch.cat([keypoints[..., :2] * scale, keypoints[..., 2:]], dim=-1)),
+    points, visibility = keypoints[..., :2], keypoints[..., 2:]
+    moved = {
+        "gt_boxes": Boxes(fields["gt_boxes"].tensor * scale.repeat(2) + corner.repeat(2)),
+        "gt_keypoints": Keypoints(
+            torch.cat([torch.where(visibility > 0, points * scale + corner, points), visibility], dim=-1)
+        ),
         "gt_areas": fields["gt_areas"] * scale.prod(),
     }
-    image = pixels[0].round().clamp(0, 255).to(torch.uint8)
-    return _Part(image, Instances((rows, columns), **(fields | resized)))
+    return Instances(size, **(fields | moved))
