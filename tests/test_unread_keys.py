@@ -13,7 +13,12 @@ from posecore.config import get_cfg
 from posecore.config.merge import merge_config
 from posecore.config.repository import REPOSITORY
 from posecore.engine.train import train_or_evaluate
-from posecore.engine.unread_keys import log_unread_overrides, unread_overrides
+from posecore.engine.unread_keys import (
+    log_unread_overrides,
+    log_unread_sweep_keys,
+    unread_overrides,
+    unread_sweep_keys,
+)
 
 FCPOSE, POSEUR = "fcpose/lspet/Lite0", "poseur/lspet/Lite0_stride16_128x128"
 
@@ -87,3 +92,47 @@ def test_an_evaluation_says_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"MODEL\.WEIGHTS"):
         train_or_evaluate(str(REPOSITORY / f"configs/{FCPOSE}.yaml"), overrides, eval_only=True)
     assert "MODEL.POSEUR.WIDTH on the command line has no effect" in (tmp_path / "run/log.txt").read_text()
+
+
+def unread_sweep(values: dict[str, list[str]], *overrides: str) -> list[str]:
+    return unread_sweep_keys(REPOSITORY / f"configs/{FCPOSE}.yaml", values, overrides)
+
+
+def test_a_key_of_a_sweep_that_no_run_reads() -> None:
+    values = {"MODEL.POSEUR.WIDTH": ["32", "64"], "MODEL.FCPOSE.DEPTH": ["2", "3"], "SEED": ["0", "1"]}
+    assert unread_sweep(values) == ["MODEL.POSEUR.WIDTH"]
+    assert unread_sweep({"SEED": ["0", "1"]}, "INPUT.CROP.PROB", "0.5") == ["INPUT.CROP.PROB"]
+
+
+def test_a_key_of_a_sweep_that_one_run_reads() -> None:
+    values = {"INPUT.CROP.ENABLED": ["False", "True"], "INPUT.CROP.PROB": ["0.5", "0.8"]}
+    assert unread_sweep(values) == []
+
+
+def test_the_models_of_a_sweep_are_built_until_every_key_is_read(monkeypatch) -> None:
+    built = []
+
+    def build(cfg: CfgNode) -> None:
+        built.append(cfg.MODEL.FCPOSE.DEPTH)
+
+    monkeypatch.setattr("posecore.engine.unread_keys.build_model", build)
+    assert unread_sweep({"MODEL.FCPOSE.DEPTH": ["2", "3", "4"]}) == []
+    assert built == [2]
+    built.clear()
+    assert unread_sweep({"MODEL.FCPOSE.DEPTH": ["2", "3", "4"], "MODEL.POET.WIDTH": ["8", "16"]}) == [
+        "MODEL.POET.WIDTH"
+    ]
+    assert built == [2, 3, 4, 2]
+
+
+def test_a_sweep_that_cannot_be_checked_is_said_and_starts(monkeypatch, caplog) -> None:
+    config = REPOSITORY / f"configs/{FCPOSE}.yaml"
+    log_unread_sweep_keys(config, {"MODEL.NO_SUCH_KEY": ["1", "2"]})
+    assert not caplog.text  # the check of the runs says it
+
+    def fail(cfg: CfgNode) -> None:
+        raise TypeError("no copies")
+
+    monkeypatch.setattr("posecore.engine.unread_keys.build_model", fail)
+    log_unread_sweep_keys(config, {"MODEL.POSEUR.WIDTH": ["32", "64"]})
+    assert "the keys of the sweep are not checked: no copies" in caplog.text

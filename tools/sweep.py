@@ -36,6 +36,7 @@ from posecore.engine.search import (
     write_search_tables,
 )
 from posecore.engine.sweeps import check_average, parse_grid, sweep_runs, write_averages, write_tables
+from posecore.engine.unread_keys import log_unread_sweep_keys
 
 
 def main() -> int:
@@ -91,7 +92,10 @@ def sweep(options: argparse.Namespace, execution: Execution) -> int:
         check_average(grid, options.average)
     runs = sweep_runs(options.config_file, grid, output=options.output, overrides=options.opts)
     check_output_folder(options.output)
-    failed = [] if options.collect else start_runs(runs, execution, print_only=options.print)
+    failed: list[str] = []
+    if not options.collect:
+        log_unread_sweep_keys(options.config_file, grid, options.opts)
+        failed = start_runs(runs, execution, print_only=options.print)
     if not options.print:
         print(write_tables(runs, grid, options.output, options.sort_by))
         if options.average is not None:
@@ -113,6 +117,8 @@ def search(options: argparse.Namespace, execution: Execution) -> int:
     )
     failed: list[str] = []
     if not options.collect:
+        ends = {space.key: space.ends for space in settings.spaces}
+        log_unread_sweep_keys(settings.config_file, ends, settings.overrides)
         failed = start_search(study, settings, execution, output=options.output, trials=options.trials)
     print(write_search_tables(study, settings, options.output))
     return report(failed)

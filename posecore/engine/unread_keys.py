@@ -1,13 +1,20 @@
-"""Finds command-line overrides that have no effect: :func:`unread_overrides`."""
+"""Finds command-line overrides that have no effect: :func:`unread_overrides`.
+
+:func:`unread_sweep_keys` finds those that have none in any run of a sweep.
+"""
 
 import copy
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 
+from posecore.config import get_cfg
+from posecore.config.merge import UsageError, merge_config
 from posecore.data.samples import build_samples
 from posecore.data.training_samples import seeded
 from posecore.modeling.build import build_model
@@ -54,6 +61,50 @@ def unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
             build_model(recording)
         keys = [key for key in keys if key not in read]
     return keys
+
+
+def log_unread_sweep_keys(
+    config_file: Path, values: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()
+) -> None:
+    """Warns of :func:`unread_sweep_keys` in the log, before the runs start."""
+    logger = logging.getLogger(__name__)
+    try:
+        keys = unread_sweep_keys(config_file, values, overrides)
+    except UsageError:  # the check of the runs, which follows, names the run too
+        return
+    except Exception as error:  # as in log_unread_overrides
+        logger.warning("the keys of the sweep are not checked: %s", error)
+        return
+    for key in keys:
+        logger.warning("%s has no effect in this sweep: no model and no samples of its runs read it", key)
+
+
+def unread_sweep_keys(
+    config_file: Path, values: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()
+) -> list[str]:
+    """The keys of INPUT and MODEL that no run of a sweep reads: see :func:`unread_overrides`.
+
+    Not all combinations are examined, but that of the first values and those in which one key has another
+    value, until one is found for each key that reads it.
+
+    Args:
+        config_file: the configuration that is varied.
+        values: of the keys that are varied, at least one each.
+        overrides: KEY VALUE pairs of all runs, flat.
+
+    Raises:
+        UsageError: the configuration does not take a key or a value.
+    """
+    first = {key: options[0] for key, options in values.items()}
+    others = [first | {key: option} for key, options in values.items() for option in options[1:]]
+    unread: list[str] | None = None
+    for combination in (first, *others):
+        pairs = [*overrides, *itertools.chain.from_iterable(combination.items())]
+        found = unread_overrides(merge_config(get_cfg(), config_file, pairs), pairs)
+        unread = found if unread is None else [key for key in unread if key in found]
+        if not unread:
+            return []
+    return unread or []
 
 
 class _RecordingNode(CfgNode):

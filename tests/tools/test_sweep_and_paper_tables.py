@@ -83,6 +83,14 @@ def test_what_cannot_be_swept_is_said_before_anything_starts(run, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_keys_without_effect_are_said_before_anything_starts(run, tmp_path: Path, caplog) -> None:
+    start = ["sweep", "--config-file", CONFIG, "--output", tmp_path, "--print"]
+    status, commands, _ = run(*start, "--grid", "MODEL.POSEUR.WIDTH", "32", "64")
+    assert status == 0
+    assert len(commands.splitlines()) == 2
+    assert "MODEL.POSEUR.WIDTH has no effect in this sweep" in caplog.text
+
+
 def test_averages_are_beside_the_runs(run, tmp_path: Path) -> None:
     for seed, ap in (("1", 30.0), ("2", 32.0)):
         (tmp_path / f"SEED={seed}").mkdir()
