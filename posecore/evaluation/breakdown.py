@@ -16,8 +16,9 @@ import torch
 from torchvision.ops import box_iou
 
 from posecore.evaluation.coco import score
+from posecore.evaluation.directions import DIRECTIONS, person_angles, pose_angles
 from posecore.evaluation.matches import match_poses, precision_and_recall
-from posecore.evaluation.pck import TORSO, pck_ground_truth
+from posecore.evaluation.pck import has_torso, pck_ground_truth
 from posecore.structures.skeleton import Skeleton
 
 # Areas of persons, square pixels; the first two are COCO's.
@@ -110,11 +111,13 @@ def keypoint_precision(
 def group_precision(
     ground_truth: dict[str, Any], results: list[dict[str, Any]], skeleton: Skeleton
 ) -> dict[str, list[GroupPrecision]]:
-    """AP of persons by their size, by crowding, by overlap with a neighbor and by labeled keypoints.
+    """AP of persons by their size, crowding, overlap with a neighbor, labeled keypoints and direction.
 
     Persons of other groups are ignored, as crowds are: they need not be found, and a pose that matches one
     does not count. Poses without a match count by size where they have that size themselves (COCO's rule), by
-    crowding in their own image, and otherwise in every group: nothing says to which group they belong.
+    direction likewise (:func:`posecore.evaluation.directions.pose_angles`), by crowding in their own image,
+    and otherwise in every group: nothing says to which group they belong. Persons whose shoulders and hips
+    are not all labeled are in no group of directions.
 
     Args:
         ground_truth: as :func:`posecore.data.read_coco` returns it.
@@ -122,7 +125,8 @@ def group_precision(
         skeleton: of K keypoints.
 
     Returns:
-        "size", "crowding", "overlap" and "labeled": their groups.
+        "size", "crowding", "overlap" and "labeled": their groups; and "direction" where the skeleton has
+        shoulders and hips.
     """
     annotations = ground_truth["annotations"]
     persons = [person for person in annotations if is_counted(person)]
@@ -158,6 +162,13 @@ def group_precision(
         for low, high in labeled_ranges(skeleton.num_keypoints)
     }
     groups["labeled"] = _of_members(members, ground_truth, results, skeleton)
+    if has_torso(skeleton):
+        angles, angles_of_poses = person_angles(persons, skeleton), pose_angles(persons, results, skeleton)
+        groups["direction"] = []
+        for name, (low, high) in DIRECTIONS.items():
+            members = {name: {person["id"] for person in _chosen(persons, angles, low, high)}}
+            poses = _chosen(results, angles_of_poses, low, high)
+            groups["direction"] += _of_members(members, ground_truth, poses, skeleton)
     return groups
 
 
@@ -193,8 +204,7 @@ def pck_curves(
         skeleton: of K keypoints.
         distances: (A,).
     """
-    names = {name for line in TORSO for name in line}
-    if names <= set(skeleton.keypoints):
+    if has_torso(skeleton):
         standard = pck_ground_truth([dict(person) for person in people], skeleton)
         keypoints, labeled, lengths = standard.keypoints, standard.labeled, standard.torsos
         normalizer = "torso, from a shoulder to the other side's hip"
@@ -212,6 +222,13 @@ def pck_curves(
         of_keypoint = 100 * correct.sum(axis=1) / counted.sum(axis=0)
         mean = 100 * correct.sum(axis=(1, 2)) / counted.sum()
     return PCKCurves(normalizer, distances, of_keypoint, mean, int((lengths > 0).sum()))
+
+
+def _chosen(
+    items: Sequence[dict[str, Any]], angles: np.ndarray, low: float, high: float
+) -> list[dict[str, Any]]:
+    """The items whose angle is from ``low`` to below ``high``."""
+    return [item for item, angle in zip(items, angles, strict=True) if low <= angle < high]
 
 
 def _of_members(

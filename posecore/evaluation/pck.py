@@ -100,6 +100,11 @@ class PCKEvaluator(COCOPoseEvaluator):
         return [person for person in self.ground_truth["annotations"] if not person["iscrowd"]]
 
 
+def has_torso(skeleton: Skeleton) -> bool:
+    """Whether the skeleton has the keypoints of :data:`TORSO`."""
+    return {name for line in TORSO for name in line} <= set(skeleton.keypoints)
+
+
 def torso_indices(skeleton: Skeleton) -> np.ndarray:
     """(2, 2): the indices of the keypoints of :data:`TORSO`.
 

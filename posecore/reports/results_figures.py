@@ -62,7 +62,7 @@ class RunFigures:
         headline: AP, AP50, AP75, APm, APl and AR with their intervals, percent.
         drawn: the drawn values of the intervals, for paired differences.
         keypoint_precision: K, AP of each keypoint, percent.
-        groups: AP by "size", "crowding", "overlap" and "labeled".
+        groups: as :func:`posecore.evaluation.breakdown.group_precision` returns them.
         curves: PCK.
         errors: kinds of errors and their costs.
         calibration: of the scores; None where they are not in [0, 1].

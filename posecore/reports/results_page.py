@@ -55,6 +55,7 @@ GROUPS = {
     "crowding": ("AP by crowding", "persons in the image"),
     "overlap": ("AP by overlap", "IoU with the nearest neighbor's box"),
     "labeled": ("AP by labels", "labeled keypoints of the person"),
+    "direction": ("AP by direction", "torso up to 30°, 60° and 120° from upright, and more"),
 }
 
 
@@ -145,7 +146,7 @@ def write_results_report(
             "keypoints": _keypoint_rows(run, other, skeleton),
             "kinds": KINDS,
             "error_meanings": ERROR_MEANINGS,
-            "groups": GROUPS,
+            "groups": {by: GROUPS[by] for by in run.groups},
             "pck_distance": PCK_DISTANCE,
             "charts": _charts(run, other, skeleton),
             "sizes": list(SIZES),
