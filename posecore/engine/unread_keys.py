@@ -22,6 +22,21 @@ from posecore.modeling.build import build_model
 # The sections that are read where the samples and the model are built, and what is read elsewhere of them.
 _SECTIONS = ("INPUT.", "MODEL.")
 _READ_ELSEWHERE = ("MODEL.DEVICE", "MODEL.WEIGHTS")
+# Keys of other sections that Detectron2's own training reads, and this project's never does.
+_NEVER_READ = (
+    "DATALOADER.REPEAT_THRESHOLD",
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TEST",
+    "DATASETS.PRECOMPUTED_PROPOSAL_TOPK_TRAIN",
+    "DATASETS.PROPOSAL_FILES_TEST",
+    "DATASETS.PROPOSAL_FILES_TRAIN",
+    "GLOBAL.HACK",
+    "SOLVER.REFERENCE_WORLD_SIZE",
+    "TEST.EXPECTED_RESULTS",
+    "TEST.KEYPOINT_OKS_SIGMAS",
+    "TEST.PRECISE_BN.ENABLED",
+    "TEST.PRECISE_BN.NUM_ITER",
+    "VIS_PERIOD",
+)
 
 
 def log_unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
@@ -44,15 +59,18 @@ def unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
     """The keys of INPUT and MODEL among overrides that neither the samples nor the model read.
 
     They belong to another method, another kind of samples, another backbone, or to an option that is off. The
-    samples and the model are built once more to find out, on the CPU. Keys in files are not examined: a file
-    that several configurations extend sets keys for all of them.
+    samples and the model are built once more to find out, on the CPU. Keys of other sections that Detectron2
+    has and nothing here ever reads are among them too. Keys in files are not examined: a file that several
+    configurations extend sets keys for all of them.
 
     Args:
         cfg: the merged configuration, of a model that can be built.
         overrides: KEY VALUE pairs, flat.
     """
-    keys = [key for key in dict.fromkeys(overrides[::2]) if key.startswith(_SECTIONS)]
-    if keys := [key for key in keys if key not in _READ_ELSEWHERE]:
+    given = dict.fromkeys(overrides[::2])
+    never = [key for key in given if key in _NEVER_READ]
+    keys = [key for key in given if key.startswith(_SECTIONS) and key not in _READ_ELSEWHERE]
+    if keys:
         read: set[str] = set()
         recording = _RecordingNode(cfg, "", read)
         recording.MODEL.DEVICE = "cpu"
@@ -60,7 +78,7 @@ def unread_overrides(cfg: CfgNode, overrides: Sequence[str]) -> list[str]:
         with seeded(0):  # the weights of the real model do not depend on this one
             build_model(recording)
         keys = [key for key in keys if key not in read]
-    return keys
+    return never + keys
 
 
 def log_unread_sweep_keys(
@@ -82,7 +100,7 @@ def log_unread_sweep_keys(
 def unread_sweep_keys(
     config_file: Path, values: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()
 ) -> list[str]:
-    """The keys of INPUT and MODEL that no run of a sweep reads: see :func:`unread_overrides`.
+    """The keys that no run of a sweep reads: see :func:`unread_overrides`.
 
     Not all combinations are examined, but that of the first values and those in which one key has another
     value, until one is found for each key that reads it.
