@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from posecore.checkpoint.errors import CheckpointError
-from posecore.checkpoint.files import check_not_read as check_not_read
+from posecore.checkpoint.files import check_not_read as check_not_read  # which the tools find here
 from posecore.config import METHODS
 from posecore.config.merge import UsageError
 
