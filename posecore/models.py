@@ -167,7 +167,7 @@ def model_table(cards: Iterable[ModelCard]) -> str:
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
-    figures = ", ".join(f"{measure} {value:g}" for measure, value in card.figures.items())
+    figures = ", ".join(f"{measure} {value}" for measure, value in card.figures.items())
     size = f"{card.path.stat().st_size / 1e6:.1f}" if card.path.is_file() else "missing"
     name = f"{card.name} (default)" if card.default else card.name
     finds = "yes" if card.finds_people else "no, needs boxes"
