@@ -22,7 +22,7 @@ CARD = {
     "data": "drawn dots",
     "data_license": "CC0",
     "license": "Apache-2.0",
-    "figures": {"PCK@0.2": 71.25, "AP": 40},
+    "figures": {"PCK@0.2": 71.25, "AP": 40.0},
     "command": "python tools/train_net.py --config-file toy.yaml",
     "limits": ["Finds one person in each image."],
 }
@@ -44,7 +44,7 @@ def test_a_model_is_two_files_in_the_folder(folder):
     write(folder)
     card = find_model("toy_hands")
     assert card.checked_file() == folder / "toy_hands.safetensors"
-    assert card.figures == {"PCK@0.2": 71.25, "AP": 40}
+    assert card.figures == {"PCK@0.2": 71.25, "AP": 40.0}
     assert card.summary() == "toy_hands (ToyPose, trained on drawn dots; license of the data: CC0)"
 
 
@@ -62,7 +62,7 @@ def test_the_table_has_columns_of_equal_width(folder):
             "no, needs boxes",
             "drawn dots",
             "CC0",
-            "PCK@0.2 71.25, AP 40",
+            "PCK@0.2 71.25, AP 40.0",
             "missing",
         ],
         [
@@ -72,7 +72,7 @@ def test_the_table_has_columns_of_equal_width(folder):
             "yes",
             "drawn dots",
             "CC0",
-            "PCK@0.2 71.25, AP 40",
+            "PCK@0.2 71.25, AP 40.0",
             "0.0",
         ],
     ]
