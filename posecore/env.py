@@ -75,8 +75,10 @@ class TrainingRecord:
         record = content.get(RECORD)
         kinds = {"versions": dict, "commit": str, "config": str, "skeleton": dict}
         if record is None:
+            # A file of weights alone holds hundreds of names.
+            held = ", ".join(map(str, [*content][:5])) + (", ..." if len(content) > 5 else "")
             raise UsageError(
-                f"{file} records no training: it holds {', '.join(map(str, content))}; checkpoints of "
+                f"{file} records no training: it holds {held}; checkpoints of "
                 "train_net.py have a record since version 0.1.0"
             )
         if not isinstance(record, Mapping) or any(

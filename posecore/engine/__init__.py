@@ -8,6 +8,7 @@ dry_run           a trial of a training on its real data
 solver            optimizers, gradient clipping, schedules, lengths in epochs
 step              one step of optimization
 averages          moving averages of the weights
+norm_statistics   the running statistics of BatchNorms in several processes
 determinism       repeatable trainings
 trainer           the training loop of a configuration
 hooks             actions between the steps of the loop

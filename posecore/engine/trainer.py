@@ -33,6 +33,7 @@ from posecore.engine.determinism import operator_errors
 from posecore.engine.evaluate import evaluate
 from posecore.engine.hooks import AverageWeights, Evaluate, PlotCurves, ProgressBar, SaveCheckpoint
 from posecore.engine.loggers import LoggedRun, MakeWriter, chosen_loggers, json_lines
+from posecore.engine.norm_statistics import average_norm_statistics
 from posecore.engine.run_progress import METRICS
 from posecore.engine.signals import Stopped, StopSignals
 from posecore.engine.solver import (
@@ -335,6 +336,7 @@ class Trainer(TrainerBase):
 
     def _save(self, name: str) -> None:
         """Saves a checkpoint; called in all processes, because each has its own random states."""
+        self._average_norm_statistics()
         self._write(name, comm.gather(random_state.capture()))
 
     def _write(self, name: str, states: list[dict[str, Any]]) -> None:
@@ -348,6 +350,11 @@ class Trainer(TrainerBase):
             record=asdict(self._record),
         )
 
+    def _average_norm_statistics(self) -> None:
+        """Makes the networks of all processes one, before they are saved or evaluated."""
+        averages = [] if self._averages is None else [self._averages]
+        average_norm_statistics(self.step.model, *averages)
+
     def _stop_signal(self) -> int:
         """The number of a signal that a process got, the same in all processes; 0 if none did."""
         if comm.get_world_size() == 1:
@@ -359,6 +366,7 @@ class Trainer(TrainerBase):
     def _evaluate_or_stop(self) -> dict:
         """Evaluates; a signal meanwhile ends it, with a checkpoint of this iteration."""
         # Before, because a process that stops in an evaluation cannot exchange anything with the others.
+        self._average_norm_statistics()
         states = comm.gather(random_state.capture())
         try:
             with self._signals.at_once("in an evaluation: it is left out, and --resume goes on after it"):

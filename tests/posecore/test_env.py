@@ -104,7 +104,8 @@ def test_a_checkpoint_says_what_it_was_trained_with(root, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model": {}}, "records no training: it holds model"),
+        ({"model": {}}, "records no training: it holds model;"),
+        ({str(number): 0 for number in range(300)}, r"it holds 0, 1, 2, 3, 4, \.\.\.;"),
         ({"model": {}, "record": {"versions": {}}}, "its record is broken"),
         ([1], "is no checkpoint, but holds a list"),
         (None, "is no readable checkpoint"),
