@@ -23,7 +23,7 @@ import torch
 
 import posecore
 from posecore.config import METHODS
-from posecore.config.errors import UsageError
+from posecore.config.errors import UsageError, some
 from posecore.config.repository import REPOSITORY
 from posecore.structures.skeleton import Skeleton
 
@@ -75,11 +75,9 @@ class TrainingRecord:
         record = content.get(RECORD)
         kinds = {"versions": dict, "commit": str, "config": str, "skeleton": dict}
         if record is None:
-            # A file of weights alone holds hundreds of names.
-            held = ", ".join(map(str, [*content][:5])) + (", ..." if len(content) > 5 else "")
             raise UsageError(
-                f"{file} records no training: it holds {held}; checkpoints of "
-                "train_net.py have a record since version 0.1.0"
+                f"{file} records no training: it holds {some(content)}; checkpoints of train_net.py have a "
+                "record since version 0.1.0"
             )
         if not isinstance(record, Mapping) or any(
             not isinstance(record.get(name), kind) for name, kind in kinds.items()

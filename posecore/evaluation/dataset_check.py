@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from posecore.config.errors import some
 from posecore.data.datasets import dataset_metadata, load_dataset, read_annotated
 from posecore.data.formats.areas import fitting
 from posecore.data.formats.coco import dataset_dicts
@@ -92,7 +93,7 @@ def _count(report: Report, content: dict, persons: Persons, skeleton: Skeleton) 
 def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_images: int) -> None:
     missing = [record["file_name"] for record in dicts if not Path(record["file_name"]).is_file()]
     if missing:
-        report.fail(f"{len(missing)} of {len(dicts)} images do not exist: {_some(missing)}")
+        report.fail(f"{len(missing)} of {len(dicts)} images do not exist: {some(missing)}")
         return
     mapper = PoseMapper(
         labeled=False, augmentations=[], skeleton=skeleton, boxes=annotated_boxes, image_format="RGB"
@@ -108,7 +109,7 @@ def _check_images(report: Report, dicts: list[dict], skeleton: Skeleton, num_ima
             report.fail(str(error), examples=[Example(dicts[index]["file_name"])])
     if plain:
         report.warn(
-            f"{len(plain)} of {len(chosen)} images have one single color: {_some(plain)}; "
+            f"{len(plain)} of {len(chosen)} images have one single color: {some(plain)}; "
             "were they written, or converted to 8 bits, by mistake?",
             examples=[Example(file) for file in plain],
         )
@@ -208,7 +209,7 @@ def _check_split(report: Report, records: list[dict], other: str) -> None:
     if shared:
         report.warn(
             f"{len(shared)} of {len(records)} images have a near duplicate in {other}: "
-            f"{_some([f'{image.file} and {image.other}' for image in shared])}",
+            f"{some([f'{image.file} and {image.other}' for image in shared])}",
             rule=f"difference hashes of {SIDE * SIDE} bits differ in {MAX_DIFFERENCE} bits at most, or other "
             "images link them so; a model that has learned an image is not tested by it",
             examples=[
@@ -228,9 +229,9 @@ def _check_duplicates(report: Report, content: dict, persons: Persons) -> None:
     if duplicates:
         files = dict(zip(persons.ids.tolist(), persons.files, strict=True))
         report.warn(
-            f"{len(duplicates)} persons are annotated more than once; annotations {_some(duplicates)}",
+            f"{len(duplicates)} persons are annotated more than once; annotations {some(duplicates)}",
             examples=[
-                Example(files[same[0]], same[0], text=f"annotations {_some(same)}")
+                Example(files[same[0]], same[0], text=f"annotations {some(same)}")
                 for same in duplicates
                 if same[0] in files
             ],
@@ -258,7 +259,7 @@ def _reason(content: dict, results: list[dict]) -> str:
     low, high = AREAS[""]
     ids = [person["id"] for person in content["annotations"] if not low <= person["area"] <= high]
     if ids:
-        return f"COCO's evaluation leaves out areas above {high:.0e} square pixels; annotations {_some(ids)}"
+        return f"COCO's evaluation leaves out areas above {high:.0e} square pixels; annotations {some(ids)}"
     if max(Counter(result["image_id"] for result in results).values()) > SCORED:
         return f"COCO's evaluation counts the best {SCORED} poses of an image, and an image has more persons"
     return "some persons of an image resemble each other, or a crowd, more than themselves"
@@ -277,11 +278,11 @@ def _warn(
     chosen = np.asarray(chosen)
     if chosen.any():
         places = np.flatnonzero(chosen)
-        some = _some(persons.ids[chosen].tolist())
+        ids = some(persons.ids[chosen].tolist())
         if examples is None:
             examples = (Example(persons.files[i], persons.ids[i]) for i in places)
         report.warn(
-            f"{int(chosen.sum())} of {len(chosen)} persons have {mistake}; annotations {some}",
+            f"{int(chosen.sum())} of {len(chosen)} persons have {mistake}; annotations {ids}",
             rule=rule,
             examples=examples,
         )
@@ -295,7 +296,7 @@ def _suspect(
         pairs = zip(suspects.persons, suspects.keypoints, strict=True)
         report.warn(
             f"{len(suspects.persons)} of {len(persons.ids)} persons have {mistake}; annotations "
-            f"{_some(persons.ids[suspects.persons].tolist())}",
+            f"{some(persons.ids[suspects.persons].tolist())}",
             rule=rule,
             examples=[
                 Example(
@@ -307,7 +308,3 @@ def _suspect(
                 for i, meant in pairs
             ],
         )
-
-
-def _some(items: list) -> str:
-    return ", ".join(map(str, items[:5])) + (", ..." if len(items) > 5 else "")

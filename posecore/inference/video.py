@@ -10,6 +10,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from posecore.config.errors import some
 from posecore.data.images import IMAGE_ENDINGS, MAX_PIXELS, read_image
 
 IMAGES = IMAGE_ENDINGS
@@ -20,8 +21,6 @@ _STREAM = re.compile(r"(rtsps?|rtmp|https?)://", re.IGNORECASE)
 _LOGIN = re.compile(r"(?<=://)[^/@]*@")
 # Images per second of a video that states no rate.
 DEFAULT_RATE = 25.0
-# Broken images of a video that a message names.
-_NAMED = 5
 # Images of a video that are tried behind one that cannot be decoded.
 _TRIES = 100
 # Containers without an index estimate their number of images. A video that lacks a greater share is cut.
@@ -116,8 +115,9 @@ class Source:
         if end == 0:
             raise ValueError(f"video {self} has no readable image")
         if broken:
-            some = ", ".join(map(str, broken[:_NAMED])) + (", ..." if len(broken) > _NAMED else "")
-            raise ValueError(f"video {self}: {len(broken)} of {end} images cannot be decoded, number {some}")
+            raise ValueError(
+                f"video {self}: {len(broken)} of {end} images cannot be decoded, number {some(broken)}"
+            )
         # Where the rate varies, the number of images may be estimated from the duration, which must lack too.
         if stated - end > _LACKING * stated and clock.end < (1 - _LACKING) * stated * clock.period:
             raise ValueError(f"video {self} ends after {end} of {stated} images; it is cut or broken")

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from posecore.config.errors import some
+
 
 @dataclass
 class Notices:
@@ -19,9 +21,4 @@ class Notices:
     def texts(self) -> Iterator[str]:
         """The notices, one sentence each."""
         for explanation, ids in self.ids.items():
-            yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {some(ids)}"
-
-
-def some(ids: list) -> str:
-    """The first three ids as text."""
-    return ", ".join(map(str, ids[:3])) + (", ..." if len(ids) > 3 else "")
+            yield f"{len(ids)} of {self.total} annotations have {explanation}; annotation {some(ids, 3)}"

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from posecore.config.errors import UsageError
+from posecore.config.errors import UsageError, some
 from posecore.data.importers import IMPORTERS, recognize
 from posecore.data.importers.archives import unpack
 from posecore.data.importers.dataset import ImportedDataset, ImportedImage
@@ -54,12 +54,12 @@ class ImportSummary:
             f"category {self.dataset.skeleton.category!r} with {self.skeleton.num_keypoints} keypoints",
         ]
         for reason, examples in notes.left_out.items():
-            lines.append(f"left out: {len(examples)} {reason}: {_some(examples)}")
+            lines.append(f"left out: {len(examples)} {reason}: {some(examples, NUM_EXAMPLES)}")
         if notes.missing:
             lines.append(
                 f"{WARNING}: the files of {len(notes.missing)} of {len(images)} images were not found: "
-                f"{_some(notes.missing)}; --images FOLDER names a folder to look in, --skip-missing leaves "
-                "them out"
+                f"{some(notes.missing, NUM_EXAMPLES)}; --images FOLDER names a folder to look in, "
+                "--skip-missing leaves them out"
             )
         lines += [
             remark if remark.startswith(WARNING) else f"note: {remark}"
@@ -81,10 +81,6 @@ class ImportSummary:
         kind = "copies" if self.copied else "links"
         lines.append(f"written: {self.folder / 'images'} ({kind} of the image files)")
         return lines
-
-
-def _some(items: Sequence[str]) -> str:
-    return ", ".join(items[:NUM_EXAMPLES]) + (", ..." if len(items) > NUM_EXAMPLES else "")
 
 
 def import_dataset(
@@ -225,7 +221,7 @@ def check_content(dataset: ImportedDataset, source: Path) -> None:
     """
     if not dataset.images:
         reasons = "; ".join(
-            f"{len(examples)} {reason}: {_some(examples)}"
+            f"{len(examples)} {reason}: {some(examples, NUM_EXAMPLES)}"
             for reason, examples in dataset.notes.left_out.items()
         )
         raise ValueError(f"{source} has no image that can be used{f' ({reasons})' if reasons else ''}")
