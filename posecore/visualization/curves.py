@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from posecore.config.errors import some
 from posecore.visualization.images import write_figure
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def read_metrics(metrics_json: str | Path) -> list[dict[str, Any]]:
             "%s: %d lines are broken and left out, line %s",
             path,
             len(broken),
-            ", ".join(map(str, broken[:5])),
+            some(broken),
         )
     return lines
 
